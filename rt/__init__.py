@@ -1,0 +1,1 @@
+"""The relational transformer: stores, batches, the model, training, evaluation."""

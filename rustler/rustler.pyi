@@ -1,0 +1,118 @@
+"""Types of the extension module `rustler`: the mmapped store, the context sampler, CPU kernels.
+
+Every error that bad input can cause is a `RustlerError` with one line that names the thing.
+"""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT_VERSION: int
+"""Version of the store format that this build reads and writes."""
+NO_TIME: int
+"""The value of row_time for rows without a time (the smallest int64)."""
+SEMANTIC_TYPES: tuple[str, str, str, str]
+"""("number", "text", "datetime", "boolean"): a cell's semantic type is an index into it."""
+
+class RustlerError(ValueError):
+    """Bad store, task or argument; the message names it."""
+
+@final
+class Store:
+    """A store folder, memory-mapped. Opening checks the header, the format version, every offset
+    and every index; a file cut short or of another version is refused."""
+
+    def __init__(self, path: str | PathLike[str]) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def num_cells(self) -> int: ...
+    @property
+    def num_edges(self) -> int: ...
+    def row(self, row: int) -> dict[str, Any]:
+        """One row, for people and tests: {"table": int, "time": int | None,
+        "cells": [(column, value: float | None, text: int | None)], "parents": [row],
+        "children": [row]} (children in order of time)."""
+
+@final
+class Task:
+    """What is predicted: one column of one table of one store.
+
+    store: index into the sampler's list of stores. table, column: numbers in its meta.json.
+    splits: half-open ranges of global row numbers of train, val and test; they may be empty, may
+    not overlap, and lie inside the table.
+    horizon: seconds after a row's time at which its label is known (forecast: the task's
+    timedelta); None: a label counts as known strictly after its row's time.
+    hidden_columns: columns that leak the label. A cell of one of them, or of the target column,
+    is visible only in rows whose label would be known (DESIGN section 4, rules 2 and 4).
+    weight: share of training targets, relative to the other tasks."""
+
+    def __init__(
+        self,
+        store: int,
+        table: int,
+        column: int,
+        splits: Sequence[tuple[int, int]],
+        horizon: int | None = None,
+        hidden_columns: Sequence[int] = (),
+        weight: float = 1.0,
+    ) -> None: ...
+
+@final
+class Sampler:
+    """Draws contexts. Cheap to pickle (paths and settings only); the stores are mapped again.
+
+    embedder: name of the text embedder whose file text.<embedder>.safetensors is read.
+    context_length: slots of a context (S). max_bfs_width: most database children of one row that
+    enter the frontier. batch_size: contexts of one global batch. extra_target_share: per context
+    a share is drawn uniformly from this interval, and each visible number, boolean or datetime
+    cell beside the target becomes a target too with that probability (0, 0: only the target).
+    num_threads: threads that build one batch; the result does not depend on it."""
+
+    def __init__(
+        self,
+        stores: Sequence[str | PathLike[str]],
+        tasks: Sequence[Task],
+        *,
+        embedder: str,
+        context_length: int = 1024,
+        max_bfs_width: int = 128,
+        batch_size: int = 32,
+        extra_target_share: tuple[float, float] = (0.0, 0.0),
+        seed: int = 0,
+        num_threads: int = 1,
+    ) -> None: ...
+    def batch(
+        self, step: int, *, rank: int = 0, world_size: int = 1, split: str = "train"
+    ) -> dict[str, NDArray[Any]]:
+        """The contexts i of global batch `step` with i % world_size == rank, a function of
+        (seed, step, i) alone. Each draws a task by weight, then one of the split's rows whose
+        target is not null. No cutoff (protocol "rolling"). See `contexts` for the arrays."""
+    def contexts(
+        self, task: int, rows: NDArray[np.uint32], *, cutoff: int | None = None, seed: int = 0
+    ) -> dict[str, NDArray[Any]]:
+        """One context for each of the given rows of the task's table, a function of (seed, row)
+        and the settings. `cutoff`: nothing later is visible (protocol "split").
+        A row whose target cell is null gets a target slot of value 0: prediction without label.
+
+        Arrays, B contexts of S slots, cells in row order (rows in the order they entered):
+        row i32[B, S]: position of the cell's row within its context, -1 padding;
+        column i32[B, S]: number in the batch's column table, -1 padding;
+        semantic_type u8[B, S]; value f32[B, S]: normalised, 0 for text and padding;
+        text i32[B, S]: index into text_embedding for text cells, else -1;
+        is_target, is_padding bool[B, S];
+        target_slot i32[B]: slot of the context's own target; target_row u32[B], context_task
+        i32[B], context_store i32[B];
+        context_row_ptr i64[B + 1]: rows of context b are [ptr[b], ptr[b+1]) of the row arrays:
+        row_number u32[n] (in the store), row_table i32[n], row_time i64[n], row_depth i32[n],
+        parent_ptr i64[n + 1], parent i32[m]: positions within the context of the row's parents
+        that are in it;
+        column_text i32[K], column_number i32[K] (in the store's meta.json), column_store i32[K];
+        text_embedding f16[U, d_text]: each text of the batch once."""
+    def __getstate__(self) -> Any: ...
+    def __setstate__(self, state: Any) -> None: ...

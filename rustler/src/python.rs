@@ -1,0 +1,6 @@
+//! The Python binding: convert arguments, call, wrap results.
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod rustler {}
