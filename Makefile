@@ -1,0 +1,71 @@
+# Two commands do everything: `make demo` and `make test`. Both set up .venv first where needed.
+#
+# PYTHON      the Python 3.11+ that makes the virtual environment (default python3)
+# DEMO_DIR    where the demo keeps its databases, stores and run (default demo-output)
+# PYTEST_ARGS further arguments of pytest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_DIR ?= demo-output
+PYTEST_ARGS ?=
+RUST_SOURCES := $(shell find rustler -path rustler/target -prune -o -type f \
+	\( -name '*.rs' -o -name 'Cargo.*' -o -name '*.pyi' \) -print)
+
+.PHONY: help setup demo test check format bench clean
+
+help:
+	@echo "make demo    install, then run the whole path on small data (at most 6 minutes)"
+	@echo "make test    install, then run all tests"
+	@echo "make check   ruff, mypy, cargo fmt, clippy"
+	@echo "make format  format the sources"
+	@echo "make bench   print the benchmarks"
+	@echo "make clean   remove .venv, the demo's output and caches"
+
+# One virtual environment; versions as tested, from constraints.txt.
+$(VENV)/.dependencies: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "==> installing Python packages into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra dev --extra demo -c constraints.txt
+	@touch $@
+
+$(VENV)/.rustler: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml README.md LICENSE
+	@command -v cargo >/dev/null || \
+		{ echo "error: cargo is missing; install Rust (https://rustup.rs) and try again" >&2; exit 1; }
+	@echo "==> compiling rustler (release)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --uv --quiet
+	@touch $@
+
+setup: $(VENV)/.rustler
+
+demo: setup
+	@echo "==> running the demo (output in $(DEMO_DIR))"
+	@$(BIN)/python scripts/demo.py --out "$(DEMO_DIR)"
+
+test: setup
+	@echo "==> running cargo test"
+	@cd rustler && cargo test --release --quiet
+	@echo "==> running pytest"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup
+	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy" && $(BIN)/mypy plurel rt scripts
+	@echo "==> cargo fmt" && cd rustler && cargo fmt --check
+	@echo "==> clippy" && cd rustler && cargo clippy --quiet --all-targets -- -D warnings
+
+format: setup
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && cd rustler && cargo fmt
+
+bench: setup
+	@for program in benchmarks/*.py; do echo "==> $$program"; $(BIN)/python $$program; done
+
+clean:
+	rm -rf $(VENV) "$(DEMO_DIR)" rustler/target .pytest_cache .mypy_cache .ruff_cache .hypothesis
