@@ -59,7 +59,7 @@ check: setup
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy" && $(BIN)/mypy plurel rt scripts
 	@echo "==> cargo fmt" && cd rustler && cargo fmt --check
-	@echo "==> clippy" && cd rustler && cargo clippy --quiet --all-targets -- -D warnings
+	@echo "==> clippy" && cd rustler && cargo clippy --quiet --all-targets --features extension-module -- -D warnings
 
 format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && cd rustler && cargo fmt

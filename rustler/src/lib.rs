@@ -4,4 +4,5 @@
 //! rows and cells, `batch` turns contexts into arrays, `kernels` computes attention on the CPU,
 //! `python` is the only place that knows PyO3.
 
+#[cfg(feature = "python")]
 mod python;
