@@ -1,0 +1,163 @@
+"""The parameter groups of the config: the design space of the generator.
+
+Field names, defaults and names of choices follow PluRel (arXiv 2602.04029); own additions are
+fields with defaults that keep its behaviour: DAGParams.ws_k_choices.
+"""
+# ruff: noqa: RUF009  (the calls below make dataclass fields, not shared values)
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from plurel.choices import Choices, Date, Drawn, Named, Number, Rule
+from plurel.errors import InputError
+
+LAYOUTS = (
+    "ErdosRenyi",
+    "BarabasiAlbert",
+    "RandomTree",
+    "ReverseRandomTree",
+    "Layered",
+    "WattsStrogatz",
+    "RandomCauchy",
+)
+TABLE_LAYOUTS = ("BarabasiAlbert", "ReverseRandomTree", "WattsStrogatz")
+EDGE_WEIGHTS = ("gaussian", "lognormal", "cauchy", "uniform")
+COLUMN_KINDS = ("numerical", "categorical")
+SOURCES = ("ts", "uniform", "gaussian", "beta", "mixed")
+INITIALIZERS = (
+    "kaiming_normal",
+    "kaiming_uniform",
+    "xavier_normal",
+    "xavier_uniform",
+    "trunc_normal",
+    "sparse",
+)
+ACTIVATIONS = (
+    *("relu", "elu", "selu", "silu", "softsign", "tanh", "sigmoid", "hardswish", "mish"),
+    *("leaky_relu", "gelu", "softplus", "hardsigmoid", "hardtanh", "celu", "tanhshrink", "rrelu"),
+    *("logsigmoid", "softshrink", "hardshrink", "identity", "abs", "sin", "cos", "sign", "clip"),
+    *("signed_log1p", "bent_identity", "random_sines"),
+)
+AGGREGATIONS = ("sum", "max", "product", "logexp")
+MODES = ("type_eager", "type_lazy")
+TRANSFORMS = ("identity", "rank_uniform", "log", "sqrt", "standardize")
+
+
+def _ruled(default: Any, rule: Rule) -> Any:
+    return field(default=default, metadata={"rule": rule})
+
+
+def _names(allowed: tuple[str, ...], default: tuple[str, ...] | None = None) -> Any:
+    return _ruled(Choices("set", default or allowed), Drawn(Named(allowed)))
+
+
+def _integers(low: int, high: int, at_least: int, exponent: float = 0.0) -> Any:
+    rule = Drawn(Number(at_least, integer=True))
+    return _ruled(Choices("range", (low, high), exponent), rule)
+
+
+def _floats(low: float, high: float, at_least: float, at_most: float = math.inf) -> Any:
+    return _ruled(Choices("range", (low, high)), Drawn(Number(low=at_least, high=at_most)))
+
+
+def _numbers(*values: float) -> Any:
+    return _ruled(Choices("set", values), Drawn(Number()))
+
+
+class _Group:
+    """A group of parameters: each field has a rule, applied when the group is made."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            name = f"{type(self).__name__}.{item.name}"
+            checked = item.metadata["rule"](name, getattr(self, item.name))
+            object.__setattr__(self, item.name, checked)
+
+
+@dataclass(frozen=True)
+class DatabaseParams(_Group):
+    """Tables, rows, columns, dates, and what happens to columns after the features are drawn.
+
+    column_nan_perc_choices: share of a numeric column's cells that go missing, drawn per table.
+    """
+
+    table_layout_choices: Choices = _names(LAYOUTS, TABLE_LAYOUTS)
+    num_tables_choices: Choices = _integers(3, 20, 1)
+    num_rows_entity_table_choices: Choices = _integers(500, 1000, 1)
+    num_rows_activity_table_choices: Choices = _integers(2000, 5000, 1)
+    num_cols_choices: Choices = _integers(3, 40, 1, exponent=1.0)
+    min_timestamp: str = _ruled("1990-01-01", Date())
+    max_timestamp: str = _ruled("2025-01-01", Date())
+    column_nan_perc_choices: Choices = _floats(0.01, 0.1, 0.0, 1.0)
+    col_transform_choices: Choices = _names(TRANSFORMS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_timestamp[:10] >= self.max_timestamp[:10]:
+            raise InputError(
+                "DatabaseParams.min_timestamp must be at least a day before max_timestamp, "
+                f"got {self.min_timestamp} and {self.max_timestamp}"
+            )
+
+
+@dataclass(frozen=True)
+class SCMParams(_Group):
+    """One table's structural causal model, and the links between tables.
+
+    mlp_in_dim, mlp_out_dim: width of a number where it enters an encoder and leaves a decoder.
+    mlp_emb_dim: width of embeddings and hidden layers. propagate_batch_size: rows that are
+    propagated at once; it bounds memory and changes no value.
+    """
+
+    scm_layout_choices: Choices = _names(LAYOUTS)
+    scm_col_node_perc_choices: Choices = _floats(0.3, 0.9, 0.01, 1.0)
+    num_categories_choices: Choices = _integers(2, 10, 2)
+    col_stype_choices: Choices = _names(COLUMN_KINDS)
+    initialization_choices: Choices = _names(INITIALIZERS)
+    activation_choices: Choices = _names(ACTIVATIONS)
+    node_noise_alpha_choices: Choices = _floats(0.5, 5.0, 1e-3)
+    node_noise_beta_choices: Choices = _floats(0.5, 5.0, 1e-3)
+    bi_hsbm_levels_choices: Choices = _integers(1, 5, 1)
+    bi_hsbm_clusters_per_level_choices: Choices = _integers(1, 3, 1)
+    ts_trend_alpha_choices: Choices = _floats(0.0, 2.0, 0.0)
+    activity_table_ts_trend_scale_choices: Choices = _numbers(-1.0, 1.0)
+    entity_table_ts_trend_scale: float = _ruled(0.0, Number())
+    ts_cycle_freq_perc_choices: Choices = _ruled(
+        Choices("set", tuple(step / 10 for step in range(1, 11))), Drawn(Number(1e-6))
+    )
+    activity_table_ts_cycle_scale_choices: Choices = _numbers(-1.0, 1.0)
+    entity_table_ts_cycle_scale: float = _ruled(0.0, Number())
+    activity_table_ts_noise_scale: float = _ruled(0.05, Number(0.0))
+    entity_table_ts_noise_scale: float = _ruled(1.0, Number(0.0))
+    ts_ar_rho_choices: Choices = _floats(0.0, 0.9, -0.999, 0.999)
+    ts_value_scale_choices: Choices = _numbers(0.01, 0.1, 1.0, 10.0, 100.0)
+    propagation_agg_choices: Choices = _names(AGGREGATIONS)
+    mlp_in_dim: int = _ruled(1, Number(1, 1, integer=True))
+    mlp_out_dim: int = _ruled(1, Number(1, 1, integer=True))
+    mlp_emb_dim: int = _ruled(32, Number(1, integer=True))
+    mlp_num_layers_choices: Choices = _integers(2, 4, 1)
+    mlp_weight_density_choices: Choices = _floats(0.3, 1.0, 0.01, 1.0)
+    source_gen_type_choices: Choices = _names(SOURCES)
+    source_beta_alpha_choices: Choices = _floats(0.5, 5.0, 1e-3)
+    source_beta_beta_choices: Choices = _floats(0.5, 5.0, 1e-3)
+    propagation_mode_choices: Choices = _names(MODES)
+    cat_label_permute_prob_choices: Choices = _floats(0.3, 1.0, 0.0, 1.0)
+    cat_label_reverse_prob_choices: Choices = _floats(0.2, 0.8, 0.0, 1.0)
+    propagate_batch_size: int = _ruled(65_536, Number(1, integer=True))
+
+
+@dataclass(frozen=True)
+class DAGParams(_Group):
+    """The random DAGs of tables and of columns (`plurel.layouts`)."""
+
+    ba_sink_edge_dropout: float = _ruled(0.4, Number(0.0, 1.0))
+    ba_flip_leaf_edge_prob: float = _ruled(0.0, Number(0.0, 1.0))
+    ba_max_in_degree: int = _ruled(4, Number(1, integer=True))
+    ba_m: int = _ruled(2, Number(1, integer=True))
+    er_p_choices: Choices = _floats(0.3, 0.8, 0.0, 1.0)
+    ws_k_choices: Choices = _ruled(Choices("set", (2, 4)), Drawn(Number(2, integer=True)))
+    ws_rewire_p_choices: Choices = _floats(0.1, 0.3, 0.0, 1.0)
+    layered_depth_choices: Choices = _integers(2, 8, 1)
+    layered_edge_dropout_p: float = _ruled(0.1, Number(0.0, 1.0))
+    edge_weight_dist_choices: Choices = _names(EDGE_WEIGHTS)
