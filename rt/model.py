@@ -10,6 +10,7 @@ Letters: B contexts, S slots, N packed cells (no padding), d = d_model, H heads,
 """
 
 from dataclasses import asdict, dataclass, fields
+from os import PathLike
 from typing import Any
 
 import torch
@@ -56,6 +57,8 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """The reverse of `to_dict`; unknown and missing keys are an InputError."""
+        if not isinstance(values, dict):
+            raise InputError(f"model config must be a mapping of sizes, not {values!r}")
         wrong = sorted({field.name for field in fields(cls)} ^ set(values))
         if wrong:
             raise InputError(f"model config: missing or unknown keys {', '.join(wrong)}")
@@ -162,6 +165,15 @@ class RelationalTransformer(nn.Module):
         self.mask_embs = nn.ParameterDict({n: nn.Parameter(torch.randn(d)) for n in TYPE_NAMES})
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.norm_out = nn.RMSNorm(d)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | PathLike[str], attention: str = "auto"
+    ) -> "RelationalTransformer":
+        """The model of a checkpoint (`rt.checkpoint.load_model`)."""
+        from rt.checkpoint import load_model  # here: the model itself knows of no files
+
+        return load_model(path, attention)
 
     def forward(self, batch: Batch) -> Outputs:
         """The outputs of the three scalar heads at every slot."""

@@ -1,0 +1,159 @@
+"""Checkpoints come back as they were saved, or in one line say why not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from random_contexts import random_batch
+from safetensors.torch import load_file, save_file
+
+from plurel.errors import InputError
+from rt import checkpoint
+from rt.checkpoint import Settings, load_model, save_checkpoint
+from rt.model import ModelConfig, RelationalTransformer
+
+CONFIG = ModelConfig(num_blocks=2, d_model=16, num_heads=2, d_ff=24, d_text=8)
+SETTINGS = Settings("some-embedder", {"context_length": 40, "max_bfs_width": 16})
+
+
+@pytest.fixture
+def model() -> RelationalTransformer:
+    torch.manual_seed(0)
+    return RelationalTransformer(CONFIG)
+
+
+def outputs(model: RelationalTransformer) -> torch.Tensor:
+    with torch.no_grad():
+        return model(random_batch(0)).number
+
+
+def test_round_trip(tmp_path: Path, model: RelationalTransformer) -> None:
+    folder = save_checkpoint(tmp_path, 7, model, SETTINGS)
+    assert folder == tmp_path / "step_7"
+    loaded = RelationalTransformer.from_pretrained(folder)
+    assert torch.equal(outputs(loaded), outputs(model))
+    assert loaded.config == CONFIG
+    assert checkpoint.load_settings(folder) == SETTINGS
+    assert checkpoint.load_config(folder)["step"] == 7
+    needs = {name: p.requires_grad for name, p in model.named_parameters()}
+    assert {name: p.requires_grad for name, p in loaded.named_parameters()} == needs
+
+
+def test_pointers(tmp_path: Path, model: RelationalTransformer) -> None:
+    one = save_checkpoint(tmp_path, 1, model, SETTINGS)
+    checkpoint.point(tmp_path, "best", one)
+    two = save_checkpoint(tmp_path, 2, model, SETTINGS)
+    assert checkpoint.find_checkpoint(tmp_path) == two
+    assert checkpoint.find_checkpoint(tmp_path, "best") == one
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "latest", "step_1", "step_2"]
+
+
+def test_saving_again_replaces(tmp_path: Path, model: RelationalTransformer) -> None:
+    save_checkpoint(tmp_path, 1, model, SETTINGS, trainer={"step": 1})
+    torch.manual_seed(1)
+    other = RelationalTransformer(CONFIG)
+    save_checkpoint(tmp_path, 1, other, SETTINGS)
+    assert torch.equal(outputs(load_model(tmp_path)), outputs(other))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step_1"]
+    with pytest.raises(InputError, match=r"trainer.pt is missing"):
+        checkpoint.load_trainer(tmp_path)
+
+
+def test_trainer_state(tmp_path: Path, model: RelationalTransformer) -> None:
+    optimizer = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
+    model.loss(random_batch(0)).backward()
+    optimizer.step()
+    trainer = {"optimizer": optimizer.state_dict(), "step": 3, "generator": torch.get_rng_state()}
+    folder = save_checkpoint(tmp_path, 3, model, SETTINGS, trainer)
+    loaded = checkpoint.load_trainer(folder)
+    assert loaded["step"] == 3
+    torch.testing.assert_close(loaded["optimizer"], trainer["optimizer"], rtol=0, atol=0)
+
+
+def test_a_failed_save_leaves_nothing(tmp_path: Path, model: RelationalTransformer) -> None:
+    save_checkpoint(tmp_path, 1, model, SETTINGS)
+    with pytest.raises(yaml.YAMLError):
+        save_checkpoint(tmp_path, 2, model, Settings("e", {"rate": object()}))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step_1"]
+    assert torch.equal(outputs(load_model(tmp_path)), outputs(model))
+
+
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module.", "module._orig_mod."])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_published_files(
+    tmp_path: Path, model: RelationalTransformer, prefix: str, dtype: torch.dtype
+) -> None:
+    file = tmp_path / "published.pt"
+    torch.save({prefix + name: t.to(dtype) for name, t in model.state_dict().items()}, file)
+    loaded = load_model(file)
+    assert loaded.config == CONFIG
+    assert loaded.norm_out.weight.dtype == torch.float32
+    tolerance = 0.0 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(outputs(loaded), outputs(model), rtol=0, atol=tolerance)
+
+
+def test_loading_runs_no_code(tmp_path: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "touched",))
+
+    torch.save({"norm_out.weight": Harmful()}, tmp_path / "bad.pt")
+    with pytest.raises(InputError, match=r"bad.pt cannot be read"):
+        load_model(tmp_path / "bad.pt")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_state_that_does_not_fit(tmp_path: Path, model: RelationalTransformer) -> None:
+    file = save_checkpoint(tmp_path, 1, model, SETTINGS) / "model.safetensors"
+    state = load_file(file)
+    del state["norm_out.weight"]
+    state["gate.weight"] = torch.zeros(2)
+    state["mask_embs.text"] = torch.zeros(3)
+    save_file(state, file)
+    with pytest.raises(InputError) as error:
+        load_model(tmp_path)
+    for part in (
+        "missing keys: norm_out.weight",
+        "unexpected keys: gate.weight",
+        "mask_embs.text has shape (3,), not (16,)",
+    ):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: [", "config.yaml is not YAML"),
+        ("", "lacks the keys context, embedder, format_version, model"),
+        ("format_version: 9\nmodel: {}\nembedder: e\ncontext: {}", "has format version 9"),
+        ("format_version: 1\nmodel: {}\nembedder: e\ncontext: {}", "missing or unknown keys"),
+        (
+            "format_version: 1\nmodel: 3\nembedder: e\ncontext: {}",
+            "must be a mapping of sizes, not 3",
+        ),
+    ],
+)
+def test_bad_configs(tmp_path: Path, model: RelationalTransformer, text: str, message: str) -> None:
+    folder = save_checkpoint(tmp_path, 1, model, SETTINGS)
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_model(tmp_path)
+
+
+def test_bad_paths(tmp_path: Path, model: RelationalTransformer) -> None:
+    with pytest.raises(InputError, match="is no checkpoint"):
+        load_model(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"nothing.pt does not exist"):
+        load_model(tmp_path / "nothing.pt")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"other.pt is no relational transformer"):
+        load_model(tmp_path / "other.pt")
+    folder = save_checkpoint(tmp_path, 1, model, SETTINGS)
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"model.safetensors cannot be read"):
+        load_model(tmp_path)
+    (tmp_path / "latest").write_text("step_9\n")
+    with pytest.raises(InputError, match="names step_9, which is no checkpoint"):
+        load_model(tmp_path)
