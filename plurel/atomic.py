@@ -1,0 +1,132 @@
+"""Folders that are complete or not there.
+
+A folder is filled under a hidden name beside its place, synced to disk and renamed. What a killed
+run leaves behind carries that hidden name; the next run that writes the same folder removes it.
+"""
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plurel.errors import InputError
+
+_PARTIAL = ".partial"
+
+
+@contextmanager
+def new_folder(path: str | Path, *, marker: str, overwrite: bool = False) -> Iterator[Path]:
+    """Yields an empty folder to fill; on success it stands at `path`, on an error nothing does.
+
+    marker: a file that every complete folder of this kind holds. A folder at `path` is replaced
+    only with `overwrite` and only if it holds the marker, so that a mistyped path costs nothing.
+    Raises InputError otherwise, and if the place can't be written.
+    """
+    path = Path(path).absolute()
+    _check_place(path, marker, overwrite)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        partial, lock = _locked_partial(path)
+    except OSError as error:
+        raise InputError(f"can't write {path}: {error.strerror or error}") from None
+    try:
+        yield partial
+        if not (partial / marker).exists():
+            raise RuntimeError(f"a folder of this kind needs a file {marker}")
+        _sync_tree(partial)
+        _check_place(path, marker, overwrite)
+        _swap_in(partial, path)
+    except OSError as error:
+        raise InputError(f"can't write {path}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove the partial folders of `path` that no living process holds."""
+    path = Path(path).absolute()
+    ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{12}" + re.escape(_PARTIAL))
+    for found in path.parent.iterdir() if path.parent.is_dir() else ():
+        if not ours.fullmatch(found.name):
+            continue
+        lock = _try_lock(found)
+        if lock is not None:
+            shutil.rmtree(found, ignore_errors=True)
+            os.close(lock)
+
+
+def is_partial(path: Path) -> bool:
+    """True for the hidden name of a folder that is still being written or was left behind."""
+    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
+
+
+def _check_place(path: Path, marker: str, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"{path} is a file, not a folder; choose another place")
+    if (path / marker).exists():
+        if not overwrite:
+            raise InputError(f"{path} exists already; ask for overwriting or choose another place")
+    elif any(path.iterdir()):
+        raise InputError(f"{path} exists and holds no {marker}; choose another place")
+
+
+def _hidden_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PARTIAL}")
+
+
+def _locked_partial(path: Path) -> tuple[Path, int]:
+    """A fresh hidden folder and the descriptor that locks it while its writer lives."""
+    while True:
+        partial = _hidden_name(path)
+        partial.mkdir()
+        lock = _try_lock(partial)
+        # another run may have taken the folder for a leftover before it was locked
+        if lock is not None and partial.exists():
+            return partial, lock
+
+
+def _try_lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock, or None if another process holds it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(parent) / name)
+        _sync(Path(parent))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _swap_in(partial: Path, path: Path) -> None:
+    """Rename into place; what stood there is moved to a hidden name first, then removed."""
+    old = _hidden_name(path)
+    if path.exists():
+        path.rename(old)
+    partial.rename(path)
+    _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
