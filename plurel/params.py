@@ -7,6 +7,7 @@ fields with defaults that keep its behaviour: DAGParams.ws_k_choices.
 
 import math
 from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
 from typing import Any
 
 from plurel.choices import Choices, Date, Drawn, Named, Number, Rule
@@ -94,9 +95,10 @@ class DatabaseParams(_Group):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.min_timestamp[:10] >= self.max_timestamp[:10]:
+        low, high = map(datetime.fromisoformat, (self.min_timestamp, self.max_timestamp))
+        if high - low < timedelta(days=2):
             raise InputError(
-                "DatabaseParams.min_timestamp must be at least a day before max_timestamp, "
+                "DatabaseParams.min_timestamp must be at least two days before max_timestamp, "
                 f"got {self.min_timestamp} and {self.max_timestamp}"
             )
 

@@ -7,6 +7,14 @@ features, dates) is a function of the schema, the config and a seed.
 from dataclasses import dataclass, field
 from typing import Literal
 
+import networkx as nx
+import numpy as np
+
+from plurel.config import Config
+from plurel.errors import InputError
+from plurel.layouts import draw_dag
+from plurel.rng import stream
+
 PRIMARY_KEY = "row_idx"
 TIME_COLUMN = "date"
 
@@ -56,3 +64,59 @@ class Schema:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {table.name: table for table in self.tables})
+
+
+def draw_schema(config: Config, seed: int) -> Schema:
+    """A random schema (PluRel, arXiv 2602.04029, stage 1): tables as nodes of a random DAG.
+
+    An edge A -> B of the drawn layout makes a foreign key of B to A. Sinks of the graph are
+    activity tables, all others entity tables. Tables are named by their nodes and stand in
+    topological order. Raises InputError for a config that names a schema file.
+    """
+    if config.schema_file is not None:
+        raise InputError("Config.schema_file: reading a schema from SQL is not supported; unset it")
+    params = config.database_params
+    rng = stream(seed, "schema")
+    layout = params.table_layout_choices.sample(rng)
+    num_tables = params.num_tables_choices.sample(rng)
+    graph = draw_dag(layout, num_tables, config.dag_params, stream(seed, "schema", "graph"))
+    tables = tuple(
+        _draw_table(graph, node, config, seed)
+        for node in nx.lexicographical_topological_sort(graph)
+    )
+    return Schema(tables, layout)
+
+
+def _draw_table(graph: "nx.DiGraph[int]", node: int, config: Config, seed: int) -> TableSchema:
+    """One node's table: kind, rows, columns, and a foreign key to each of its predecessors."""
+    params = config.database_params
+    names = ("schema", "table", node)
+    columns = stream(seed, *names, "columns")
+    is_activity = graph.out_degree(node) == 0
+    rows = (
+        params.num_rows_activity_table_choices
+        if is_activity
+        else params.num_rows_entity_table_choices
+    )
+    parents = sorted(graph.predecessors(node))
+    return TableSchema(
+        name=f"table_{node}",
+        kind="activity" if is_activity else "entity",
+        num_rows=rows.sample(stream(seed, *names, "rows")),
+        columns=_draw_columns(params.num_cols_choices.sample(columns), config, columns),
+        foreign_keys=tuple(
+            ForeignKey(f"foreign_row_{number}", f"table_{parent}")
+            for number, parent in enumerate(parents)
+        ),
+        time_column=TIME_COLUMN if is_activity else None,
+    )
+
+
+def _draw_columns(count: int, config: Config, rng: np.random.Generator) -> tuple[ColumnSchema, ...]:
+    params = config.scm_params
+    columns = []
+    for number in range(count):
+        kind: ColumnKind = params.col_stype_choices.sample(rng)
+        categories = params.num_categories_choices.sample(rng) if kind == "categorical" else None
+        columns.append(ColumnSchema(f"feature_{number}", kind, categories))
+    return tuple(columns)
