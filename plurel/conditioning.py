@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plurel import rng
-from plurel.mechanisms import F32, Aggregate, Encoder, clip_term, draw_encoders
+from plurel.activations import F32
+from plurel.mechanisms import Aggregate, Encoder, clip_term, draw_encoders
 from plurel.params import SCMParams
 from plurel.schema import TableSchema
 from plurel.values import TableValues
