@@ -1,0 +1,161 @@
+"""Two baselines that a model has to beat: the mean of all known labels, and the mean of the known
+labels of the same entity.
+
+*Known* is what the model may know too: a label is known `horizon` after its time (a forecast's
+timedelta), without a horizon strictly after its time. Under the protocol `split` a prediction
+uses the labels known by the split's timestamp (for test rows, labels of train and val), under
+`rolling` those known by the row's own time (earlier labels of the test period among them).
+
+The entity of a forecast is its own entity. A row of an autocomplete task never occurs twice, so
+its entity is a parent row, by the foreign key whose means score best on validation; test labels
+play no part in the choice. An entity without known labels, and a null key, get the mean of all
+known labels.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from plurel.errors import InputError
+from rt.scores import relbench_score, target_values
+
+Protocol = Literal["split", "rolling"]
+PROTOCOLS: tuple[Protocol, ...] = ("split", "rolling")
+SPLITS = ("train", "val", "test")
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """N labels: when each is known (seconds since 1970 UTC), its value, its entity (-1: none)."""
+
+    known_at: Ints
+    value: Floats
+    entity: Ints
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Predictions in the order of the label table, and the column that names the entity (None
+    for the mean of all labels)."""
+
+    prediction: Floats
+    entity_column: str | None = None
+
+
+def known_means(labels: Labels, entity: Ints, bound: Ints) -> Floats:
+    """For each query the mean value of the labels of its entity that are known by its bound.
+
+    entity, bound: i64[Q], bound in seconds. NaN where no such label exists, or entity is -1.
+    """
+    times = np.unique(labels.known_at)
+    width = len(times) + 1
+    key = labels.entity * width + np.searchsorted(times, labels.known_at)
+    order = np.argsort(key, kind="stable")
+    sums = np.concatenate([[0.0], np.cumsum(labels.value[order])])
+    first = np.searchsorted(key[order], entity * width)
+    # a label counts where its time's rank is below the number of times up to the bound
+    last = np.searchsorted(key[order], entity * width + np.searchsorted(times, bound, "right"))
+    count = np.where(entity >= 0, last - first, 0)
+    return np.where(count > 0, (sums[last] - sums[first]) / np.maximum(count, 1), np.nan)
+
+
+def split_timestamp(dataset: Any, split: str) -> pd.Timestamp:
+    """The timestamp after which a split begins: the cutoff of the protocol `split`."""
+    if split not in ("val", "test"):
+        raise InputError(f"split {split!r} is not for scoring: choose val or test")
+    return dataset.test_timestamp if split == "test" else dataset.val_timestamp
+
+
+def baselines(
+    dataset: Any, task: Any, split: str, *, horizon: int | None, protocol: Protocol = "split"
+) -> dict[str, Baseline]:
+    """{"global_mean", "entity_mean"} for the rows of the task's `split` (val or test).
+
+    dataset, task: as relbench.load_dataset and load_task give them. horizon: seconds after which
+    a label is known (see the module's text), from the store's meta.json.
+    Raises InputError for an unknown split or protocol, and where no label is known by a bound.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    tables = {name: task.get_table(name, mask_input_cols=False) for name in SPLITS}
+    frames = {name: table.df for name, table in tables.items()}
+    context = _Context(dataset, task, frames, horizon, protocol)
+    overall = context.means(split, None)
+    if np.isnan(overall).any():
+        raise InputError(f"task {task.name}: no label is known by the time of some {split} rows")
+    columns = _entity_columns(dataset, task, frames)
+    name = next(iter(columns), None)
+    if len(columns) > 1:
+        worst = -np.inf
+        for candidate, entities in columns.items():
+            prediction = context.with_fallback("val", entities)
+            value = _validation_value(task, tables["val"], prediction)
+            if value > worst:
+                worst, name = value, candidate
+    by_entity = overall if name is None else context.with_fallback(split, columns[name])
+    return {"global_mean": Baseline(overall), "entity_mean": Baseline(by_entity, name)}
+
+
+@dataclass(frozen=True)
+class _Context:
+    dataset: Any
+    task: Any
+    frames: dict[str, pd.DataFrame]
+    horizon: int | None
+    protocol: Protocol
+
+    def means(self, split: str, entities: dict[str, Ints] | None) -> Floats:
+        """Means for the rows of `split`; entities per split, None for one entity for all."""
+        if entities is None:
+            entities = {s: np.zeros(len(f), dtype=np.int64) for s, f in self.frames.items()}
+        time = {s: _seconds(f[self.task.time_col]) for s, f in self.frames.items()}
+        delay = 1 if self.horizon is None else self.horizon
+        labels = Labels(
+            np.concatenate([time[s] + delay for s in SPLITS]),
+            np.concatenate([target_values(self.task, self.frames[s]) for s in SPLITS]),
+            np.concatenate([entities[s] for s in SPLITS]),
+        )
+        cutoff = int(split_timestamp(self.dataset, split).timestamp())
+        bound = time[split]
+        if self.protocol == "split":
+            bound = np.minimum(bound, cutoff)
+        return known_means(labels, entities[split], bound)
+
+    def with_fallback(self, split: str, entities: dict[str, Ints]) -> Floats:
+        means = self.means(split, entities)
+        return np.where(np.isnan(means), self.means(split, None), means)
+
+
+def _validation_value(task: Any, table: Any, prediction: Floats) -> float:
+    """The score on validation, larger is better; minus infinity where it is not defined."""
+    try:
+        metric, value = relbench_score(task, table, prediction)
+    except InputError:  # validation labels of one class cannot rank the keys
+        return -np.inf
+    return value if metric == "roc_auc" else -value
+
+
+def _entity_columns(
+    dataset: Any, task: Any, frames: dict[str, pd.DataFrame]
+) -> dict[str, dict[str, Ints]]:
+    """Per candidate column the entity numbers of the label rows of each split."""
+    own = {split: _keys(frame[task.entity_col]) for split, frame in frames.items()}
+    if task.kind != "autocomplete":
+        return {task.entity_col: own}
+    table = dataset.make_db().table_dict[task.entity_table]
+    # primary keys are row positions (RelBench's contract), so they index the parents' keys
+    parents = {column: _keys(table.df[column]) for column in table.fkey_col_to_pkey_table}
+    return {c: {split: keys[own[split]] for split in frames} for c, keys in parents.items()}
+
+
+def _keys(column: pd.Series) -> Ints:
+    return column.astype("Float64").fillna(-1).to_numpy(dtype=np.int64)
+
+
+def _seconds(column: pd.Series) -> Ints:
+    return column.to_numpy(dtype="datetime64[s]").astype(np.int64)

