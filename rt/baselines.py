@@ -154,7 +154,8 @@ def _entity_columns(
 
 
 def _keys(column: pd.Series) -> Ints:
-    return column.astype("Float64").fillna(-1).to_numpy(dtype=np.int64)
+    keys: Ints = column.astype("Float64").fillna(-1).to_numpy().astype(np.int64)
+    return keys
 
 
 def _seconds(column: pd.Series) -> Ints:

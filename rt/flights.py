@@ -212,9 +212,9 @@ def _flights(
         plane_id=_key_of(raw["tailnum"], planes, "tailnum", "plane_id"),
         origin_id=_key_of(raw["origin"], airports, "faa", "airport_id"),
         dest_id=_key_of(raw["dest"], airports, "faa", "airport_id"),
-        arr_delayed=(raw["arr_delay"] > DELAY_MINUTES).astype("boolean").mask(
-            raw["arr_delay"].isna()
-        ),
+        arr_delayed=(raw["arr_delay"] > DELAY_MINUTES)
+        .astype("boolean")
+        .mask(raw["arr_delay"].isna()),
     )
     keys = weather[["origin_id", "time_hour", "weather_id"]]
     table = table.merge(keys, how="left", on=["origin_id", "time_hour"], validate="many_to_one")

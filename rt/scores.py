@@ -19,9 +19,7 @@ def target_values(task: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
     return frame[task.target_col].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def relbench_score(
-    task: Any, table: Table, prediction: NDArray[np.float64]
-) -> tuple[str, float]:
+def relbench_score(task: Any, table: Table, prediction: NDArray[np.float64]) -> tuple[str, float]:
     """(metric's name, value) of predictions in the order of the label table.
 
     Raises InputError where the score is not defined: another task type, no rows, predictions

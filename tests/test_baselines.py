@@ -27,7 +27,7 @@ def test_known_means_counts_only_the_entitys_labels_known_by_the_bound():
 
 
 def _timestamps(*days):
-    return pd.to_datetime(["2020-01-%02d" % day for day in days]).astype("datetime64[us]")
+    return pd.to_datetime([f"2020-01-{day:02}" for day in days]).astype("datetime64[us]")
 
 
 def _dataset() -> FrameDataset:
