@@ -3,7 +3,8 @@
 A store folder holds
 
 - `store.safetensors`, R rows, C cells, E foreign-key references, all arrays row-major:
-  row_time i64[R] seconds since 1970 UTC, `rustler.NO_TIME` for rows without a time;
+  row_time i64[R] seconds since 1970 UTC, fractions rounded up, `rustler.NO_TIME` for rows without
+  a time;
   cell_ptr u64[R+1]; cell_column u32[C] (column numbers rise within a row); cell_value u32[C]: the
   bits of a float32 (normalised number, datetime, boolean) or, for text columns, a text number;
   parent_ptr u64[R+1], parent_row u32[E]; child_ptr u64[R+1], child_row u32[E], child_time i64[E],
@@ -14,13 +15,15 @@ A store folder holds
 - `meta.json`: {"format_version", "name", "val_timestamp", "test_timestamp" (seconds),
   "num_rows", "num_cells", "num_edges", "num_texts",
   "tables": [{"name", "kind": "database" | "task", "rows": [start, end], "primary_key",
-     "time_column", "foreign_keys": [{"column", "parent": table number}], "columns": [start, end]}],
+     "time_column", "foreign_keys": [{"column", "parent": table number}], "columns": [start, end],
+     "splits": {"train": [start, end], "val", "test"}}],
   "columns": [{"name", "table", "type", "mean", "std", "fitted_on", "name_text": text number of the
-     string "<column> of <table>"}],
+     string "<column> of <table>", "train_varies": whether train rows hold different values}],
   "tasks": [{"name", "kind", "task_type", "table", "column", "entity_table", "entity_column",
      "horizon": seconds or null, "splits": {"train": [start, end], "val", "test"},
      "hidden_columns": [column numbers], "description"}],
-  "z_clip", "report": {...counts of dangling keys, skipped tasks and the like}}
+  "z_clip", "report": {...counts of dangling keys, skipped tasks and the like},
+  "provenance": {...hash of the input, version and settings}}
 - `strings.parquet`: column `text`, T distinct strings in order of their numbers, no nulls;
 - `text.<embedder>.safetensors`: `embedding` f16[T, d_text], one file an embedder.
 
@@ -31,5 +34,256 @@ its one parent the entity row. An autocomplete task has no table of its own: its
 cells of a database column; its splits are the ranges of rows with time <= val_timestamp, <=
 test_timestamp and later (RelBench's own rule), for a table without a time column the first 80 %,
 the next 10 % and the last 10 % of the rows.
-Null cells are absent. Key columns are no cells.
+Null cells are absent (NaN and infinite numbers are null). Key columns are no cells.
+
+A normalised value is (value - mean) / std, cut at +-z_clip: per column fitted on rows with time <=
+val_timestamp (tables without a time column: all rows), for labels on the train split; datetimes (in
+seconds) by one fit over the datetime cells of all database tables. A boolean's normalised value is
+positive exactly if it is true. A constant column has std 1, a constant boolean mean and std 0.5.
 """
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
+
+import plurel
+from plurel.errors import InputError
+from rt.files import complete_file, complete_folder, sync, write_safetensors
+from rt.meta import (
+    FORMAT_VERSION,
+    NO_TIME,
+    SEMANTIC_TYPES,
+    TEXT_LIMIT,
+    Z_CLIP,
+    ColumnMeta,
+    ForeignKeyMeta,
+    StoreMeta,
+    TableMeta,
+    open_meta,
+)
+from rt.raw import read_database
+from rt.text import DEFAULT_EMBEDDER, embed_texts, embedder_name, get_embedder
+from rt.tokenise import tokenise
+
+__all__ = [
+    "FORMAT_VERSION",
+    "NO_TIME",
+    "SEMANTIC_TYPES",
+    "TEXT_LIMIT",
+    "Z_CLIP",
+    "ColumnMeta",
+    "ForeignKeyMeta",
+    "StoreMeta",
+    "TableMeta",
+    "embed_stores",
+    "open_meta",
+    "preprocess",
+    "preprocess_many",
+    "read_arrays",
+    "read_texts",
+    "tokenise_many",
+    "write_store",
+]
+
+_ARRAYS = "store.safetensors"
+_STRINGS = "strings.parquet"
+
+
+def preprocess(
+    raw_folder: str | Path,
+    out_folder: str | Path,
+    *,
+    embedder: str = DEFAULT_EMBEDDER,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> Path:
+    """Turn a relbench folder into a store folder with the embeddings of its texts.
+
+    A store of the same input is kept, and only what is missing is added. One of other input, of
+    another format version or cut short raises InputError unless `overwrite`.
+    """
+    embedder_name(embedder)
+    out = write_store(
+        Path(raw_folder), Path(out_folder), overwrite=overwrite, show_progress=show_progress
+    )
+    embed_stores([out], embedder, show_progress=show_progress)
+    return out
+
+
+def preprocess_many(
+    raw_folders: Sequence[str | Path],
+    out_root: str | Path,
+    *,
+    embedder: str = DEFAULT_EMBEDDER,
+    overwrite: bool = False,
+    num_proc: int = 1,
+    show_progress: bool = True,
+) -> list[Path]:
+    """`preprocess` for many databases: tokenised in `num_proc` processes, then the union of their
+    texts embedded once. Store folders are named like the raw folders."""
+    embedder_name(embedder)
+    stores = tokenise_many(
+        raw_folders, out_root, overwrite=overwrite, num_proc=num_proc, show_progress=show_progress
+    )
+    embed_stores(stores, embedder, show_progress=show_progress)
+    return stores
+
+
+def tokenise_many(
+    raw_folders: Sequence[str | Path],
+    out_root: str | Path,
+    *,
+    overwrite: bool = False,
+    num_proc: int = 1,
+    show_progress: bool = True,
+) -> list[Path]:
+    """The stores of many databases without embeddings, in the order of `raw_folders`."""
+    raw = [Path(folder).resolve() for folder in raw_folders]
+    outs = [Path(out_root) / folder.name for folder in raw]
+    for i, out in enumerate(outs):
+        if out in outs[:i]:
+            raise InputError(f"{raw[i]}: another database is named '{out.name}'; rename one")
+    work = partial(write_store, overwrite=overwrite)
+    bar = partial(tqdm, total=len(raw), desc="tokenise", unit="db", disable=not show_progress)
+    if num_proc <= 1 or len(raw) <= 1:
+        return list(bar(map(work, raw, outs)))
+    # Threads of pyarrow do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_proc, len(raw)), mp_context=context) as pool:
+        return list(bar(pool.map(work, raw, outs)))
+
+
+def write_store(
+    raw_folder: Path, out_folder: Path, *, overwrite: bool = False, show_progress: bool = False
+) -> Path:
+    """Tokenise one database into `out_folder`, unless the same store is there already."""
+    database = read_database(raw_folder)
+    provenance = _provenance(raw_folder)
+    if out_folder.exists() and _keep(out_folder, provenance, overwrite):
+        return out_folder
+    tokens = tokenise(database, provenance, show_progress=show_progress)
+    with complete_folder(out_folder) as folder:
+        version = {"format_version": str(FORMAT_VERSION)}
+        write_safetensors(folder / _ARRAYS, tokens.arrays, version)
+        pq.write_table(pa.table({"text": tokens.texts}), folder / _STRINGS)
+        sync(folder / _STRINGS)
+        (folder / "meta.json").write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
+        sync(folder / "meta.json")
+    return out_folder
+
+
+def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:
+    """Whether a store that is there can stay; InputError if it is neither kept nor replaced."""
+    if any(out_folder.iterdir()) and not (out_folder / "meta.json").is_file():
+        raise InputError(f"{out_folder}: is there and is not a store; choose another folder")
+    if overwrite:
+        return False
+    advice = "give --overwrite (overwrite=True) to replace it"
+    try:
+        meta = open_meta(out_folder)
+        rows = len(read_arrays(out_folder)["row_time"])
+        texts = pq.read_metadata(out_folder / _STRINGS).num_rows
+    except (InputError, OSError, pa.ArrowException) as error:
+        raise InputError(f"{out_folder}: holds no complete store ({error}); {advice}") from None
+    if (rows, texts) != (meta.num_rows, meta.num_texts):
+        raise InputError(f"{out_folder}: holds no complete store; {advice}")
+    if meta.provenance != provenance:
+        raise InputError(f"{out_folder}: was made from other input or by another version; {advice}")
+    return True
+
+
+def _provenance(raw_folder: Path) -> dict[str, Any]:
+    """What a store is a function of: the content of every input file, and the program."""
+    patterns = ("manifest.yaml", "db/*.parquet", "tasks/*/manifest.yaml", "tasks/*/*.parquet")
+    digest = hashlib.blake2b(digest_size=16)
+    for pattern in patterns:
+        for path in sorted(raw_folder.glob(pattern)):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+            digest.update(
+                f"{path.relative_to(raw_folder).as_posix()}\0".encode() + content.digest()
+            )
+    return {
+        "inputs": digest.hexdigest(),
+        "version": plurel.__version__,
+        "z_clip": Z_CLIP,
+        "text_limit": TEXT_LIMIT,
+    }
+
+
+def read_arrays(folder: str | Path) -> dict[str, NDArray[Any]]:
+    """The arrays of store.safetensors, mapped into memory read-only; InputError if cut short.
+
+    For tests and tools; training reads stores through `rustler`, which checks every index.
+    """
+    path = Path(folder) / _ARRAYS
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # checks the header against the size of the file
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a complete store ({error}); preprocess again") from None
+    whole = np.memmap(path, np.uint8, mode="r")
+    start = 8 + int(whole[:8].view("<u8")[0])
+    header = json.loads(whole[8:start].tobytes())
+    dtypes = {"I64": "<i8", "U64": "<u8", "U32": "<u4"}
+    arrays = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = (start + offset for offset in entry["data_offsets"])
+            arrays[name] = whole[first:last].view(dtypes[entry["dtype"]])
+    return arrays
+
+
+def read_texts(folder: str | Path) -> pa.ChunkedArray:
+    """The distinct texts of a store in the order of their numbers."""
+    try:
+        return pq.read_table(Path(folder) / _STRINGS).column("text")
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{folder}: unreadable {_STRINGS} ({error}); preprocess again") from None
+
+
+def embed_stores(
+    folders: Sequence[str | Path], embedder: str, *, show_progress: bool = True
+) -> None:
+    """Add text.<embedder>.safetensors to the stores that lack it; each text is embedded once."""
+    name = embedder_name(embedder)
+    missing = [Path(folder) for folder in folders if not _embedded(Path(folder), name)]
+    if not missing:
+        return
+    texts = [read_texts(folder) for folder in missing]
+    every = pa.chunked_array([chunk for array in texts for chunk in array.chunks])
+    encoded = every.dictionary_encode().unify_dictionaries().combine_chunks()
+    model = get_embedder(embedder)
+    vectors = embed_texts(model, encoded.dictionary.to_pylist(), show_progress=show_progress)
+    index = encoded.indices.to_numpy()
+    start = 0
+    for folder, array in zip(missing, texts, strict=True):
+        chosen = vectors[index[start : start + len(array)]]
+        start += len(array)
+        with complete_file(folder / f"text.{name}.safetensors") as path:
+            version = {"format_version": str(FORMAT_VERSION), "embedder": name}
+            write_safetensors(path, {"embedding": [chosen]}, version)
+
+
+def _embedded(folder: Path, name: str) -> bool:
+    path = folder / f"text.{name}.safetensors"
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shape = file.get_slice("embedding").get_shape()
+    except SafetensorError:
+        return False
+    return bool(shape[0] == open_meta(folder).num_texts)

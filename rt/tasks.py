@@ -2,14 +2,27 @@
 
 A `Task` is one entry of a store's meta.json, or an autocomplete task made on the spot from a
 feature column (`column_tasks`), which is how synthetic databases are trained on: every boolean
-and number column of every table (REFERENCE section 9).
+and number column of every table (PluRel, arXiv 2602.04029).
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+import rustler
+from plurel.errors import InputError
+from rt.meta import StoreMeta, open_meta
 
 TaskType = Literal["binary_classification", "regression"]
 Split = Literal["train", "val", "test"]
+
+TASK_TYPES = ("binary_classification", "regression")
+"""The task types that are trained and scored."""
+MAX_FOREIGN_KEYS = 5
+"""Databases with a wider table are left out of training lists, as published."""
+
+_COLUMN_TASK_TYPES = {"boolean": "binary_classification", "number": "regression"}
 
 
 @dataclass(frozen=True)
@@ -30,4 +43,85 @@ class Task:
     @classmethod
     def from_meta(cls, entry: dict[str, Any]) -> "Task":
         """The task of one entry of meta["tasks"]."""
-        raise NotImplementedError
+        return cls(
+            name=entry["name"],
+            kind=entry["kind"],
+            task_type=entry["task_type"],
+            table=entry["table"],
+            column=entry["column"],
+            splits={name: (rows[0], rows[1]) for name, rows in entry["splits"].items()},
+            horizon=entry["horizon"],
+            hidden_columns=tuple(entry["hidden_columns"]),
+            entity_table=entry["entity_table"],
+            entity_column=entry["entity_column"],
+        )
+
+
+def load_tasks(store_folder: str | Path, names: Sequence[str] | None = None) -> list[Task]:
+    """The binary and regression tasks of a store, or those of the given names, in their order.
+
+    InputError for a name that the store lacks.
+    """
+    meta = open_meta(store_folder)
+    tasks = {
+        entry["name"]: Task.from_meta(entry)
+        for entry in meta.tasks
+        if entry["task_type"] in TASK_TYPES
+    }
+    if names is None:
+        return list(tasks.values())
+    for name in names:
+        if name not in tasks:
+            known = ", ".join(tasks) or "none"
+            raise InputError(f"{store_folder}: no task '{name}'; it has: {known}")
+    return [tasks[name] for name in names]
+
+
+def column_tasks(meta: StoreMeta) -> list[Task]:
+    """An autocomplete task "<table>.<column>" for every boolean and number column of every database
+    table; columns without two different values in the train rows are left out."""
+    tasks = []
+    for number, column in enumerate(meta.columns):
+        table = meta.tables[column.table]
+        if table.kind == "database" and column.type in _COLUMN_TASK_TYPES and column.train_varies:
+            tasks.append(
+                Task(
+                    name=f"{table.name}.{column.name}",
+                    kind="autocomplete",
+                    task_type=_COLUMN_TASK_TYPES[column.type],
+                    table=column.table,
+                    column=number,
+                    splits=dict(table.splits),
+                    entity_table=table.name,
+                    entity_column=table.primary_key,
+                )
+            )
+    return tasks
+
+
+def narrow_stores(
+    folders: Iterable[str | Path], max_foreign_keys: int = MAX_FOREIGN_KEYS
+) -> list[Path]:
+    """The stores in which no database table has more than `max_foreign_keys` foreign keys."""
+    return [
+        Path(folder)
+        for folder in folders
+        if all(
+            len(table.foreign_keys) <= max_foreign_keys
+            for table in open_meta(folder).tables
+            if table.kind == "database"
+        )
+    ]
+
+
+def to_sampler(task: Task, store_index: int, weight: float = 1.0) -> "rustler.Task":
+    """The task as the sampler takes it; `store_index`: its store's place in the sampler's list."""
+    return rustler.Task(
+        store_index,
+        task.table,
+        task.column,
+        [task.splits[name] for name in ("train", "val", "test")],
+        horizon=task.horizon,
+        hidden_columns=list(task.hidden_columns),
+        weight=weight,
+    )

@@ -1,0 +1,96 @@
+"""Writing files and folders whole or not at all, and safetensors without a second copy."""
+
+import json
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DTYPES = {"int64": "I64", "uint64": "U64", "uint32": "U32", "float16": "F16", "float32": "F32"}
+
+Pieces = Sequence[NDArray[Any]]
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Pieces], metadata: Mapping[str, str]
+) -> None:
+    """Write arrays given as pieces along their first axis, in the given order, and fsync.
+
+    The wide types should come first: then every array starts at a multiple of its item size.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name, pieces in tensors.items():
+        size = sum(piece.nbytes for piece in pieces)
+        shape = [sum(len(piece) for piece in pieces), *pieces[0].shape[1:]]
+        header[name] = {
+            "dtype": _DTYPES[pieces[0].dtype.name],
+            "shape": shape,
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for pieces in tensors.values():
+            for piece in pieces:
+                np.ascontiguousarray(piece).tofile(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def complete_folder(target: Path) -> Iterator[Path]:
+    """A temporary neighbour of `target` that replaces it when the block ends without an error.
+
+    Whatever stops the block, `target` is either the old folder or the complete new one.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        sync(temporary)
+        if target.exists():
+            old = temporary.with_suffix(".old")
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(target)
+        sync(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def complete_file(target: Path) -> Iterator[Path]:
+    """A temporary neighbour of a file that replaces it when the block ends without an error."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    temporary.chmod(0o644)
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(target)
+        sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)

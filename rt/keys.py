@@ -1,0 +1,200 @@
+"""Foreign keys resolved by value, and the edges between rows in both directions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from plurel.errors import InputError
+from rt.meta import NO_TIME
+from rt.raw import plain
+
+Rows = NDArray[np.uint32]
+NO_ROW = np.uint32(2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Links:
+    """One foreign key: the parent row of each row (`NO_ROW`: none), and why some have none."""
+
+    rows: Rows
+    nulls: int
+    dangling: int
+
+
+class KeyIndex:
+    """Finds the rows of a table by the values of its primary key.
+
+    keys: the primary key in the file's order; rows: global row number of each position.
+    """
+
+    def __init__(self, keys: pa.ChunkedArray, rows: Rows, where: str) -> None:
+        self.where = where
+        self.kind, values, wrong = _canonical(keys)
+        if values.null_count:
+            bad = "NaN or fractions" if wrong else "null"
+            raise InputError(f"{where}: {values.null_count} primary keys are {bad}; fill or drop")
+        self._lookup: Rows | None = None
+        self._rows = rows
+        if self.kind == "integer":
+            self._index_integers(values.to_numpy())
+        else:
+            self._index_others(values)
+
+    def _index_integers(self, keys: NDArray[np.int64]) -> None:
+        low, high = int(keys.min()), int(keys.max())
+        self._low = low
+        if high - low < 4 * len(keys) + 1024:
+            self._lookup = np.full(high - low + 1, NO_ROW)
+            self._lookup[keys - low] = self._rows
+            if np.count_nonzero(self._lookup != NO_ROW) < len(keys):
+                self._refuse_duplicate(np.sort(keys))
+            return
+        order = np.argsort(keys, kind="stable")
+        self._sorted, self._rows = keys[order], self._rows[order]
+        if (self._sorted[1:] == self._sorted[:-1]).any():
+            self._refuse_duplicate(self._sorted)
+
+    def _index_others(self, keys: pa.ChunkedArray) -> None:
+        self._values = keys.combine_chunks()
+        if len(pc.unique(keys)) < len(keys):
+            counts = pc.value_counts(keys)
+            twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+            self._refuse(twice[0].as_py())
+
+    def _refuse_duplicate(self, keys: NDArray[np.int64]) -> None:
+        self._refuse(int(keys[1:][keys[1:] == keys[:-1]][0]))
+
+    def _refuse(self, value: Any) -> None:
+        raise InputError(f"{self.where}: the primary key {value!r} occurs twice; make keys unique")
+
+    def find(self, keys: pa.ChunkedArray, where: str) -> Links:
+        """The rows that the values of a foreign key reference."""
+        kind, values, wrong = _canonical(keys)
+        valid = np.asarray(values.is_valid())
+        nulls = len(values) - int(valid.sum()) - wrong
+        if kind == "null" or not valid.any():
+            return Links(np.full(len(values), NO_ROW), nulls, wrong)
+        if kind != self.kind:
+            raise InputError(
+                f"{where}: holds {keys.type}, but the primary key {self.where} is of another type "
+                f"({self.kind}); give both columns one type"
+            )
+        rows = self._find_integers(values) if kind == "integer" else self._find_others(values)
+        rows[~valid] = NO_ROW
+        return Links(rows, nulls, wrong + int(np.count_nonzero(valid & (rows == NO_ROW))))
+
+    def _find_integers(self, values: pa.ChunkedArray) -> Rows:
+        keys = (values.fill_null(0) if values.null_count else values).to_numpy()
+        if self._lookup is not None:
+            inside = (keys >= self._low) & (keys <= self._low + len(self._lookup) - 1)
+            return np.where(inside, self._lookup[np.where(inside, keys - self._low, 0)], NO_ROW)
+        position = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        return np.where(self._sorted[position] == keys, self._rows[position], NO_ROW)
+
+    def _find_others(self, values: pa.ChunkedArray) -> Rows:
+        position = pc.index_in(values, value_set=self._values)
+        found = np.asarray(position.is_valid())
+        return np.where(found, self._rows[position.fill_null(0).to_numpy()], NO_ROW)
+
+
+def _canonical(keys: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray, int]:
+    """Keys in a form in which equal values are equal: their kind, the values, and how many became
+    null because no key can equal them (NaN counts as null, a fraction does not).
+
+    Integers of every width, integral floats and decimals are one kind, texts another.
+    """
+    keys = plain(keys)
+    kind = keys.type
+    if pa.types.is_null(kind):
+        return "null", keys, 0
+    if pa.types.is_boolean(kind):
+        return "integer", keys.cast(pa.uint8()).cast(pa.int64()), 0
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        try:
+            return "integer", keys.cast(pa.int64()), 0
+        except pa.ArrowInvalid:
+            return "large number", keys.cast(pa.decimal256(76, 18)), 0
+    if pa.types.is_floating(kind):
+        return _whole(keys)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        stamps = keys.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
+        return "time", stamps.cast(pa.int64()), 0
+    if semantic_text(kind):
+        return "text", keys.cast(pa.large_string()), 0
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "binary", keys.cast(pa.large_binary()), 0
+    return str(kind), keys, 0
+
+
+def semantic_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type holds character strings."""
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(kind) for test in tests)
+
+
+def _whole(keys: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray, int]:
+    """Float keys (pandas writes integers with nulls so) as integers."""
+    floats = keys.cast(pa.float64()).to_numpy()
+    given = ~np.isnan(floats)
+    whole = given & (np.abs(floats) < 2.0**63) & (np.floor(floats) == floats)
+    integers = np.where(whole, floats, 0).astype(np.int64)
+    wrong = int(np.count_nonzero(given & ~whole))
+    return "integer", pa.chunked_array([pa.array(integers, mask=~whole)]), wrong
+
+
+def parents(columns: Sequence[Rows]) -> tuple[NDArray[np.uint32], Rows]:
+    """References per row and, row after row, the parent rows in the order of the foreign keys."""
+    matrix = np.stack(columns, axis=1)
+    present = matrix != NO_ROW
+    return present.sum(axis=1, dtype=np.uint32), matrix[present]
+
+
+def children(
+    parent_ptr: NDArray[np.uint64], parent_row: Rows, row_time: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], Rows, NDArray[np.int64]]:
+    """The edges seen from the parents: child_ptr, child_row, child_time (see `rt.store`).
+
+    Two counting sorts, so linear in the edges: by (time, row) of the child, then by parent.
+    """
+    num_rows = len(row_time)
+    # Tables stand in order of time, so this sort finds a few long runs.
+    by_time = np.argsort(row_time, kind="stable").astype(np.uint32)
+    degree = np.diff(parent_ptr).astype(np.int64)
+    child = np.repeat(by_time, degree[by_time])
+    starts = parent_ptr[:-1].astype(np.int64)[by_time]
+    first = np.cumsum(degree[by_time]) - degree[by_time]
+    edge = np.arange(len(parent_row)) + np.repeat(starts - first, degree[by_time])
+    parent = parent_row[edge]
+    del edge, starts, first
+    child = child[_stable_order(parent)]
+    child_ptr = np.zeros(num_rows + 1, np.uint64)
+    np.cumsum(np.bincount(parent_row, minlength=num_rows), out=child_ptr[1:])
+    return child_ptr, child, row_time[child]
+
+
+def _stable_order(keys: Rows) -> NDArray[np.int64]:
+    """argsort, stable: numpy sorts 16 bits by counting, so two passes of 16 bits each."""
+    order = np.argsort((keys & 0xFFFF).astype(np.uint16), kind="stable")
+    if len(keys) and keys.max() > 0xFFFF:
+        high = (keys >> 16).astype(np.uint16)[order]
+        order = order[np.argsort(high, kind="stable")]
+    return order
+
+
+def order_by_time(time: NDArray[np.int64], valid: NDArray[np.bool_]) -> Rows | None:
+    """The file's positions in order of time, rows without one last; None: they are so already."""
+    keys = np.where(valid, time, np.iinfo(np.int64).max)
+    if (keys[1:] >= keys[:-1]).all():
+        return None
+    return np.argsort(keys, kind="stable").astype(np.uint32)
+
+
+def times(time: NDArray[np.int64], valid: NDArray[np.bool_], order: Rows | None) -> NDArray[Any]:
+    """row_time in the store's order."""
+    result = np.where(valid, time, NO_TIME)
+    return result if order is None else result[order]

@@ -1,0 +1,167 @@
+"""Task manifests of a raw folder, with their label files (RelBench 3: `tasks/<task>/`)."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from plurel.errors import InputError
+from rt.raw import JoinedSource, MemorySource, ParquetSource, RawDatabase, Source, read_yaml
+
+SPLITS = ("train", "val", "test")
+LABEL_TYPES = {
+    "binary_classification": "boolean",
+    "regression": "number",
+    "multiclass_classification": "text",
+}
+"""Semantic type of the labels of each task type that is kept."""
+
+
+@dataclass(frozen=True)
+class RawTask:
+    """One task manifest. `source` holds the label rows of train, val and test, `split_sizes` their
+    numbers; both None for autocomplete tasks, whose labels are a column of the entity table."""
+
+    name: str
+    kind: str
+    task_type: str
+    description: str
+    entity_table: str
+    entity_column: str | None
+    target: str
+    time_column: str | None
+    horizon: int | None
+    hidden: tuple[tuple[str, str], ...]
+    source: Source | None = None
+    split_sizes: tuple[int, ...] | None = None
+
+
+def read_tasks(database: RawDatabase) -> tuple[list[RawTask], dict[str, str]]:
+    """The tasks in order of their names, and for each skipped task the reason."""
+    tasks: list[RawTask] = []
+    skipped: dict[str, str] = {}
+    for path in sorted((database.folder / "tasks").glob("*/manifest.yaml")):
+        manifest = read_yaml(path)
+        name = str(manifest.get("name") or path.parent.name)
+        task_type = manifest.get("task_type")
+        if task_type not in LABEL_TYPES:
+            skipped[name] = f"task type {task_type} is not supported"
+        elif any(task.name == name for task in tasks):
+            raise InputError(f"{path}: another task is named '{name}'; rename one")
+        else:
+            tasks.append(_read_task(database, path, name, manifest))
+    return tasks, skipped
+
+
+def _read_task(database: RawDatabase, path: Path, name: str, manifest: dict[str, Any]) -> RawTask:
+    kind = manifest.get("kind")
+    if kind not in ("forecast", "autocomplete", "external"):
+        raise InputError(f"{path}: kind is {kind!r}; it must be forecast, autocomplete or external")
+    required = ["entity_table", "target_col"]
+    if kind != "autocomplete":
+        required.append("entity_col")
+    if kind == "forecast":
+        required += ["time_col", "timedelta"]
+    missing = [key for key in required if not manifest.get(key)]
+    if missing:
+        raise InputError(f"{path}: {kind} task without {', '.join(missing)}; add the entry")
+    entity = next((t for t in database.tables if t.name == manifest["entity_table"]), None)
+    if entity is None:
+        raise InputError(
+            f"{path}: entity_table '{manifest['entity_table']}' is not in the database"
+        )
+    task = RawTask(
+        name=name,
+        kind=kind,
+        task_type=manifest["task_type"],
+        description=str(manifest.get("description") or ""),
+        entity_table=entity.name,
+        entity_column=entity.primary_key if kind == "autocomplete" else manifest["entity_col"],
+        target=manifest["target_col"],
+        time_column=entity.time_column if kind == "autocomplete" else manifest.get("time_col"),
+        horizon=_horizon(manifest.get("timedelta"), path),
+        hidden=_pairs(manifest.get("remove_columns"), path),
+    )
+    if kind == "autocomplete":
+        if task.target not in entity.features:
+            raise InputError(f"{path}: '{task.target}' is no feature column of '{entity.name}'")
+        return task
+    if entity.primary_key is None:
+        raise InputError(f"{path}: entity table '{entity.name}' has no primary key; name its pkey")
+    return _with_labels(task, database, path.parent)
+
+
+def _with_labels(task: RawTask, database: RawDatabase, folder: Path) -> RawTask:
+    files = [folder / f"{split}.parquet" for split in SPLITS]
+    parts: Sequence[Source]
+    if all(file.is_file() for file in files):
+        parts = [ParquetSource(file) for file in files]
+    elif task.kind == "forecast":
+        parts = _made_by_relbench(database.folder, folder, task.name)
+    else:
+        absent = next(file for file in files if not file.is_file())
+        raise InputError(f"{absent}: no such file; an external task needs its label files")
+    for part in parts:
+        for column in (task.entity_column, task.target, task.time_column):
+            if column is not None and column not in part.schema.names:
+                raise InputError(
+                    f"{part.label}: no column '{column}', which the task manifest names"
+                )
+    if parts[0].num_rows == 0:
+        raise InputError(f"{parts[0].label}: no labels for training; remove the task")
+    values = {field: getattr(task, field) for field in task.__dataclass_fields__}
+    sizes = tuple(part.num_rows for part in parts)
+    return RawTask(**values | {"source": JoinedSource(str(folder), parts), "split_sizes": sizes})
+
+
+def _made_by_relbench(database: Path, folder: Path, name: str) -> list[MemorySource]:
+    """Labels by RelBench's own rule: the manifest's SQL at the timestamps of each split."""
+    import duckdb
+    import relbench
+
+    parts = []
+    try:
+        task = relbench.load_dataset(database).load_task(folder)
+        for split in SPLITS:
+            frame = task.get_table(split, mask_input_cols=False).df
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            parts.append(MemorySource(f"{folder} ({split})", table))
+    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, duckdb.Error) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{folder}: no label files, and RelBench cannot make them for '{name}' ({reason})"
+        ) from None
+    return parts
+
+
+def _horizon(timedelta: Any, path: Path) -> int | None:
+    """Whole seconds, rounded up: a label is never known too early."""
+    if timedelta is None:
+        return None
+    try:
+        span = pd.Timedelta(timedelta)
+    except ValueError:
+        raise InputError(f"{path}: timedelta is {timedelta!r}; write e.g. '30 days'") from None
+    if span < pd.Timedelta(0):
+        raise InputError(f"{path}: timedelta is {timedelta!r}; it must not be negative")
+    return math.ceil(span.total_seconds())
+
+
+def _pairs(pairs: Any, path: Path) -> tuple[tuple[str, str], ...]:
+    pairs = pairs or []
+    good = isinstance(pairs, list) and all(
+        isinstance(p, list | tuple) and len(p) == 2 for p in pairs
+    )
+    if not good:
+        raise InputError(f"{path}: remove_columns must be a list of [table, column] pairs")
+    return tuple((str(table), str(column)) for table, column in pairs)
+
+
+def safe_name(name: str) -> str:
+    """A name that can stand in a file name."""
+    return re.sub(r"[^\w.-]+", "_", name)

@@ -1,0 +1,127 @@
+"""Where the tables of a database stand in its store: row ranges, order, splits, what is fitted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plurel.errors import InputError
+from rt import columns as col
+from rt import keys
+from rt.labels import LABEL_TYPES, SPLITS, RawTask
+from rt.meta import Range
+from rt.raw import RawDatabase, RawTable
+
+
+@dataclass
+class Table:
+    """A table on its way into the store. `order`: file positions in the store's order, None when
+    they are the same; `fitted`, `train`: masks over the file's positions."""
+
+    raw: RawTable
+    kind: str
+    rows: Range
+    order: keys.Rows | None
+    row_time: NDArray[np.int64]
+    splits: dict[str, Range]
+    fitted: NDArray[np.bool_]
+    train: NDArray[np.bool_]
+    fitted_on: str
+    types: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Report:
+    dangling_keys: dict[str, int] = field(default_factory=dict)
+    null_keys: dict[str, int] = field(default_factory=dict)
+    infinite_values: dict[str, int] = field(default_factory=dict)
+    unfitted_columns: list[str] = field(default_factory=list)
+    skipped_tasks: dict[str, str] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+
+
+def lay_out(database: RawDatabase, tasks: Sequence[RawTask]) -> list[Table]:
+    """Row ranges, row order and splits of every table: database tables, then label tables."""
+    tables: list[Table] = []
+    start = 0
+    for raw in database.tables:
+        tables.append(_database_table(raw, start, database))
+        start = tables[-1].rows[1]
+    for task in tasks:
+        if task.source is not None:
+            tables.append(_label_table(task, start))
+            start = tables[-1].rows[1]
+    if start >= keys.NO_ROW:
+        raise InputError(f"{database.folder}: {start} rows; a store holds fewer than {keys.NO_ROW}")
+    return tables
+
+
+def _database_table(raw: RawTable, start: int, database: RawDatabase) -> Table:
+    size = raw.source.num_rows
+    end = start + size
+    if raw.time_column is None:
+        time, valid = np.zeros(size, np.int64), np.zeros(size, bool)
+        cut = [start, start + size * 8 // 10, start + size * 9 // 10, end]
+        fitted, fitted_on = np.ones(size, bool), "all rows"
+        train = np.arange(size) < cut[1] - start
+    else:
+        where = f"table '{raw.name}', column '{raw.time_column}'"
+        time, valid = col.seconds(raw.source.read(raw.time_column), where)
+        bounds = (database.val_timestamp, database.test_timestamp)
+        counts = [int(np.count_nonzero(valid & (time <= bound))) for bound in bounds]
+        cut = [start, start + counts[0], start + counts[1], start + int(valid.sum())]
+        fitted, fitted_on = ~valid | (time <= bounds[0]), "rows up to val_timestamp"
+        train = valid & (time <= bounds[0])
+    order = keys.order_by_time(time, valid)
+    splits = {name: (cut[i], cut[i + 1]) for i, name in enumerate(SPLITS)}
+    row_time = keys.times(time, valid, order)
+    return Table(raw, "database", (start, end), order, row_time, splits, fitted, train, fitted_on)
+
+
+def _label_table(task: RawTask, start: int) -> Table:
+    assert task.source is not None
+    assert task.split_sizes is not None
+    size = task.source.num_rows
+    raw = RawTable(
+        task.name, task.source, None, task.time_column, {str(task.entity_column): task.entity_table}
+    )
+    if task.time_column is None:
+        row_time = keys.times(np.zeros(size, np.int64), np.zeros(size, bool), None)
+    else:
+        where = f"task '{task.name}', column '{task.time_column}'"
+        row_time = keys.times(*col.seconds(task.source.read(task.time_column), where), None)
+    cut = [start, *(start + np.cumsum(task.split_sizes)).tolist()]
+    splits = {name: (cut[i], cut[i + 1]) for i, name in enumerate(SPLITS)}
+    train = np.arange(size) < task.split_sizes[0]
+    types = {task.target: LABEL_TYPES[task.task_type]}
+    return Table(
+        raw,
+        "task",
+        (start, start + size),
+        None,
+        row_time,
+        splits,
+        train,
+        train,
+        "train split",
+        types,
+    )
+
+
+def force_target_types(tables: Sequence[Table], tasks: list[RawTask], report: Report) -> None:
+    """The target column of an autocomplete task gets the type of its labels; a task that wants
+    another type of a column than an earlier task is skipped."""
+    by_name = {table.raw.name: table for table in tables if table.kind == "database"}
+    for task in list(tasks):
+        if task.kind != "autocomplete":
+            continue
+        types, wanted = by_name[task.entity_table].types, LABEL_TYPES[task.task_type]
+        if types.setdefault(task.target, wanted) != wanted:
+            tasks.remove(task)
+            report.skipped_tasks[task.name] = f"another task takes '{task.target}' as another type"
+
+
+def type_of(table: Table, name: str) -> str:
+    found = table.raw.source.schema.field(name).type
+    return table.types.get(name) or col.semantic_type(found)

@@ -1,0 +1,142 @@
+"""meta.json of a store, typed, and the constants of the format (the format: `rt.store`)."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rustler
+from plurel.errors import InputError
+
+# The constants are defined in Rust; the defaults serve a build of the module without the store.
+FORMAT_VERSION: int = getattr(rustler, "FORMAT_VERSION", 1)
+NO_TIME: int = getattr(rustler, "NO_TIME", -(2**63))
+SEMANTIC_TYPES: tuple[str, ...] = getattr(
+    rustler, "SEMANTIC_TYPES", ("number", "text", "datetime", "boolean")
+)
+Z_CLIP = 10.0
+"""Bound of every normalised value: values further than this many deviations off are cut to it."""
+TEXT_LIMIT = 8192
+"""Characters of a text value that are kept."""
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ForeignKeyMeta:
+    """A foreign key: its column, and the number of the table that it references."""
+
+    column: str
+    parent: int
+
+
+@dataclass(frozen=True)
+class TableMeta:
+    """One table. rows: its global row numbers; columns: its column numbers; splits: its rows by
+    time (database tables) or by label file (task tables)."""
+
+    name: str
+    kind: str
+    rows: Range
+    primary_key: str | None
+    time_column: str | None
+    foreign_keys: tuple[ForeignKeyMeta, ...]
+    columns: Range
+    splits: dict[str, Range]
+
+
+@dataclass(frozen=True)
+class ColumnMeta:
+    """One column. A stored value is (value - mean) / std, clipped; `train_varies`: the train rows
+    hold at least two different values."""
+
+    name: str
+    table: int
+    type: str
+    mean: float
+    std: float
+    fitted_on: str
+    name_text: int
+    train_varies: bool
+
+
+@dataclass(frozen=True)
+class StoreMeta:
+    """meta.json. Times in seconds since 1970 UTC; `tasks` holds entries for `Task.from_meta`."""
+
+    format_version: int
+    name: str
+    val_timestamp: int
+    test_timestamp: int
+    num_rows: int
+    num_cells: int
+    num_edges: int
+    num_texts: int
+    tables: tuple[TableMeta, ...]
+    columns: tuple[ColumnMeta, ...]
+    tasks: tuple[dict[str, Any], ...]
+    z_clip: float
+    report: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def table(self, name: str, kind: str = "database") -> int:
+        """The number of a table; InputError if there is none of this name and kind."""
+        for number, table in enumerate(self.tables):
+            if table.name == name and table.kind == kind:
+                return number
+        raise InputError(f"store {self.name}: no {kind} table '{name}'")
+
+    def column(self, table: int, name: str) -> int:
+        """The number of a column of a table; InputError if it has none of this name."""
+        for number in range(*self.tables[table].columns):
+            if self.columns[number].name == name:
+                return number
+        raise InputError(f"store {self.name}: table '{self.tables[table].name}' has no '{name}'")
+
+
+def open_meta(folder: str | Path) -> StoreMeta:
+    """Read a store's meta.json; InputError if it is missing, broken or of another version."""
+    path = Path(folder) / "meta.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: not a store (no meta.json); run scripts/preprocess.py first")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: broken JSON ({error}); preprocess the database again") from None
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format version {version}, this program reads {FORMAT_VERSION}; "
+            "preprocess the database again with overwrite"
+        )
+    try:
+        return _typed(raw)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: missing or malformed entry ({error}); preprocess the database again"
+        ) from None
+
+
+def _typed(raw: dict[str, Any]) -> StoreMeta:
+    tables = tuple(
+        TableMeta(
+            **table
+            | {
+                "rows": _range(table["rows"]),
+                "columns": _range(table["columns"]),
+                "foreign_keys": tuple(ForeignKeyMeta(**key) for key in table["foreign_keys"]),
+                "splits": {name: _range(rows) for name, rows in table["splits"].items()},
+            }
+        )
+        for table in raw["tables"]
+    )
+    columns = tuple(ColumnMeta(**column) for column in raw["columns"])
+    return StoreMeta(**raw | {"tables": tables, "columns": columns, "tasks": tuple(raw["tasks"])})
+
+
+def _range(pair: list[int]) -> Range:
+    start, end = pair
+    return int(start), int(end)

@@ -1,0 +1,228 @@
+"""Reading a raw (RelBench 3) folder: manifests, checked, and tables whose columns are read singly.
+
+The format is RelBench's (`manifest.yaml`, `db/<table>.parquet`, `tasks/<task>/manifest.yaml`); it
+is read here without importing relbench, whose import takes seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from plurel.errors import InputError
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Source(Protocol):
+    """Rows that are read one column at a time."""
+
+    @property
+    def label(self) -> str:
+        """The file or table, for messages."""
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def schema(self) -> pa.Schema: ...
+    def read(self, column: str) -> pa.ChunkedArray:
+        """One column; strings may come dictionary-encoded."""
+
+
+class ParquetSource:
+    """A parquet file; opening checks that it can be read and that its column names differ."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.label = str(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; the manifest names it")
+        try:
+            schema = pq.read_schema(path)
+            texts = [field.name for field in schema if _is_text(field.type)]
+            # Repeated strings are kept once from the file to the store.
+            self._file = pq.ParquetFile(path, read_dictionary=texts)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: unreadable parquet file ({_line(error)})") from None
+        self.schema: pa.Schema = self._file.schema_arrow
+        self.num_rows: int = self._file.metadata.num_rows
+        if len(set(self.schema.names)) < len(self.schema.names):
+            raise InputError(f"{path}: two columns have the same name; rename one")
+
+    def read(self, column: str) -> pa.ChunkedArray:
+        try:
+            return self._file.read(columns=[column]).column(column)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{self.path}: column '{column}' is unreadable ({_line(error)})"
+            ) from None
+
+
+class JoinedSource:
+    """Tables one below the other: the label files of a task."""
+
+    def __init__(self, label: str, parts: Sequence[Source]) -> None:
+        self.label = label
+        self.parts = parts
+        self.num_rows = sum(part.num_rows for part in parts)
+        self.schema: pa.Schema = parts[0].schema
+
+    def read(self, column: str) -> pa.ChunkedArray:
+        arrays = [plain(part.read(column)) for part in self.parts]
+        kinds = {array.type for array in arrays if len(array) > array.null_count}
+        kind = _common_type(kinds) if kinds else arrays[0].type
+        if kind is None:
+            found = ", ".join(sorted(map(str, kinds)))
+            raise InputError(f"{self.label}: column '{column}' has several types: {found}")
+        cast = [array.cast(kind, safe=False) for array in arrays]
+        return pa.chunked_array([chunk for array in cast for chunk in array.chunks], kind)
+
+
+class MemorySource:
+    """A table in memory (labels that relbench has computed)."""
+
+    def __init__(self, label: str, table: pa.Table) -> None:
+        self.label = label
+        self.table = table
+        self.num_rows: int = table.num_rows
+        self.schema: pa.Schema = table.schema
+
+    def read(self, column: str) -> pa.ChunkedArray:
+        return self.table.column(column)
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """One table of the manifest, its parquet file open."""
+
+    name: str
+    source: Source
+    primary_key: str | None
+    time_column: str | None
+    foreign_keys: dict[str, str]
+
+    @property
+    def features(self) -> list[str]:
+        """The columns that become cells: all but keys, in the file's order."""
+        keys = {self.primary_key, *self.foreign_keys}
+        return [name for name in self.source.schema.names if name not in keys]
+
+
+@dataclass(frozen=True)
+class RawDatabase:
+    """manifest.yaml. Timestamps in seconds since 1970 UTC."""
+
+    folder: Path
+    name: str
+    val_timestamp: int
+    test_timestamp: int
+    tables: tuple[RawTable, ...]
+
+
+def read_database(folder: Path) -> RawDatabase:
+    """Open a raw folder; InputError names what is missing or does not fit together."""
+    path = folder / "manifest.yaml"
+    if not path.is_file():
+        raise InputError(f"{folder}: no manifest.yaml; give the folder of a RelBench 3 database")
+    manifest = read_yaml(path)
+    specs = manifest.get("tables")
+    if not isinstance(specs, dict) or not specs:
+        raise InputError(f"{path}: 'tables' must name at least one table")
+    val, test = (timestamp(manifest, key, path) for key in ("val_timestamp", "test_timestamp"))
+    if val > test:
+        raise InputError(f"{path}: val_timestamp lies after test_timestamp; swap them")
+    tables = tuple(_read_table(folder, str(name), spec, path) for name, spec in specs.items())
+    _check_references(tables, path)
+    return RawDatabase(folder, str(manifest.get("name") or folder.name), val, test, tables)
+
+
+def _read_table(folder: Path, name: str, spec: Any, path: Path) -> RawTable:
+    spec = spec if spec is not None else {}
+    keys = (spec.get("fkeys") or {}) if isinstance(spec, dict) else None
+    if not isinstance(keys, dict):
+        raise InputError(f"{path}: table '{name}' must be a mapping with pkey, time_col, fkeys")
+    source = ParquetSource(folder / "db" / f"{name}.parquet")
+    if source.num_rows == 0:
+        raise InputError(f"{source.label}: the table is empty; take '{name}' out of the manifest")
+    table = RawTable(name, source, spec.get("pkey"), spec.get("time_col"), dict(keys))
+    for column in (table.primary_key, table.time_column, *keys):
+        if column is not None and column not in source.schema.names:
+            raise InputError(f"{path}: table '{name}' has no column '{column}' in {source.label}")
+    return table
+
+
+def _check_references(tables: Sequence[RawTable], path: Path) -> None:
+    by_name = {table.name: table for table in tables}
+    for table in tables:
+        for column, parent in table.foreign_keys.items():
+            where = f"{path}: foreign key '{table.name}.{column}'"
+            if parent not in by_name:
+                raise InputError(f"{where} references table '{parent}', which is not there")
+            if by_name[parent].primary_key is None:
+                raise InputError(
+                    f"{where} references table '{parent}', which has no primary key; name its pkey"
+                )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping; InputError in one line otherwise."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: broken YAML ({_line(error)})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold keys and values")
+    return content
+
+
+def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:
+    """A manifest's timestamp in seconds; without a zone it is UTC; fractions are cut off."""
+    value = manifest.get(key)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise InputError(f"{path}: {key} is {value!r}; write a date such as 2005-01-31") from None
+    offset = moment.utcoffset()
+    moment = moment.replace(tzinfo=None) if offset is None else moment.replace(tzinfo=None) - offset
+    return int(np.datetime64(moment, "s").astype(np.int64))
+
+
+def plain(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The array without dictionary encoding or extension type."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.cast(array.type.storage_type)
+    if pa.types.is_dictionary(array.type):
+        return array.cast(array.type.value_type)
+    return array
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _common_type(kinds: set[pa.DataType]) -> pa.DataType | None:
+    """A type that holds the values of all; None if they are of different sorts."""
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    sorts = (
+        (pa.int64(), (pa.types.is_integer, pa.types.is_boolean)),
+        (pa.float64(), (pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating)),
+        (pa.timestamp("us"), (pa.types.is_timestamp, pa.types.is_date)),
+        (pa.large_string(), (pa.types.is_string, pa.types.is_large_string)),
+    )
+    for common, tests in sorts:
+        if all(any(test(kind) for test in tests) for kind in kinds):
+            return common
+    return None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
