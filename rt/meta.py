@@ -14,7 +14,7 @@ NO_TIME: int = getattr(rustler, "NO_TIME", -(2**63))
 SEMANTIC_TYPES: tuple[str, ...] = getattr(
     rustler, "SEMANTIC_TYPES", ("number", "text", "datetime", "boolean")
 )
-Z_CLIP = 10.0
+Z_CLIP = 20.0
 """Bound of every normalised value: values further than this many deviations off are cut to it."""
 TEXT_LIMIT = 8192
 """Characters of a text value that are kept."""
