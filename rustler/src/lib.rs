@@ -1,8 +1,24 @@
 //! Context sampler and CPU kernels of plurel.
 //!
-//! `store` owns the memory map, `visibility` every rule about time and leakage, `context` chooses
-//! rows and cells, `batch` turns contexts into arrays, `kernels` computes attention on the CPU,
-//! `python` is the only place that knows PyO3.
+//! `store` owns the memory map (`meta` its names, `check` what is checked when it is opened),
+//! `visibility` every rule about time and leakage, `task` what is predicted, `context` and
+//! `breadth` choose rows and cells, `batch` names the contexts of a step and `assemble` turns them
+//! into arrays, `kernels` computes attention on the CPU, `python` is the only place that knows
+//! PyO3.
+
+pub mod assemble;
+pub mod batch;
+pub mod breadth;
+pub mod check;
+pub mod context;
+pub mod error;
+pub mod idmap;
+pub mod labels;
+pub mod meta;
+pub mod rng;
+pub mod store;
+pub mod task;
+pub mod visibility;
 
 #[cfg(feature = "python")]
 mod python;

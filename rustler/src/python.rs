@@ -1,6 +1,350 @@
 //! The Python binding: convert arguments, call, wrap results.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use numpy::ndarray::Array2;
+use numpy::{Element, IntoPyArray, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{IntoPyObjectExt, create_exception};
+
+use crate::assemble::Batch;
+use crate::batch::{Sampler as Core, Settings};
+use crate::error::Error;
+use crate::meta::{SEMANTIC_TYPES, SemanticType};
+use crate::store::{self, Store as CoreStore};
+use crate::task::Task as CoreTask;
+use crate::visibility::Split;
+
+create_exception!(
+    rustler,
+    RustlerError,
+    PyValueError,
+    "Bad store, task or argument."
+);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        RustlerError::new_err(error.to_string())
+    }
+}
+
+fn bad(what: impl Into<String>) -> PyErr {
+    RustlerError::new_err(what.into())
+}
+
+/// Calls without the GIL; a panic, which would be a bug of ours, becomes an error too.
+fn call<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, Error> + Send) -> PyResult<T> {
+    let done = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
+    Ok(done.map_err(|panic| bad(format!("internal error: {}", panic_text(&*panic))))??)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown")
+}
+
+/// A whole number of type T; anything else is an error that names the argument.
+fn whole<'py, T>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py>,
+{
+    let wrong = |_| {
+        bad(format!(
+            "{name} must be a whole number in range, not {value}"
+        ))
+    };
+    value.extract::<T>().map_err(|_| ()).map_err(wrong)
+}
+
+fn split_named(name: &str) -> PyResult<Split> {
+    match name {
+        "train" => Ok(Split::Train),
+        "val" => Ok(Split::Val),
+        "test" => Ok(Split::Test),
+        _ => Err(bad(format!(
+            "unknown split '{name}'; splits are train, val, test"
+        ))),
+    }
+}
+
+/// A checked, memory-mapped store folder.
+#[pyclass(frozen, module = "rustler")]
+struct Store(CoreStore);
+
+#[pymethods]
+impl Store {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        call(py, || CoreStore::open(&path)).map(Store)
+    }
+
+    fn __getnewargs__(&self) -> (PathBuf,) {
+        (self.0.path.clone(),)
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.meta.name
+    }
+
+    #[getter]
+    fn num_rows(&self) -> u64 {
+        self.0.meta.num_rows
+    }
+
+    #[getter]
+    fn num_cells(&self) -> u64 {
+        self.0.meta.num_cells
+    }
+
+    #[getter]
+    fn num_edges(&self) -> u64 {
+        self.0.meta.num_edges
+    }
+
+    fn row<'py>(&self, row: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let rows = self.0.meta.num_rows;
+        let number = whole::<u32>(row, "row")?;
+        if u64::from(number) >= rows {
+            return Err(bad(format!(
+                "row {number} is not below the store's {rows} rows"
+            )));
+        }
+        let arrays = self.0.arrays();
+        let (columns, values) = arrays.cells(number);
+        let cell = |(&column, &bits): (&u32, &u32)| match self.0.types[column as usize] {
+            SemanticType::Text => (column, None, Some(bits)),
+            _ => (column, Some(f32::from_bits(bits)), None),
+        };
+        let dict = PyDict::new(row.py());
+        dict.set_item("table", self.0.meta.table_of(number))?;
+        dict.set_item("time", arrays.time(number))?;
+        dict.set_item(
+            "cells",
+            columns.iter().zip(values).map(cell).collect::<Vec<_>>(),
+        )?;
+        dict.set_item("parents", arrays.parents(number))?;
+        dict.set_item("children", arrays.children(number).0)?;
+        Ok(dict)
+    }
+}
+
+/// What is predicted.
+#[pyclass(frozen, module = "rustler")]
+struct Task(CoreTask);
+
+#[pymethods]
+impl Task {
+    #[new]
+    #[pyo3(signature = (store, table, column, splits, horizon=None, hidden_columns=vec![], weight=1.0))]
+    fn new(
+        store: &Bound<'_, PyAny>,
+        table: &Bound<'_, PyAny>,
+        column: &Bound<'_, PyAny>,
+        splits: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>,
+        horizon: Option<&Bound<'_, PyAny>>,
+        hidden_columns: Vec<Bound<'_, PyAny>>,
+        weight: f64,
+    ) -> PyResult<Self> {
+        let range = |(start, end): &(_, _)| -> PyResult<_> {
+            Ok(whole(start, "the start of a split")?..whole(end, "the end of a split")?)
+        };
+        let ranges = splits.iter().map(range).collect::<PyResult<Vec<_>>>()?;
+        let hidden = hidden_columns.iter().map(|c| whole(c, "a hidden column"));
+        Ok(Task(CoreTask {
+            store: whole(store, "store")?,
+            table: whole(table, "table")?,
+            column: whole(column, "column")?,
+            splits: ranges.try_into().map_err(|r: Vec<_>| {
+                bad(format!(
+                    "splits must be three ranges (train, val, test), not {}",
+                    r.len()
+                ))
+            })?,
+            horizon: horizon.map(|h| whole(h, "horizon")).transpose()?,
+            hidden_columns: hidden.collect::<PyResult<Vec<_>>>()?,
+            weight,
+        }))
+    }
+
+    fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let task = &self.0;
+        let splits: Vec<_> = task.splits.iter().map(|s| (s.start, s.end)).collect();
+        let place = (task.store, task.table, task.column);
+        let (horizon, hidden) = (task.horizon, task.hidden_columns.clone());
+        (
+            place.0,
+            place.1,
+            place.2,
+            splits,
+            horizon,
+            hidden,
+            task.weight,
+        )
+            .into_bound_py_any(py)
+    }
+}
+
+/// Draws contexts.
+#[pyclass(frozen, module = "rustler")]
+struct Sampler {
+    core: Core,
+    tasks: Vec<Py<Task>>,
+}
+
+#[pymethods]
+impl Sampler {
+    #[new]
+    #[pyo3(signature = (
+        stores, tasks, *, embedder, context_length=None, max_bfs_width=None, batch_size=None,
+        extra_target_share=(0.0, 0.0), seed=None, num_threads=None,
+    ))]
+    #[allow(clippy::too_many_arguments)] // They are keywords in Python.
+    fn new(
+        py: Python<'_>,
+        stores: Vec<PathBuf>,
+        tasks: Vec<Py<Task>>,
+        embedder: String,
+        context_length: Option<&Bound<'_, PyAny>>,
+        max_bfs_width: Option<&Bound<'_, PyAny>>,
+        batch_size: Option<&Bound<'_, PyAny>>,
+        extra_target_share: (f64, f64),
+        seed: Option<&Bound<'_, PyAny>>,
+        num_threads: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let or = |value: Option<&Bound<'_, PyAny>>, name, default| {
+            value.map_or(Ok(default), |v| whole::<usize>(v, name))
+        };
+        let settings = Settings {
+            embedder,
+            context_length: or(context_length, "context_length", 1024)?,
+            max_bfs_width: or(max_bfs_width, "max_bfs_width", 128)?,
+            batch_size: or(batch_size, "batch_size", 32)?,
+            extra_target_share,
+            seed: or(seed, "seed", 0)? as u64,
+            num_threads: or(num_threads, "num_threads", 1)?,
+        };
+        let given = tasks.iter().map(|task| task.get().0.clone()).collect();
+        let core = call(py, || Core::new(stores, given, settings))?;
+        Ok(Self { core, tasks })
+    }
+
+    /// Pickle makes a sampler again from its arguments: paths, tasks and settings.
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let settings = &self.core.settings;
+        let keywords = PyDict::new(py);
+        keywords.set_item("embedder", &settings.embedder)?;
+        keywords.set_item("context_length", settings.context_length)?;
+        keywords.set_item("max_bfs_width", settings.max_bfs_width)?;
+        keywords.set_item("batch_size", settings.batch_size)?;
+        keywords.set_item("extra_target_share", settings.extra_target_share)?;
+        keywords.set_item("seed", settings.seed)?;
+        keywords.set_item("num_threads", settings.num_threads)?;
+        let tasks: Vec<_> = self.tasks.iter().map(|task| task.clone_ref(py)).collect();
+        ((self.core.paths.clone(), tasks), keywords).into_bound_py_any(py)
+    }
+
+    #[pyo3(signature = (step, *, rank=None, world_size=None, split="train"))]
+    fn batch<'py>(
+        &self,
+        py: Python<'py>,
+        step: &Bound<'py, PyAny>,
+        rank: Option<&Bound<'py, PyAny>>,
+        world_size: Option<&Bound<'py, PyAny>>,
+        split: &str,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let step = whole(step, "step")?;
+        let rank = rank.map_or(Ok(0), |r| whole(r, "rank"))?;
+        let world = world_size.map_or(Ok(1), |w| whole(w, "world_size"))?;
+        let split = split_named(split)?;
+        to_dict(py, call(py, || self.core.batch(step, rank, world, split))?)
+    }
+
+    #[pyo3(signature = (task, rows, *, cutoff=None, seed=None))]
+    fn contexts<'py>(
+        &self,
+        py: Python<'py>,
+        task: &Bound<'py, PyAny>,
+        rows: &Bound<'py, PyAny>,
+        cutoff: Option<&Bound<'py, PyAny>>,
+        seed: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let task = whole(task, "task")?;
+        let rows = rows
+            .extract::<PyReadonlyArray1<u32>>()
+            .map_err(|_| bad("rows must be a one-dimensional numpy array of type uint32"))?
+            .as_array()
+            .to_vec();
+        let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
+        let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
+        to_dict(
+            py,
+            call(py, || self.core.contexts(task, &rows, cutoff, seed))?,
+        )
+    }
+}
+
+/// The arrays of a batch by their names in `rustler.pyi`, without a copy.
+fn to_dict(py: Python<'_>, batch: Batch) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    let slots = (batch.num_contexts, batch.num_slots);
+    put_matrix(&dict, "row", slots, batch.row)?;
+    put_matrix(&dict, "column", slots, batch.column)?;
+    put_matrix(&dict, "semantic_type", slots, batch.semantic_type)?;
+    put_matrix(&dict, "value", slots, batch.value)?;
+    put_matrix(&dict, "text", slots, batch.text)?;
+    put_matrix(&dict, "is_target", slots, batch.is_target)?;
+    put_matrix(&dict, "is_padding", slots, batch.is_padding)?;
+    put(&dict, "target_slot", batch.target_slot)?;
+    put(&dict, "target_row", batch.target_row)?;
+    put(&dict, "context_task", batch.context_task)?;
+    put(&dict, "context_store", batch.context_store)?;
+    put(&dict, "context_row_ptr", batch.context_row_ptr)?;
+    put(&dict, "row_number", batch.row_number)?;
+    put(&dict, "row_table", batch.row_table)?;
+    put(&dict, "row_time", batch.row_time)?;
+    put(&dict, "row_depth", batch.row_depth)?;
+    put(&dict, "parent_ptr", batch.parent_ptr)?;
+    put(&dict, "parent", batch.parent)?;
+    put(&dict, "column_text", batch.column_text)?;
+    put(&dict, "column_number", batch.column_number)?;
+    put(&dict, "column_store", batch.column_store)?;
+    let texts = (batch.text_embedding.len() / batch.text_dim, batch.text_dim);
+    put_matrix(&dict, "text_embedding", texts, batch.text_embedding)?;
+    Ok(dict)
+}
+
+fn put<T: Element>(dict: &Bound<'_, PyDict>, name: &str, values: Vec<T>) -> PyResult<()> {
+    dict.set_item(name, values.into_pyarray(dict.py()))
+}
+
+fn put_matrix<T: Element>(
+    dict: &Bound<'_, PyDict>,
+    name: &str,
+    shape: (usize, usize),
+    values: Vec<T>,
+) -> PyResult<()> {
+    let matrix = Array2::from_shape_vec(shape, values).map_err(|e| bad(format!("{name}: {e}")))?;
+    dict.set_item(name, matrix.into_pyarray(dict.py()))
+}
 
 #[pymodule]
-mod rustler {}
+mod rustler {
+    #[pymodule_export]
+    use super::{RustlerError, Sampler, Store, Task};
+
+    #[pymodule_export]
+    const FORMAT_VERSION: u32 = super::store::FORMAT_VERSION;
+    #[pymodule_export]
+    const NO_TIME: i64 = super::store::NO_TIME;
+    #[pymodule_export]
+    const SEMANTIC_TYPES: (&str, &str, &str, &str) = {
+        let [number, text, datetime, boolean] = super::SEMANTIC_TYPES;
+        (number, text, datetime, boolean)
+    };
+}

@@ -1,0 +1,166 @@
+//! Contexts to the arrays of a batch, with the columns and texts of the batch each once.
+
+use half::f16;
+
+use crate::batch::{Built, Source};
+use crate::context::{Cell, Context};
+use crate::idmap::IdMap;
+use crate::meta::SemanticType;
+use crate::store::NO_TIME;
+
+/// The arrays of a batch; shapes and meaning are in `rustler.pyi`. B contexts of S slots.
+#[derive(Default)]
+pub struct Batch {
+    pub num_contexts: usize,
+    pub num_slots: usize,
+    pub text_dim: usize,
+    pub row: Vec<i32>,
+    pub column: Vec<i32>,
+    pub semantic_type: Vec<u8>,
+    pub value: Vec<f32>,
+    pub text: Vec<i32>,
+    pub is_target: Vec<bool>,
+    pub is_padding: Vec<bool>,
+    pub target_slot: Vec<i32>,
+    pub target_row: Vec<u32>,
+    pub context_task: Vec<i32>,
+    pub context_store: Vec<i32>,
+    pub context_row_ptr: Vec<i64>,
+    pub row_number: Vec<u32>,
+    pub row_table: Vec<i32>,
+    pub row_time: Vec<i64>,
+    pub row_depth: Vec<i32>,
+    pub parent_ptr: Vec<i64>,
+    pub parent: Vec<i32>,
+    pub column_text: Vec<i32>,
+    pub column_number: Vec<i32>,
+    pub column_store: Vec<i32>,
+    pub text_embedding: Vec<f16>,
+}
+
+/// Numbers that the columns and texts of one store have in the batch.
+#[derive(Default)]
+struct Numbers {
+    columns: IdMap,
+    texts: IdMap,
+}
+
+struct Assembler<'a> {
+    sources: &'a [Source],
+    numbers: Vec<Option<Box<Numbers>>>,
+    batch: Batch,
+}
+
+pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize) -> Batch {
+    let slots = built.len() * num_slots;
+    let mut assembler = Assembler {
+        sources,
+        numbers: sources.iter().map(|_| None).collect(),
+        batch: Batch {
+            num_contexts: built.len(),
+            num_slots,
+            text_dim: sources.first().map_or(0, |s| s.embeddings.dim),
+            row: vec![-1; slots],
+            column: vec![-1; slots],
+            semantic_type: vec![0; slots],
+            value: vec![0.0; slots],
+            text: vec![-1; slots],
+            is_target: vec![false; slots],
+            is_padding: vec![true; slots],
+            context_row_ptr: vec![0],
+            parent_ptr: vec![0],
+            ..Batch::default()
+        },
+    };
+    for (b, one) in built.iter().enumerate() {
+        assembler.add_rows(one);
+        assembler.add_cells(one, b * num_slots);
+    }
+    assembler.batch
+}
+
+impl Assembler<'_> {
+    fn add_rows(&mut self, built: &Built) {
+        let store = &self.sources[built.store].store;
+        let (from, out) = (store.arrays(), &mut self.batch);
+        let Context {
+            rows,
+            depth,
+            parent_ptr,
+            parent,
+            ..
+        } = &built.context;
+        out.target_slot.push(built.context.target_cell as i32);
+        out.target_row.push(built.row);
+        out.context_task.push(built.task as i32);
+        out.context_store.push(built.store as i32);
+        let before = out.parent.len() as i64;
+        out.parent_ptr
+            .extend(parent_ptr[1..].iter().map(|&p| before + i64::from(p)));
+        out.parent.extend(parent.iter().map(|&p| p as i32));
+        out.row_number.extend_from_slice(rows);
+        out.row_depth.extend(depth.iter().map(|&d| d as i32));
+        for &row in rows {
+            out.row_table.push(store.meta.table_of(row) as i32);
+            out.row_time.push(from.time(row).unwrap_or(NO_TIME));
+        }
+        out.context_row_ptr.push(out.row_number.len() as i64);
+    }
+
+    fn add_cells(&mut self, built: &Built, first: usize) {
+        let store = built.store;
+        let mut numbers = self.numbers[store].take().unwrap_or_default();
+        for (i, cell) in built.context.cells.iter().enumerate() {
+            let slot = first + i;
+            self.add_cell(cell, slot, store, &mut numbers);
+        }
+        self.numbers[store] = Some(numbers);
+    }
+
+    #[inline]
+    fn add_cell(&mut self, cell: &Cell, slot: usize, store: usize, numbers: &mut Numbers) {
+        let kind = self.sources[store].store.types[cell.column as usize];
+        let column = match numbers.columns.get(cell.column) {
+            Some(column) => column as i32,
+            None => self.new_column(cell.column, store, numbers),
+        };
+        let text = match (kind, cell.bits) {
+            (SemanticType::Text, Some(text)) => self.text(text, store, numbers),
+            _ => -1,
+        };
+        let out = &mut self.batch;
+        out.row[slot] = cell.row as i32;
+        out.column[slot] = column;
+        out.semantic_type[slot] = kind as u8;
+        out.text[slot] = text;
+        if kind != SemanticType::Text {
+            out.value[slot] = f32::from_bits(cell.bits.unwrap_or(0));
+        }
+        out.is_target[slot] = cell.is_target;
+        out.is_padding[slot] = false;
+    }
+
+    #[cold]
+    fn new_column(&mut self, column: u32, store: usize, numbers: &mut Numbers) -> i32 {
+        let name = self.sources[store].store.meta.columns[column as usize].name_text;
+        let text = self.text(name, store, numbers);
+        let number = self.batch.column_number.len();
+        self.batch.column_text.push(text);
+        self.batch.column_number.push(column as i32);
+        self.batch.column_store.push(store as i32);
+        numbers.columns.insert(column, number as u32);
+        number as i32
+    }
+
+    /// The batch's number of a text, whose embedding is copied when it is new.
+    fn text(&mut self, text: u32, store: usize, numbers: &mut Numbers) -> i32 {
+        let out = &mut self.batch;
+        let next = (out.text_embedding.len() / out.text_dim) as u32;
+        let (number, new) = numbers.texts.insert(text, next);
+        if new {
+            let embedding = self.sources[store].embeddings.text(text);
+            out.text_embedding.extend_from_slice(embedding);
+        }
+        number as i32
+    }
+}

@@ -1,0 +1,57 @@
+//! One error for everything that bad input can cause; its text is one line for the user.
+
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{path}: {source}")]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path}: no store here, {file} is missing; preprocess the database first")]
+    Missing { path: PathBuf, file: String },
+    #[error(
+        "{path}: format version {found}, but this build reads version {expected}; preprocess the \
+         database again"
+    )]
+    Version {
+        path: PathBuf,
+        found: String,
+        expected: u32,
+    },
+    #[error("{path}: {what}; the store is damaged, preprocess the database again")]
+    Damaged { path: PathBuf, what: String },
+    #[error("{path}: no text embeddings of embedder '{embedder}'; available: {available}")]
+    Embedder {
+        path: PathBuf,
+        embedder: String,
+        available: String,
+    },
+    /// A wrong argument; the text names it.
+    #[error("{0}")]
+    Argument(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
+        Error::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub fn damaged(path: &Path, what: impl Into<String>) -> Self {
+        Error::Damaged {
+            path: path.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
+/// Shorthand for `Err(Error::Argument(..))`.
+pub fn argument<T>(what: impl Into<String>) -> Result<T> {
+    Err(Error::Argument(what.into()))
+}

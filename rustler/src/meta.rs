@@ -1,0 +1,160 @@
+//! `meta.json`: names, types and ranges of a store's tables and columns.
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::store::FORMAT_VERSION;
+
+/// Semantic types by their code.
+pub const SEMANTIC_TYPES: [&str; 4] = ["number", "text", "datetime", "boolean"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum SemanticType {
+    Number = 0,
+    Text = 1,
+    Datetime = 2,
+    Boolean = 3,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Database,
+    /// Label rows of one task.
+    Task,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Table {
+    pub name: String,
+    pub kind: Kind,
+    rows: (u32, u32),
+    columns: (u32, u32),
+}
+
+impl Table {
+    /// Global row numbers.
+    pub fn rows(&self) -> Range<u32> {
+        self.rows.0..self.rows.1
+    }
+
+    /// Column numbers.
+    pub fn columns(&self) -> Range<u32> {
+        self.columns.0..self.columns.1
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub table: u32,
+    #[serde(rename = "type")]
+    pub semantic_type: SemanticType,
+    pub name_text: u32,
+}
+
+/// What the sampler needs of `meta.json`; further keys are for others.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Meta {
+    pub name: String,
+    pub num_rows: u64,
+    pub num_cells: u64,
+    pub num_edges: u64,
+    pub num_texts: u64,
+    pub tables: Vec<Table>,
+    pub columns: Vec<Column>,
+}
+
+/// The one key that has to be read before the rest can be trusted to have today's shape.
+#[derive(Deserialize)]
+struct Version {
+    format_version: serde_json::Value,
+}
+
+impl Meta {
+    /// Reads and checks `meta.json`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let bad = |e: serde_json::Error| Error::damaged(path, format!("not readable: {e}"));
+        let version: Version = serde_json::from_str(&text).map_err(bad)?;
+        if version.format_version.as_u64() != Some(u64::from(FORMAT_VERSION)) {
+            return Err(Error::Version {
+                path: path.to_owned(),
+                found: version.format_version.to_string(),
+                expected: FORMAT_VERSION,
+            });
+        }
+        let meta: Meta = serde_json::from_str(&text).map_err(bad)?;
+        meta.check().map_err(|what| Error::damaged(path, what))?;
+        Ok(meta)
+    }
+
+    /// Rows of database tables come before this number, label rows from it on.
+    pub fn first_label_row(&self) -> u32 {
+        let database = self.tables.iter().filter(|t| t.kind == Kind::Database);
+        database.map(|t| t.rows.1).max().unwrap_or(0)
+    }
+
+    /// The number of the table that holds `row`, which must exist.
+    pub fn table_of(&self, row: u32) -> usize {
+        self.tables.partition_point(|t| t.rows.1 <= row)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        self.check_tables()?;
+        for (number, column) in self.columns.iter().enumerate() {
+            let table = self.tables.get(column.table as usize);
+            if !table.is_some_and(|t| t.columns().contains(&(number as u32))) {
+                return Err(format!(
+                    "column {number} ('{}') is not among the columns of its table {}",
+                    column.name, column.table
+                ));
+            }
+            if u64::from(column.name_text) >= self.num_texts {
+                return Err(format!(
+                    "column '{}' names text {} of {}",
+                    column.name, column.name_text, self.num_texts
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tables(&self) -> std::result::Result<(), String> {
+        let (mut row, mut column, mut labels) = (0, 0, false);
+        for table in &self.tables {
+            let (rows, columns) = (table.rows, table.columns);
+            if rows.0 != row || columns.0 != column || rows.1 < row || columns.1 < column {
+                return Err(format!(
+                    "table '{}' has rows {rows:?} and columns {columns:?} where rows should start \
+                     at {row} and columns at {column}",
+                    table.name
+                ));
+            }
+            if labels && table.kind == Kind::Database {
+                return Err(format!(
+                    "database table '{}' stands after a task's",
+                    table.name
+                ));
+            }
+            (row, column, labels) = (rows.1, columns.1, table.kind == Kind::Task);
+        }
+        // Row and column numbers have to fit i32 arrays in a batch.
+        if u64::from(row) != self.num_rows || column as usize != self.columns.len() {
+            return Err(format!(
+                "the tables cover {row} rows and {column} columns, but there are {} and {}",
+                self.num_rows,
+                self.columns.len()
+            ));
+        }
+        if column > i32::MAX as u32 || self.tables.len() > i32::MAX as usize {
+            return Err("too many columns or tables".into());
+        }
+        Ok(())
+    }
+}

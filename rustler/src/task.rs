@@ -1,0 +1,160 @@
+//! What is predicted: one column of one table, with its splits, checked against its store.
+
+use std::ops::Range;
+
+use crate::error::{Result, argument};
+use crate::meta::{Kind, Meta};
+use crate::visibility::{Split, Target, split_of};
+
+/// A task as the caller gives it (see `rustler.pyi`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    pub store: usize,
+    pub table: u32,
+    pub column: u32,
+    pub splits: [Range<u32>; 3],
+    pub horizon: Option<i64>,
+    pub hidden_columns: Vec<u32>,
+    pub weight: f64,
+}
+
+impl Task {
+    pub fn split(&self, split: Split) -> Range<u32> {
+        self.splits[split as usize].clone()
+    }
+
+    /// "task 3 (store 'rel-f1', column 'position' of 'results')", for messages.
+    pub fn describe(&self, number: usize, meta: &Meta) -> String {
+        format!(
+            "task {number} (store '{}', column '{}' of '{}')",
+            meta.name,
+            meta.columns[self.column as usize].name,
+            meta.tables[self.table as usize].name
+        )
+    }
+
+    /// Checks the task against its store; `number` is for messages.
+    pub fn check(&self, number: usize, meta: &Meta) -> Result<()> {
+        let Some(table) = meta.tables.get(self.table as usize) else {
+            return argument(format!(
+                "task {number}: store '{}' has {} tables, there is no table {}",
+                meta.name,
+                meta.tables.len(),
+                self.table
+            ));
+        };
+        let known = meta.columns.len();
+        for column in self.hidden_columns.iter().chain([&self.column]) {
+            if *column as usize >= known {
+                return argument(format!(
+                    "task {number}: store '{}' has {known} columns, there is no column {column}",
+                    meta.name
+                ));
+            }
+        }
+        if !table.columns().contains(&self.column) {
+            return argument(format!(
+                "task {number}: column {} is not of table '{}' of store '{}'",
+                self.column, table.name, meta.name
+            ));
+        }
+        let who = self.describe(number, meta);
+        if self.hidden_columns.contains(&self.column) {
+            return argument(format!("{who}: the target cannot be a hidden column too"));
+        }
+        if self.horizon.is_some_and(|h| h < 0) {
+            return argument(format!("{who}: the horizon is negative"));
+        }
+        if !self.weight.is_finite() || self.weight < 0.0 {
+            return argument(format!("{who}: weight {} is not 0 or more", self.weight));
+        }
+        self.check_splits(&who, table.rows())
+    }
+
+    fn check_splits(&self, who: &str, rows: Range<u32>) -> Result<()> {
+        for (i, a) in self.splits.iter().enumerate() {
+            if a.start > a.end || (!a.is_empty() && (a.start < rows.start || a.end > rows.end)) {
+                return argument(format!(
+                    "{who}: split {a:?} is no range of the table's rows {rows:?}"
+                ));
+            }
+            for b in &self.splits[i + 1..] {
+                if a.start.max(b.start) < a.end.min(b.end) {
+                    return argument(format!("{who}: splits {a:?} and {b:?} overlap"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a cell of a column is treated in a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Target,
+    Hidden,
+}
+
+/// A task prepared for sampling.
+pub struct Prepared {
+    pub task: Task,
+    /// Rows of the target's table.
+    pub rows: Range<u32>,
+    /// The target is a column of a table of label rows.
+    pub has_label_table: bool,
+    /// Rows from this number on are label rows of some task.
+    pub first_label_row: u32,
+    /// Columns that are not simply visible, rising.
+    special: Vec<(u32, Role)>,
+}
+
+impl Prepared {
+    /// `task` must have been checked against `meta`.
+    pub fn new(task: Task, meta: &Meta) -> Self {
+        let table = &meta.tables[task.table as usize];
+        let mut special: Vec<_> = task
+            .hidden_columns
+            .iter()
+            .map(|&c| (c, Role::Hidden))
+            .collect();
+        special.push((task.column, Role::Target));
+        special.sort_unstable_by_key(|&(column, _)| column);
+        special.dedup();
+        Self {
+            rows: table.rows(),
+            has_label_table: table.kind == Kind::Task,
+            first_label_row: meta.first_label_row(),
+            special,
+            task,
+        }
+    }
+
+    /// The columns in `columns` that are not simply visible.
+    pub fn special(&self, columns: Range<u32>) -> &[(u32, Role)] {
+        let first = self.special.partition_point(|&(c, _)| c < columns.start);
+        let end = self.special.partition_point(|&(c, _)| c < columns.end);
+        &self.special[first..end]
+    }
+
+    /// The split of a row, None if it is of another table than the target's.
+    pub fn split_of(&self, row: u32) -> Option<Split> {
+        self.rows
+            .contains(&row)
+            .then(|| split_of(row, &self.task.splits))
+    }
+
+    /// What the target in `row` sees.
+    pub fn target(&self, row: u32, time: Option<i64>, cutoff: Option<i64>) -> Target {
+        let split = split_of(row, &self.task.splits);
+        Target::new(time, cutoff, split, self.task.horizon)
+    }
+
+    /// May `row` be in the context of a target?
+    pub fn sees(&self, target: &Target, row: u32, time: Option<i64>) -> bool {
+        let split = self.split_of(row);
+        if row < self.first_label_row {
+            return target.sees_row(time, split);
+        }
+        split.is_some_and(|split| target.sees_label(time, split))
+    }
+}
