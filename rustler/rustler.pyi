@@ -26,6 +26,7 @@ class Store:
     and every index; a file cut short or of another version is refused."""
 
     def __init__(self, path: str | PathLike[str]) -> None: ...
+    def __getnewargs__(self) -> tuple[Any, ...]: ...
     @property
     def name(self) -> str: ...
     @property
@@ -47,7 +48,7 @@ class Task:
     splits: half-open ranges of global row numbers of train, val and test; they may be empty, may
     not overlap, and lie inside the table.
     horizon: seconds after a row's time at which its label is known (forecast: the task's
-    timedelta); None: a label counts as known strictly after its row's time.
+    timedelta); None or 0: a label counts as known strictly after its row's time.
     hidden_columns: columns that leak the label. A cell of one of them, or of the target column,
     is visible only in rows whose label would be known (DESIGN section 4, rules 2 and 4).
     weight: share of training targets, relative to the other tasks."""
@@ -62,14 +63,19 @@ class Task:
         hidden_columns: Sequence[int] = (),
         weight: float = 1.0,
     ) -> None: ...
+    def __getnewargs__(self) -> tuple[Any, ...]: ...
 
 @final
 class Sampler:
     """Draws contexts. Cheap to pickle (paths and settings only); the stores are mapped again.
 
+    A context holds the target's row first, then its ancestors and its neighbourhood breadth-first,
+    each row once, until `context_length` cells are in. The row that fills it gives its first cells
+    in order of columns; the target cell is always in.
+
     embedder: name of the text embedder whose file text.<embedder>.safetensors is read.
     context_length: slots of a context (S). max_bfs_width: most database children of one row that
-    enter the frontier. batch_size: contexts of one global batch. extra_target_share: per context
+    enter the frontier, and most of its label rows of the target's task. batch_size: contexts of one global batch. extra_target_share: per context
     a share is drawn uniformly from this interval, and each visible number, boolean or datetime
     cell beside the target becomes a target too with that probability (0, 0: only the target).
     num_threads: threads that build one batch; the result does not depend on it."""
@@ -92,7 +98,9 @@ class Sampler:
     ) -> dict[str, NDArray[Any]]:
         """The contexts i of global batch `step` with i % world_size == rank, a function of
         (seed, step, i) alone. Each draws a task by weight, then one of the split's rows whose
-        target is not null. No cutoff (protocol "rolling"). See `contexts` for the arrays."""
+        target is not null. No cutoff (protocol "rolling"). See `contexts` for the arrays.
+        Tasks without rows in the split have no share; a drawn task whose target is null in the
+        whole split is an error."""
     def contexts(
         self, task: int, rows: NDArray[np.uint32], *, cutoff: int | None = None, seed: int = 0
     ) -> dict[str, NDArray[Any]]:
@@ -114,5 +122,4 @@ class Sampler:
         that are in it;
         column_text i32[K], column_number i32[K] (in the store's meta.json), column_store i32[K];
         text_embedding f16[U, d_text]: each text of the batch once."""
-    def __getstate__(self) -> Any: ...
-    def __setstate__(self, state: Any) -> None: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
