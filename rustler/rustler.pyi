@@ -75,10 +75,11 @@ class Sampler:
 
     embedder: name of the text embedder whose file text.<embedder>.safetensors is read.
     context_length: slots of a context (S). max_bfs_width: most database children of one row that
-    enter the frontier, and most of its label rows of the target's task. batch_size: contexts of one global batch. extra_target_share: per context
-    a share is drawn uniformly from this interval, and each visible number, boolean or datetime
-    cell beside the target becomes a target too with that probability (0, 0: only the target).
-    num_threads: threads that build one batch; the result does not depend on it."""
+    enter the frontier, and most of its label rows of the target's task. batch_size: contexts of
+    one global batch. extra_target_share: per context a share is drawn uniformly from this
+    interval, and each visible number, boolean or datetime cell beside the target becomes a target
+    too with that probability (0, 0: only the target). num_threads: threads that build one batch;
+    the result does not depend on it."""
 
     def __init__(
         self,

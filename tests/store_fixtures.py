@@ -38,9 +38,7 @@ def write_store(folder: Path, database: Database, *, embedder: str = EMBEDDER) -
     meta["num_edges"] = len(arrays["parent_row"])
     (folder / "meta.json").write_text(json.dumps(meta))
     save_arrays(folder, arrays)
-    save_file(
-        {"embedding": text_embeddings(len(texts))}, folder / f"text.{embedder}.safetensors"
-    )
+    save_file({"embedding": text_embeddings(len(texts))}, folder / f"text.{embedder}.safetensors")
     return folder
 
 

@@ -8,6 +8,7 @@ reached through visible rows, with exactly their visible cells.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,9 @@ def text_numbers(world: World) -> dict[str, int]:
     tables = world.database["tables"]
     names = [f"{name} of {tables[table]['name']}" for table, name, _ in world.columns]
     texts = [
-        value for row in range(len(world.rows)) for value in world.cells(row).values()
+        value
+        for row in range(len(world.rows))
+        for value in world.cells(row).values()
         if isinstance(value, str)
     ]
     return {text: number for number, text in enumerate(dict.fromkeys(names + texts))}
@@ -262,10 +265,7 @@ def decode(batch: dict[str, Any], b: int, texts: dict[int, str]) -> dict[str, An
         assert column not in row_cells
         row_cells[column] = value
     pointers = batch["parent_ptr"][start : end + 1]
-    parents = [
-        [rows[p] for p in batch["parent"][i:j]]
-        for i, j in zip(pointers[:-1], pointers[1:], strict=True)
-    ]
+    parents = [[rows[p] for p in batch["parent"][i:j]] for i, j in pairwise(pointers)]
     return {
         "rows": rows,
         "cells": cells,
@@ -317,9 +317,7 @@ def cases(tmp_path: Path, settings: dict[str, Any], count: int) -> Any:
             for parent in world.parents(row):
                 children[parent].append(row)
         specs = random_tasks(rng, world)
-        tasks = [
-            rustler.Task(0, s.table, s.column, s.splits, s.horizon, s.hidden) for s in specs
-        ]
+        tasks = [rustler.Task(0, s.table, s.column, s.splits, s.horizon, s.hidden) for s in specs]
         sampler = rustler.Sampler([store], tasks, embedder=EMBEDDER, seed=seed, **settings)
         texts = {number: text for text, number in text_numbers(world).items()}
         for number, spec in enumerate(specs):
@@ -374,9 +372,7 @@ def test_unlimited_contexts_hold_exactly_what_may_be_seen(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("budget", "width"), [(1, 3), (6, 1), (15, 2), (40, 0)])
-def test_small_contexts_hold_only_what_may_be_seen(
-    tmp_path: Path, budget: int, width: int
-) -> None:
+def test_small_contexts_hold_only_what_may_be_seen(tmp_path: Path, budget: int, width: int) -> None:
     settings = {"context_length": budget, "max_bfs_width": width}
     for batch, b, oracle, children, texts in cases(tmp_path, settings, NUM_DATABASES // 4):
         context = decode(batch, b, texts)
