@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rt import columns as col
 from rt import keys
-from rt.layout import Report, Table, type_of
+from rt.layout import Report, Table, cell_columns, type_of
 from rt.meta import ColumnMeta
 
 _BLOCK_CELLS = 1 << 18
@@ -31,11 +31,7 @@ class CellBuilder:
     def add(self, number: int, table: Table) -> None:
         """The cells of one table; text cells hold provisional numbers until `finish_texts`."""
         first = len(self.columns)
-        features = table.raw.features
-        if table.kind == "task":
-            wanted = [table.raw.time_column, *table.types]
-            features = [name for name in dict.fromkeys(wanted) if name is not None]
-        blocks = [self._column(number, table, name) for name in features]
+        blocks = [self._column(number, table, name) for name in cell_columns(table)]
         counts, columns, values = interleave(blocks, first, table.raw.source.num_rows, table.order)
         self.counts.append(counts)
         self.cell_column.append(columns)
@@ -65,7 +61,7 @@ class CellBuilder:
 
     def _fit(self, cells: col.Numbers, kind: str, table: Table) -> tuple[col.Fit, str]:
         if kind == "datetime":
-            return self.datetimes, "datetimes of database rows up to val_timestamp"
+            return self.datetimes, "datetimes of rows up to val_timestamp"
         past = cells.values[cells.valid & table.fitted]
         return (col.fit_boolean if kind == "boolean" else col.fit)(past), table.fitted_on
 

@@ -1,8 +1,7 @@
-"""Writing files and folders whole or not at all, and safetensors without a second copy."""
+"""Files written whole or not at all, and safetensors without a second copy of the arrays."""
 
 import json
 import os
-import shutil
 import struct
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,30 +53,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def complete_folder(target: Path) -> Iterator[Path]:
-    """A temporary neighbour of `target` that replaces it when the block ends without an error.
-
-    Whatever stops the block, `target` is either the old folder or the complete new one.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    temporary.chmod(0o755)
-    try:
-        yield temporary
-        sync(temporary)
-        if target.exists():
-            old = temporary.with_suffix(".old")
-            target.rename(old)
-            temporary.rename(target)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(target)
-        sync(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

@@ -125,3 +125,11 @@ def force_target_types(tables: Sequence[Table], tasks: list[RawTask], report: Re
 def type_of(table: Table, name: str) -> str:
     found = table.raw.source.schema.field(name).type
     return table.types.get(name) or col.semantic_type(found)
+
+
+def cell_columns(table: Table) -> list[str]:
+    """The columns that become cells: all features of a database table, time and label of a task."""
+    if table.kind == "database":
+        return table.raw.features
+    wanted = [table.raw.time_column, *table.types]
+    return [name for name in dict.fromkeys(wanted) if name is not None]

@@ -38,8 +38,9 @@ Null cells are absent (NaN and infinite numbers are null). Key columns are no ce
 
 A normalised value is (value - mean) / std, cut at +-z_clip: per column fitted on rows with time <=
 val_timestamp (tables without a time column: all rows), for labels on the train split; datetimes (in
-seconds) by one fit over the datetime cells of all database tables. A boolean's normalised value is
-positive exactly if it is true. A constant column has std 1, a constant boolean mean and std 0.5.
+seconds) by one fit over the datetime cells of all such rows of all tables. A boolean's normalised
+value is positive exactly if it is true. A constant column has std 1, a constant boolean mean and
+std 0.5.
 """
 
 import hashlib
@@ -59,8 +60,9 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 import plurel
+from plurel.atomic import new_folder
 from plurel.errors import InputError
-from rt.files import complete_file, complete_folder, sync, write_safetensors
+from rt.files import complete_file, write_safetensors
 from rt.meta import (
     FORMAT_VERSION,
     NO_TIME,
@@ -99,6 +101,7 @@ __all__ = [
 
 _ARRAYS = "store.safetensors"
 _STRINGS = "strings.parquet"
+_META = "meta.json"
 
 
 def preprocess(
@@ -174,19 +177,20 @@ def write_store(
     if out_folder.exists() and _keep(out_folder, provenance, overwrite):
         return out_folder
     tokens = tokenise(database, provenance, show_progress=show_progress)
-    with complete_folder(out_folder) as folder:
+    with new_folder(out_folder, marker=_META, overwrite=True) as folder:
         version = {"format_version": str(FORMAT_VERSION)}
         write_safetensors(folder / _ARRAYS, tokens.arrays, version)
         pq.write_table(pa.table({"text": tokens.texts}), folder / _STRINGS)
-        sync(folder / _STRINGS)
-        (folder / "meta.json").write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
-        sync(folder / "meta.json")
+        (folder / _META).write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
     return out_folder
 
 
 def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:
     """Whether a store that is there can stay; InputError if it is neither kept nor replaced."""
-    if any(out_folder.iterdir()) and not (out_folder / "meta.json").is_file():
+    empty = out_folder.is_dir() and not any(out_folder.iterdir())
+    if empty:
+        return False
+    if not (out_folder / _META).is_file():
         raise InputError(f"{out_folder}: is there and is not a store; choose another folder")
     if overwrite:
         return False

@@ -17,7 +17,7 @@ from rt import columns as col
 from rt import keys
 from rt.cells import CellBuilder
 from rt.labels import RawTask, read_tasks
-from rt.layout import Report, Table, force_target_types, lay_out, type_of
+from rt.layout import Report, Table, cell_columns, force_target_types, lay_out, type_of
 from rt.meta import (
     FORMAT_VERSION,
     Z_CLIP,
@@ -124,12 +124,11 @@ def _key_index(table: Table) -> keys.KeyIndex | None:
 
 
 def _fit_datetimes(tables: Sequence[Table]) -> col.Fit:
-    """One mean and deviation of all datetime cells of database rows up to val_timestamp."""
+    """One mean and deviation of all datetime cells of database rows up to val_timestamp and of
+    label rows of the train splits."""
     total = col.Fit()
     for table in tables:
-        if table.kind == "task":
-            continue
-        for name in table.raw.features:
+        for name in cell_columns(table):
             if type_of(table, name) == "datetime":
                 cells = col.read_column(table.raw.source.read(name), "datetime", name)
                 assert isinstance(cells, col.Numbers)
