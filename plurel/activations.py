@@ -129,11 +129,11 @@ def _gelu(x: F32) -> F32:
     np.negative(z, out=z)
     np.exp(z, out=z)
     poly *= z
-    # poly is 1 - erf(|x| / sqrt 2), so half of it is the smaller tail
+    # poly is 1 - erf(|x| / sqrt 2), twice the smaller tail: x Phi(x) = max(x, 0) - |x| tail
     poly *= 0.5
-    upper = np.subtract(1.0, poly)
-    np.copyto(upper, poly, where=x < 0.0)
-    return np.multiply(x, upper, out=x)
+    poly *= np.abs(x)
+    np.maximum(x, 0.0, out=x)
+    return np.subtract(x, poly, out=x)
 
 
 def _softplus(x: F32) -> F32:
@@ -181,7 +181,8 @@ def _cos(x: F32) -> F32:
 
 
 def _sign(x: F32) -> F32:
-    return np.sign(x, out=x)
+    # numpy's own sign is ten times slower
+    return np.subtract(x > 0.0, x < 0.0, out=x, dtype=np.float32)
 
 
 def _signed_log1p(x: F32) -> F32:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from plurel import rng
 from plurel.activations import F32
-from plurel.mechanisms import Aggregate, Encoder, clip_term, draw_encoders
+from plurel.mechanisms import (
+    Aggregate,
+    CategoricalEncoder,
+    Encoder,
+    NumericEncoder,
+    clip_term,
+    draw_encoders,
+)
 from plurel.params import SCMParams
 from plurel.schema import TableSchema
 from plurel.values import TableValues
@@ -21,21 +28,39 @@ from plurel.values import TableValues
 BLOCK_ROWS = 2048
 
 
+def parent_encoders(
+    parent: TableValues, params: SCMParams, stream: np.random.Generator
+) -> list[Encoder]:
+    """The encoders of a parent's columns, each for the values as they stand in the table.
+
+    A lazy table's categories are read as numbers; as there are few of them, each is encoded once.
+    """
+    encoders = draw_encoders(parent.encoder_types(), params, stream)
+    for place, column in enumerate(parent.columns):
+        encoder = encoders[place]
+        if column.num_categories is not None and isinstance(encoder, NumericEncoder):
+            labels = np.arange(column.num_categories, dtype=np.float32)
+            table = np.broadcast_to(encoder(labels), (len(labels), params.mlp_emb_dim))
+            encoders[place] = CategoricalEncoder(table)
+    return encoders
+
+
 def encode_parent(
     parent: TableValues, encoders: Sequence[Encoder], aggregations: Sequence[str]
 ) -> dict[str, F32]:
     """The aggregate of a parent table's encoded columns at each of its rows, and the neutral
     element in one row more: float32 [rows + 1, d] per aggregation."""
-    inputs = [values for _, values in parent.encoder_inputs()]
-    num_rows = len(inputs[0])
+    num_rows = len(parent.values[0])
     parts: dict[str, list[F32]] = {kind: [] for kind in aggregations}
     for start in range(0, num_rows, BLOCK_ROWS):
         rows = slice(start, min(start + BLOCK_ROWS, num_rows))
-        encoded = [encoder(column[rows]) for encoder, column in zip(encoders, inputs, strict=True)]
+        encoded = [
+            encoder(column[rows]) for encoder, column in zip(encoders, parent.values, strict=True)
+        ]
         dim = encoded[0].shape[1]
         for kind, done in parts.items():
             aggregate = Aggregate(kind, rows.stop - rows.start, dim)
-            weight = np.float32(1.0 / len(inputs) if kind == "sum" else 1.0)
+            weight = np.float32(1.0 / len(encoded) if kind == "sum" else 1.0)
             for embedding in encoded:
                 aggregate.add(clip_term(embedding * weight))
             done.append(aggregate.result())
@@ -68,9 +93,8 @@ class CrossTable:
                 continue
             _check_link(table, key.column, link, len(parent.values[0]))
             if key.parent not in by_parent:
-                categories = [count for count, _ in parent.encoder_inputs()]
                 stream = rng.stream(seed, *names, key.parent)
-                encoders = draw_encoders(categories, params, stream)
+                encoders = parent_encoders(parent, params, stream)
                 by_parent[key.parent] = encode_parent(parent, encoders, self.aggregations)
             self.links.append(link)
             self.encoded.append(by_parent[key.parent])

@@ -102,12 +102,12 @@ def draw_mlps(shapes: Sequence[Shape], params: SCMParams, rng: Rng) -> list[MLP]
 def _draw_weights(shapes: list[Shape], params: SCMParams, rng: Rng) -> list[F32]:
     """One masked matrix a shape, in this order; equal shapes are drawn in one array."""
     names = draw_many(params.initialization_choices, len(shapes), rng)
-    densities = np.array(draw_many(params.mlp_weight_density_choices, len(shapes), rng))
+    densities = draw_many(params.mlp_weight_density_choices, len(shapes), rng)
     weights: list[F32] = [np.empty(0, np.float32)] * len(shapes)
     for shape in sorted(set(shapes)):
         at = [index for index, other in enumerate(shapes) if other == shape]
         matrices = draw_matrices([names[index] for index in at], shape, rng)
-        mask(matrices, densities[at], rng)
+        mask(matrices, [densities[index] for index in at], rng)
         for index, matrix in zip(at, matrices, strict=True):
             weights[index] = matrix
     return weights
@@ -164,7 +164,7 @@ class CategoricalDecoder:
     mlp: MLP
 
     def __call__(self, embeddings: F32) -> Codes:
-        similarity = self.mlp(embeddings).T
+        similarity = np.ascontiguousarray(self.mlp(embeddings).T)
         best = similarity[0].copy()
         codes = np.zeros(best.shape, np.int64)
         for category, column in enumerate(similarity[1:], start=1):
@@ -188,24 +188,38 @@ def draw_embeddings(counts: Sequence[int], params: SCMParams, rng: Rng) -> list[
 
 def draw_encoders(categories: Sequence[int | None], params: SCMParams, rng: Rng) -> list[Encoder]:
     """One encoder an entry: of numbers for None, else of that many categories."""
+    mlps = draw_mlps(_encoder_shapes(categories, params), params, rng)
+    return _encoders(mlps, categories, params, rng)
+
+
+def draw_functions(
+    num_categories: int | None, parents: Sequence[int | None], params: SCMParams, rng: Rng
+) -> tuple[Decoder, list[Encoder]]:
+    """The decoder of a node and the encoders of its parents; None stands for numbers."""
     dim = params.mlp_emb_dim
-    numeric = params.mlp_in_dim
-    mlps = draw_mlps([(numeric if n is None else dim, dim) for n in categories], params, rng)
+    out = params.mlp_out_dim if num_categories is None else dim
+    shapes = [(dim, out), *_encoder_shapes(parents, params)]
+    mlp, *mlps = draw_mlps(shapes, params, rng)
+    decoder: Decoder = NumericDecoder(mlp)
+    if num_categories is not None:
+        (embedding,) = draw_embeddings([num_categories], params, rng)
+        decoder = CategoricalDecoder(mlp.then(np.ascontiguousarray(embedding.T)))
+    return decoder, _encoders(mlps, parents, params, rng)
+
+
+def _encoder_shapes(categories: Sequence[int | None], params: SCMParams) -> list[Shape]:
+    dim = params.mlp_emb_dim
+    return [(params.mlp_in_dim if count is None else dim, dim) for count in categories]
+
+
+def _encoders(
+    mlps: Sequence[MLP], categories: Sequence[int | None], params: SCMParams, rng: Rng
+) -> list[Encoder]:
     embeddings = iter(draw_embeddings([n for n in categories if n is not None], params, rng))
     return [
         NumericEncoder(mlp) if count is None else CategoricalEncoder(mlp(next(embeddings)))
         for mlp, count in zip(mlps, categories, strict=True)
     ]
-
-
-def draw_decoder(num_categories: int | None, params: SCMParams, rng: Rng) -> Decoder:
-    """A decoder to numbers for None, else to that many categories."""
-    dim = params.mlp_emb_dim
-    if num_categories is None:
-        return NumericDecoder(draw_mlps([(dim, params.mlp_out_dim)], params, rng)[0])
-    (mlp,) = draw_mlps([(dim, dim)], params, rng)
-    (embedding,) = draw_embeddings([num_categories], params, rng)
-    return CategoricalDecoder(mlp.then(np.ascontiguousarray(embedding.T)))
 
 
 def clip_term(term: F32) -> F32:
@@ -215,45 +229,37 @@ def clip_term(term: F32) -> F32:
 
 class Aggregate:
     """A running aggregate of terms [n, d] or [1, d]: sum, max, product, or logexp, the log of
-    the sum of exponentials. All four are associative, so an aggregate can be a term itself."""
+    the sum of exponentials. All four are associative, so an aggregate can be a term itself.
+    Terms of logexp are kept until the result: they must not change after they were added."""
 
     def __init__(self, kind: str, num_rows: int, dim: int) -> None:
         self.kind = kind
         start = {"sum": 0.0, "max": LOWEST, "product": 1.0, "logexp": LOWEST}[kind]
         self.total = np.full((num_rows, dim), start, np.float32)
-        self.scaled = np.zeros((num_rows, dim), np.float32) if kind == "logexp" else self.total
+        self.terms: list[F32] = []
 
     def add(self, term: F32) -> None:
         """One more term."""
         if self.kind == "sum":
             self.total += term
-        elif self.kind == "max":
-            np.maximum(self.total, term, out=self.total)
         elif self.kind == "product":
             self.total *= term
             np.clip(self.total, -PRODUCT_BOUND, PRODUCT_BOUND, out=self.total)
         else:
-            self._add_exponential(term)
-
-    def _add_exponential(self, term: F32) -> None:
-        """Keep total = the largest term and scaled = the sum of exp(term - total)."""
-        change = term - self.total
-        factor = np.abs(change)
-        np.negative(factor, out=factor)
-        np.exp(factor, out=factor)
-        # the larger of the two counts 1, the other its exponential
-        raised = change > 0.0
-        kept = self.scaled * factor
-        kept += 1.0
-        self.scaled += factor
-        np.copyto(self.scaled, kept, where=raised)
-        np.maximum(self.total, term, out=self.total)
+            np.maximum(self.total, term, out=self.total)
+            if self.kind == "logexp":
+                self.terms.append(term)
 
     def result(self) -> F32:
         """[n, d]; of no terms at all: 0, -1e30, 1, -1e30, which change nothing as terms."""
-        if self.kind != "logexp":
+        if not self.terms:
             return self.total
-        empty = self.scaled == 0.0
-        if empty.any():
-            self.scaled[empty] = 1.0
-        return self.total + np.log(self.scaled)
+        exponentials = np.zeros_like(self.total)
+        scaled = np.empty_like(self.total)
+        for term in self.terms:
+            # below the largest term, which is the total here, nothing overflows
+            np.subtract(term, self.total, out=scaled)
+            np.exp(scaled, out=scaled)
+            exponentials += scaled
+        np.log(exponentials, out=exponentials)
+        return np.add(self.total, exponentials, out=exponentials)

@@ -11,14 +11,14 @@ from scipy.special import betaincinv
 F32 = NDArray[np.float32]
 
 QUANTILE_BITS = 12
-_CELLS = 1024
+_CELLS = 512
 
 
 def beta_quantiles(a: float, b: float) -> F32:
     """The quantiles (i + 1/2) / 4096 of Beta(a, b), float32 [4096].
 
     In t with x = sin^2(pi t / 2) the density is sin^(2a-1) cos^(2b-1): bounded where a and b are
-    at least 1/2, so the midpoint rule gives the distribution function at 1,025 places, and lines
+    at least 1/2, so the midpoint rule gives the distribution function at 513 places, and lines
     between them its inverse, thirty times faster than the general inverse.
     """
     levels = 1 << QUANTILE_BITS

@@ -28,8 +28,7 @@ from plurel.mechanisms import (
     Decoder,
     Encoder,
     clip_term,
-    draw_decoder,
-    draw_encoders,
+    draw_functions,
     draw_many,
 )
 from plurel.noise import BetaNoise
@@ -144,12 +143,12 @@ class Model:
         """The node's decoder, the encoders of its incoming edges with their weights, its noise."""
         blueprint = self.blueprint
         count = blueprint.categories[node]
-        self.decoders[node] = draw_decoder(count, params, rng.stream(seed, *names, "decoder"))
         parents = self.parents[node]
-        encoders = draw_encoders(
+        self.decoders[node], encoders = draw_functions(
+            count,
             [blueprint.categories[parent] for parent in parents],
             params,
-            rng.stream(seed, *names, "encoders"),
+            rng.stream(seed, *names, "functions"),
         )
         self.encoders[node] = [
             encoder.weighted(blueprint.graph.edges[parent, node]["weight"])

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from plurel.schema import ColumnSchema
@@ -25,11 +24,8 @@ class TableValues:
     values: tuple[NDArray[Any], ...]
     mode: str
 
-    def encoder_inputs(self) -> list[tuple[int | None, NDArray[Any]]]:
-        """What a child's encoders read: (number of categories or None, values) a column."""
+    def encoder_types(self) -> list[int | None]:
+        """What a child's encoder of each column reads: that many categories, or numbers (None)."""
         if self.mode == EAGER:
-            return [
-                (column.num_categories, values)
-                for column, values in zip(self.columns, self.values, strict=True)
-            ]
-        return [(None, values.astype(np.float32, copy=False)) for values in self.values]
+            return [column.num_categories for column in self.columns]
+        return [None] * len(self.columns)

@@ -107,10 +107,10 @@ def test_rate_is_drawn_once_a_table_and_transforms_once_a_column() -> None:
     column = normals(1).values[0].astype(float)
     made = {name: transform(column) for name, transform in TRANSFORMS.items()}
     counts = dict.fromkeys(TRANSFORMS, 0)
-    for seed in range(400):
+    for seed in range(200):
         values = finish(normals(1), config_of(TRANSFORMS), seed)["feature_0"].to_numpy()
         counts[next(name for name, other in made.items() if np.array_equal(values, other))] += 1
-    assert min(counts.values()) > 55
+    assert min(counts.values()) > 22
 
 
 def config_of(transforms: object) -> Config:

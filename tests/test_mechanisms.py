@@ -14,7 +14,7 @@ from scipy import stats
 from plurel import params as allowed
 from plurel.activations import ACTIVATIONS, BOUNDED, draw_random_sines
 from plurel.choices import Choices
-from plurel.initializers import INITIALIZERS, draw_matrices, mask
+from plurel.initializers import deviations, draw_matrices, mask
 from plurel.mechanisms import (
     MLP,
     Aggregate,
@@ -22,8 +22,8 @@ from plurel.mechanisms import (
     CategoricalEncoder,
     NumericEncoder,
     clip_term,
-    draw_decoder,
     draw_encoders,
+    draw_functions,
     draw_many,
     draw_mlps,
 )
@@ -69,7 +69,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_names_are_those_of_the_config() -> None:
     assert set(allowed.ACTIVATIONS) == {*ACTIVATIONS, "random_sines"} == {*TORCH, "random_sines"}
-    assert set(allowed.INITIALIZERS) == set(INITIALIZERS)
+    assert set(allowed.INITIALIZERS) == set(deviations((2, 3)))
 
 
 @pytest.mark.parametrize("name", sorted(TORCH))
@@ -149,7 +149,7 @@ def test_sparse_zeros_are_anywhere_in_a_column() -> None:
 
 def test_mask_keeps_a_share_and_rescales() -> None:
     matrices = np.ones((3, 200, 100), np.float32)
-    mask(matrices, np.array([0.3, 0.75, 1.0]), rng())
+    mask(matrices, [0.3, 0.75, 1.0], rng())
     kept = matrices != 0
     np.testing.assert_allclose(kept.mean(axis=(1, 2)), [0.3, 0.75, 1.0], atol=0.01)
     for matrix, share in zip(matrices, (0.3, 0.75, 1.0), strict=True):
@@ -236,7 +236,8 @@ def test_categorical_encoder_looks_its_embedding_up() -> None:
 
 
 def test_categorical_decoder_is_the_first_most_similar_category() -> None:
-    decoder = draw_decoder(7, PARAMS, rng(6))
+    decoder, encoders = draw_functions(7, [None, 3], PARAMS, rng(6))
+    assert [type(encoder) for encoder in encoders] == [NumericEncoder, CategoricalEncoder]
     assert isinstance(decoder, CategoricalDecoder)
     x = rng().normal(size=(500, 32)).astype(np.float32)
     codes = decoder(x)
@@ -244,7 +245,7 @@ def test_categorical_decoder_is_the_first_most_similar_category() -> None:
     assert len(np.unique(codes)) > 1
     tied = CategoricalDecoder(MLP((np.ones((32, 3), np.float32),)))
     np.testing.assert_array_equal(tied(x), np.zeros(500))
-    numbers = draw_decoder(None, PARAMS, rng(6))(x)
+    numbers = draw_functions(None, [], PARAMS, rng(6))[0](x)
     assert (numbers.shape, numbers.dtype) == ((500,), np.float32)
 
 

@@ -13,12 +13,14 @@ from threadpoolctl import threadpool_limits
 from plurel import rng as streams
 from plurel import scm
 from plurel.choices import Choices
+from plurel.conditioning import parent_encoders
 from plurel.config import Config
 from plurel.mechanisms import (
     CategoricalDecoder,
     CategoricalEncoder,
     Decoder,
     Encoder,
+    NumericEncoder,
     draw_encoders,
 )
 from plurel.params import SCMParams
@@ -62,7 +64,7 @@ def make(
 
 
 def family(
-    mode: str, seed: int = 1, rows: int = 80, settings: Config | None = None
+    mode: str, seed: int = 1, rows: int = 40, settings: Config | None = None
 ) -> tuple[TableSchema, Links, list[TableValues]]:
     """A child of an eager and, twice, a lazy table, with missing references."""
     eager = make(table("eager", 15, "ncn"), settings=config("type_eager"), seed=seed)
@@ -112,7 +114,7 @@ def naive_table(
     noise = {node: source.take(schema.num_rows) for node, source in model.noise.items()}
     shared = {
         key.parent: draw_encoders(
-            [count for count, _ in parent.encoder_inputs()],
+            parent.encoder_types(),
             params,
             streams.stream(seed, *names, "conditioning", key.parent),
         )
@@ -133,7 +135,7 @@ def naive_table(
             for key, link, parent in zip(schema.foreign_keys, links, parents, strict=True):
                 if link[row] < 0:
                     continue
-                inputs = [column[link[row]] for _, column in parent.encoder_inputs()]
+                inputs = [column[link[row]] for column in parent.values]
                 weight = 1 / len(inputs) if kind == "sum" else 1.0
                 for encoder, value in zip(shared[key.parent], inputs, strict=True):
                     terms.append(weight * naive_encode(encoder, value))
@@ -174,7 +176,7 @@ def test_a_parent_row_reaches_exactly_its_children(mode: str) -> None:
         changed = replace(parents[0], values=tuple(moved))
         after = make(schema, links, [changed, *parents[1:]], settings, seed)
         touched = links[0] == 3
-        assert 0 < touched.sum() < 20
+        assert 0 < touched.sum() < 15
         for column, old, new in zip(before.columns, before.values, after.values, strict=True):
             if mode == "type_lazy" and column.kind == "categorical":
                 continue  # thresholds are values of the column, so they may move
@@ -186,7 +188,7 @@ def test_a_parent_row_reaches_exactly_its_children(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["type_eager", "type_lazy"])
 def test_same_values_again_and_for_any_number_of_threads(mode: str) -> None:
-    schema, links, parents = family(mode, rows=3000)
+    schema, links, parents = family(mode, rows=2500)
     settings = config(mode, mlp_emb_dim=32)
     with threadpool_limits(1, user_api="blas"):
         first = make(schema, links, parents, settings)
@@ -258,7 +260,7 @@ def test_blueprint_has_the_published_shape() -> None:
         kinds += [count is None for count in latent]
         counts += [count for count in latent if count is not None]
         noise += [value for pair in blueprint.noise for value in pair]
-    assert np.mean(kinds) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(kinds) == pytest.approx(0.5, abs=0.045)
     assert (min(counts), max(counts)) == (2, 10)
     assert min(noise) >= 0.5
     assert max(noise) <= 5.0
@@ -319,27 +321,34 @@ def test_thresholds_are_values_of_the_column() -> None:
 def test_labels_are_permuted_and_reversed_as_often_as_published() -> None:
     values = np.arange(400, dtype=np.float32)
     kept = turned = 0
-    for seed in range(1500):
+    for seed in range(700):
         codes = cut_into_categories(values, 5, SCMParams(), np.random.default_rng(seed))
         labels = codes[np.sort(np.unique(codes, return_index=True)[1])]
         if len(labels) == 5:
             kept += bool((np.diff(labels) > 0).all())
             turned += bool((np.diff(labels) < 0).all())
     # unpermuted in 35 %, half of them reversed; a permutation is the identity in 1 of 120
-    assert kept / 1500 == pytest.approx(0.175 + 0.65 / 120, abs=0.03)
-    assert turned / 1500 == pytest.approx(0.175 + 0.65 / 120, abs=0.03)
+    assert kept / 700 == pytest.approx(0.175 + 0.65 / 120, abs=0.045)
+    assert turned / 700 == pytest.approx(0.175 + 0.65 / 120, abs=0.045)
 
 
 def test_a_lazy_parent_is_read_as_numbers() -> None:
-    values = (np.array([1.5], np.float32), np.array([3]))
-    columns = table("t", 1, "nc").columns
-    assert [count for count, _ in TableValues(columns, values, "type_eager").encoder_inputs()] == [
-        None,
-        4,
-    ]
-    lazy = TableValues(columns, values, "type_lazy").encoder_inputs()
-    assert [count for count, _ in lazy] == [None, None]
-    assert lazy[1][1].dtype == np.float32
+    values = (np.array([1.5, -2.0], np.float32), np.array([3, 0]))
+    columns = table("t", 2, "nc").columns
+    eager, lazy = (TableValues(columns, values, mode) for mode in ("type_eager", "type_lazy"))
+    assert eager.encoder_types() == [None, 4]
+    assert lazy.encoder_types() == [None, None]
+    params = config().scm_params
+    for seed in range(5):
+        plain = draw_encoders([None, None], params, np.random.default_rng(seed))[1]
+        assert isinstance(plain, NumericEncoder)
+        looked_up = parent_encoders(lazy, params, np.random.default_rng(seed))[1]
+        np.testing.assert_allclose(
+            looked_up(values[1]),
+            np.broadcast_to(plain(values[1].astype(np.float32)), (2, 6)),
+            rtol=1e-4,
+            atol=1e-5,
+        )
 
 
 def test_tables_without_columns_and_wrong_links() -> None:

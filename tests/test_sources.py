@@ -94,7 +94,7 @@ def test_categorical_calls_of_any_size_give_the_same_rows(seed: int) -> None:
 
 
 def test_range_is_two_sorted_uniforms_times_a_scale() -> None:
-    drawn = np.array([draw_range(PARAMS, rng(seed)) for seed in range(4000)])
+    drawn = np.array([draw_range(PARAMS, rng(seed)) for seed in range(1500)])
     assert (drawn[:, 0] <= drawn[:, 1]).all()
     # the larger of two uniforms is 2/3 on average, the smaller 1/3; scales average 22.222
     np.testing.assert_allclose(drawn.mean(axis=0), [22.222 / 3, 22.222 * 2 / 3], rtol=0.08)
@@ -172,10 +172,10 @@ def test_softmax_categories() -> None:
     shares = np.exp(values) / np.exp(values).sum()
     assert stats.chisquare(np.bincount(source.take(30_000)), 30_000 * shares).pvalue > 0.01
     probabilities = softmax(np.stack([part.take(9) for part in logits()]))
-    drawn = np.stack([SoftmaxSeries(logits(), rng(seed)).take(9) for seed in range(4000)])
+    drawn = np.stack([SoftmaxSeries(logits(), rng(seed)).take(9) for seed in range(1500)])
     for row in range(9):
-        frequencies = np.bincount(drawn[:, row], minlength=3) / 4000
-        np.testing.assert_allclose(frequencies, probabilities[:, row], atol=0.03)
+        frequencies = np.bincount(drawn[:, row], minlength=3) / 1500
+        np.testing.assert_allclose(frequencies, probabilities[:, row], atol=0.045)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
