@@ -58,7 +58,7 @@ class MLP:
             h = self.activations[layer](h)
             h *= np.float32(self.scales[layer])
             if not self.bounded[layer]:
-                np.clip(h, -ACTIVATION_BOUND, ACTIVATION_BOUND, out=h)
+                h.clip(-ACTIVATION_BOUND, ACTIVATION_BOUND, out=h)
             h = h @ weight
         return h
 
@@ -99,15 +99,18 @@ def draw_mlps(shapes: Sequence[Shape], params: SCMParams, rng: Rng) -> list[MLP]
     return mlps
 
 
-def _draw_weights(shapes: list[Shape], params: SCMParams, rng: Rng) -> list[F32]:
-    """One masked matrix a shape, in this order; equal shapes are drawn in one array."""
+def _draw_weights(
+    shapes: Sequence[Shape], params: SCMParams, rng: Rng, masked: bool = True
+) -> list[F32]:
+    """One matrix a shape, in this order; equal shapes are drawn in one array."""
     names = draw_many(params.initialization_choices, len(shapes), rng)
-    densities = draw_many(params.mlp_weight_density_choices, len(shapes), rng)
+    densities = draw_many(params.mlp_weight_density_choices, len(shapes), rng) if masked else []
     weights: list[F32] = [np.empty(0, np.float32)] * len(shapes)
     for shape in sorted(set(shapes)):
         at = [index for index, other in enumerate(shapes) if other == shape]
         matrices = draw_matrices([names[index] for index in at], shape, rng)
-        mask(matrices, [densities[index] for index in at], rng)
+        if masked:
+            mask(matrices, [densities[index] for index in at], rng)
         for index, matrix in zip(at, matrices, strict=True):
             weights[index] = matrix
     return weights
@@ -178,12 +181,7 @@ Decoder = NumericDecoder | CategoricalDecoder
 
 def draw_embeddings(counts: Sequence[int], params: SCMParams, rng: Rng) -> list[F32]:
     """One unmasked matrix of category embeddings [count, d] a count."""
-    names = draw_many(params.initialization_choices, len(counts), rng)
-    dim = params.mlp_emb_dim
-    return [
-        draw_matrices([name], (count, dim), rng)[0]
-        for name, count in zip(names, counts, strict=True)
-    ]
+    return _draw_weights([(n, params.mlp_emb_dim) for n in counts], params, rng, masked=False)
 
 
 def draw_encoders(categories: Sequence[int | None], params: SCMParams, rng: Rng) -> list[Encoder]:
@@ -224,7 +222,7 @@ def _encoders(
 
 def clip_term(term: F32) -> F32:
     """A weighted term, clipped in place to +-1e4."""
-    return np.clip(term, -TERM_BOUND, TERM_BOUND, out=term)
+    return term.clip(-TERM_BOUND, TERM_BOUND, out=term)
 
 
 class Aggregate:
@@ -244,7 +242,7 @@ class Aggregate:
             self.total += term
         elif self.kind == "product":
             self.total *= term
-            np.clip(self.total, -PRODUCT_BOUND, PRODUCT_BOUND, out=self.total)
+            self.total.clip(-PRODUCT_BOUND, PRODUCT_BOUND, out=self.total)
         else:
             np.maximum(self.total, term, out=self.total)
             if self.kind == "logexp":

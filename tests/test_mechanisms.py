@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import stats
 
-from plurel import params as allowed
-from plurel.activations import ACTIVATIONS, BOUNDED, draw_random_sines
+from plurel.activations import ACTIVATIONS
 from plurel.choices import Choices
-from plurel.initializers import deviations, draw_matrices, mask
 from plurel.mechanisms import (
     MLP,
     Aggregate,
@@ -27,133 +24,13 @@ from plurel.mechanisms import (
     draw_many,
     draw_mlps,
 )
-from plurel.noise import BetaNoise, beta_quantiles
 from plurel.params import SCMParams
 
 PARAMS = SCMParams()
-TORCH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "relu": F.relu,
-    "elu": F.elu,
-    "selu": F.selu,
-    "silu": F.silu,
-    "softsign": F.softsign,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "hardswish": F.hardswish,
-    "mish": F.mish,
-    "leaky_relu": F.leaky_relu,
-    "gelu": F.gelu,
-    "softplus": F.softplus,
-    "hardsigmoid": F.hardsigmoid,
-    "hardtanh": F.hardtanh,
-    "celu": F.celu,
-    "tanhshrink": F.tanhshrink,
-    "rrelu": F.rrelu,
-    "logsigmoid": F.logsigmoid,
-    "softshrink": F.softshrink,
-    "hardshrink": F.hardshrink,
-    "identity": lambda x: x,
-    "abs": torch.abs,
-    "sin": torch.sin,
-    "cos": torch.cos,
-    "sign": torch.sign,
-    "clip": lambda x: x.clamp(-1, 1),
-    "signed_log1p": lambda x: x.sign() * torch.log1p(x.abs()),
-    "bent_identity": lambda x: (torch.sqrt(x**2 + 1) - 1) / 2 + x,
-}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-def test_names_are_those_of_the_config() -> None:
-    assert set(allowed.ACTIVATIONS) == {*ACTIVATIONS, "random_sines"} == {*TORCH, "random_sines"}
-    assert set(allowed.INITIALIZERS) == set(deviations((2, 3)))
-
-
-@pytest.mark.parametrize("name", sorted(TORCH))
-def test_activation_equals_torch(name: str) -> None:
-    sizes = [*(10.0**k for k in range(-6, 6)), 0.5, 1.0, 3.0, 20.0, 88.0, 2.5]
-    x = np.array([0.0, *sizes, *(-size for size in sizes)], np.float32)
-    x = np.concatenate([x, rng().normal(0, 3, 5000).astype(np.float32)])
-    expected = TORCH[name](torch.from_numpy(x.copy()).double()).numpy()
-    with np.errstate(over="ignore", under="ignore"):
-        found = ACTIVATIONS[name](x.copy())
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=3e-6, atol=5e-7)
-    if name in BOUNDED:
-        assert np.abs(found).max() <= 1.0
-
-
-@pytest.mark.parametrize("name", ["elu", "selu", "celu", "signed_log1p"])
-def test_small_inputs_keep_their_relative_precision(name: str) -> None:
-    x = -np.geomspace(1e-12, 1e-2, 300).astype(np.float32)
-    expected = TORCH[name](torch.from_numpy(x.copy()).double()).numpy()
-    np.testing.assert_allclose(ACTIVATIONS[name](x.copy()), expected, rtol=1e-6, atol=0)
-
-
-def test_random_sines() -> None:
-    drawn = [draw_random_sines(rng(seed)) for seed in range(2000)]
-    counts = np.bincount([len(one.phases) for one in drawn])
-    assert stats.chisquare(counts[3:]).pvalue > 0.01
-    assert len(counts) == 8
-    logs = np.log10(np.concatenate([one.frequencies for one in drawn]))
-    assert stats.kstest(logs, stats.uniform(-1, 2).cdf).pvalue > 0.01
-    amplitudes = np.concatenate([one.amplitudes for one in drawn])
-    assert stats.kstest(amplitudes, stats.norm.cdf).pvalue > 0.01
-    phases = np.concatenate([one.phases for one in drawn])
-    assert stats.kstest(phases, stats.uniform(0, 2 * np.pi).cdf).pvalue > 0.01
-    one, x = drawn[0], np.linspace(-2, 2, 7, dtype=np.float32)
-    expected = sum(
-        a * np.sin(f * x.astype(float) + p)
-        for a, f, p in zip(one.amplitudes, one.frequencies, one.phases, strict=True)
-    )
-    np.testing.assert_allclose(one(x), expected, atol=3e-6)
-
-
-TORCH_INIT: dict[str, Callable[[torch.Tensor], Any]] = {
-    "kaiming_normal": torch.nn.init.kaiming_normal_,
-    "kaiming_uniform": torch.nn.init.kaiming_uniform_,
-    "xavier_normal": torch.nn.init.xavier_normal_,
-    "xavier_uniform": torch.nn.init.xavier_uniform_,
-    "trunc_normal": torch.nn.init.trunc_normal_,
-    "sparse": lambda matrix: torch.nn.init.sparse_(matrix, sparsity=0.5),
-}
-
-
-@pytest.mark.parametrize("shape", [(1, 32), (32, 32), (32, 1), (7, 32)])
-@pytest.mark.parametrize("name", sorted(TORCH_INIT))
-def test_initializer_has_torchs_law(name: str, shape: tuple[int, int]) -> None:
-    torch.manual_seed(1)
-    count = 20_000 // (shape[0] * shape[1]) + 1
-    theirs = torch.stack([TORCH_INIT[name](torch.empty(shape)) for _ in range(count)]).numpy()
-    ours = draw_matrices([name] * count, shape, rng(1))
-    assert ours.shape == theirs.shape
-    assert ours.dtype == np.float32
-    # the same zeros in each column, and the same law of the rest
-    np.testing.assert_array_equal(
-        np.unique((ours == 0).sum(axis=1)), np.unique((theirs == 0).sum(axis=1))
-    )
-    if ours.any():
-        assert stats.ks_2samp(ours[ours != 0], theirs[theirs != 0]).pvalue > 0.001
-        assert np.abs(ours).max() == pytest.approx(np.abs(theirs).max(), rel=0.35)
-    else:
-        assert (name, shape) == ("sparse", (1, 32))
-
-
-def test_sparse_zeros_are_anywhere_in_a_column() -> None:
-    zeros = draw_matrices(["sparse"] * 500, (8, 16), rng())
-    np.testing.assert_allclose((zeros == 0).mean(axis=(0, 2)), 0.5, atol=0.03)
-
-
-def test_mask_keeps_a_share_and_rescales() -> None:
-    matrices = np.ones((3, 200, 100), np.float32)
-    mask(matrices, [0.3, 0.75, 1.0], rng())
-    kept = matrices != 0
-    np.testing.assert_allclose(kept.mean(axis=(1, 2)), [0.3, 0.75, 1.0], atol=0.01)
-    for matrix, share in zip(matrices, (0.3, 0.75, 1.0), strict=True):
-        np.testing.assert_allclose(np.unique(matrix)[-1], 1 / share, rtol=1e-6)
 
 
 def naive_mlp(mlp: MLP, x: NDArray[Any]) -> NDArray[np.float64]:
@@ -247,30 +124,6 @@ def test_categorical_decoder_is_the_first_most_similar_category() -> None:
     np.testing.assert_array_equal(tied(x), np.zeros(500))
     numbers = draw_functions(None, [], PARAMS, rng(6))[0](x)
     assert (numbers.shape, numbers.dtype) == ((500,), np.float32)
-
-
-@pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (0.5, 5), (5, 0.5), (1, 1), (4.2, 2.2), (0.2, 3)])
-def test_noise_follows_beta(a: float, b: float) -> None:
-    quantiles = beta_quantiles(a, b)
-    assert len(quantiles) == 4096
-    exact = stats.beta(a, b).cdf(quantiles.astype(float))
-    # float32 keeps 6e-8 of 1 - x, of which b = 1/2 makes probabilities of 4e-4
-    np.testing.assert_allclose(exact, (np.arange(4096) + 0.5) / 4096, atol=6e-4 if b < 1 else 2e-5)
-    noise = BetaNoise(a, b, 32, rng(7)).take(500)
-    assert noise.shape == (500, 32)
-    picked = np.bincount(np.searchsorted(quantiles / np.float32(32), noise.ravel()), minlength=4096)
-    if len(np.unique(quantiles)) == 4096:
-        assert picked.max() < 20
-        coarse = picked.reshape(64, 64).sum(axis=1)
-        assert stats.chisquare(coarse).pvalue > 0.001
-
-
-@pytest.mark.parametrize("dim", [32, 6])
-def test_noise_rows_do_not_depend_on_calls(dim: int) -> None:
-    whole = BetaNoise(1.5, 0.7, dim, rng(8)).take(100)
-    parts = BetaNoise(1.5, 0.7, dim, rng(8))
-    np.testing.assert_array_equal(whole, np.concatenate([parts.take(1), parts.take(99)]))
-    assert abs(np.corrcoef(whole[:, 0], whole[:, 1])[0, 1]) < 0.4
 
 
 NAIVE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
