@@ -5,15 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rustler
 from plurel.errors import InputError
+from rustler import FORMAT_VERSION, NO_TIME, SEMANTIC_TYPES
 
-# The constants are defined in Rust; the defaults serve a build of the module without the store.
-FORMAT_VERSION: int = getattr(rustler, "FORMAT_VERSION", 1)
-NO_TIME: int = getattr(rustler, "NO_TIME", -(2**63))
-SEMANTIC_TYPES: tuple[str, ...] = getattr(
-    rustler, "SEMANTIC_TYPES", ("number", "text", "datetime", "boolean")
-)
+__all__ = ["FORMAT_VERSION", "NO_TIME", "SEMANTIC_TYPES", "TEXT_LIMIT", "Z_CLIP"]
+
 Z_CLIP = 20.0
 """Bound of every normalised value: values further than this many deviations off are cut to it."""
 TEXT_LIMIT = 8192

@@ -15,6 +15,7 @@ from raw_folders import dates, write_folder
 from relbench.manifest import TableSpec, TaskManifest
 from safetensors.numpy import load_file
 
+import rustler
 from plurel.errors import InputError
 from rt import store
 from rt.store import NO_TIME, open_meta, preprocess, read_arrays
@@ -303,3 +304,15 @@ def test_many_databases_share_one_embedding_run(
     assert contents[0] == contents[1]
     with pytest.raises(InputError, match="'a'"):
         store.preprocess_many([raw[0], tmp_path / "x" / "a"], tmp_path / "pre", embedder="hash")
+
+
+def test_the_sampler_reads_the_same_rows(opened: Opened, tmp_path: Path) -> None:
+    mapped = rustler.Store(tmp_path / "pre")
+    assert (mapped.num_rows, mapped.num_cells) == (opened.meta.num_rows, opened.meta.num_cells)
+    children = opened.edges("child", "users")
+    for row in range(*opened.meta.tables[0].rows):
+        assert mapped.row(row)["children"] == children[row]
+    order = mapped.row(3)
+    assert (order["table"], order["time"], order["parents"]) == (1, 1546300800, [0])
+    assert [column for column, _, _ in order["cells"]] == [2, 3]
+    assert order["cells"][1][1] == pytest.approx(opened.cells("orders", "amount")[0])

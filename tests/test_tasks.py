@@ -7,6 +7,7 @@ from opened_store import make, shop
 from raw_folders import dates, write_folder
 from relbench.manifest import TableSpec, TaskManifest
 
+import rustler
 from plurel.errors import InputError
 from rt import store
 from rt.store import open_meta
@@ -81,10 +82,6 @@ def test_narrow_stores(tmp_path: Path) -> None:
 
 
 def test_to_sampler(tmp_path: Path) -> None:
-    import rustler
-
-    if not hasattr(rustler, "Task"):
-        pytest.skip("this build of rustler has no sampler")
     pre = store.write_store(shop(tmp_path / "shop"), tmp_path / "pre")
     task = column_tasks(open_meta(pre))[0]
     assert isinstance(to_sampler(task, 0), rustler.Task)
