@@ -1,4 +1,4 @@
-"""A table's structural model: against a slow twin that visits row by row in float64, and that
+"""A table's structural model: against a slow twin that goes row by row in float64, and that
 nothing depends on what it should not depend on."""
 
 from dataclasses import replace
