@@ -48,6 +48,8 @@ struct Numbers {
 struct Assembler<'a> {
     sources: &'a [Source],
     numbers: Vec<Option<Box<Numbers>>>,
+    /// Texts of the batch as (store, number in the store).
+    texts: Vec<(usize, u32)>,
     batch: Batch,
 }
 
@@ -56,6 +58,7 @@ pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize) -> Batch 
     let mut assembler = Assembler {
         sources,
         numbers: sources.iter().map(|_| None).collect(),
+        texts: Vec::new(),
         batch: Batch {
             num_contexts: built.len(),
             num_slots,
@@ -76,6 +79,7 @@ pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize) -> Batch 
         assembler.add_rows(one);
         assembler.add_cells(one, b * num_slots);
     }
+    assembler.add_embeddings();
     assembler.batch
 }
 
@@ -152,15 +156,20 @@ impl Assembler<'_> {
         number as i32
     }
 
-    /// The batch's number of a text, whose embedding is copied when it is new.
+    /// The batch's number of a text.
     fn text(&mut self, text: u32, store: usize, numbers: &mut Numbers) -> i32 {
-        let out = &mut self.batch;
-        let next = (out.text_embedding.len() / out.text_dim) as u32;
-        let (number, new) = numbers.texts.insert(text, next);
+        let (number, new) = numbers.texts.insert(text, self.texts.len() as u32);
         if new {
-            let embedding = self.sources[store].embeddings.text(text);
-            out.text_embedding.extend_from_slice(embedding);
+            self.texts.push((store, text));
         }
         number as i32
+    }
+
+    fn add_embeddings(&mut self) {
+        let out = &mut self.batch.text_embedding;
+        out.reserve_exact(self.texts.len() * self.batch.text_dim);
+        for &(store, text) in &self.texts {
+            out.extend_from_slice(self.sources[store].embeddings.text(text));
+        }
     }
 }

@@ -6,6 +6,10 @@
 //! visible database children at most `max_bfs_width`, drawn at random, wait, and likewise of its
 //! label rows of the target's task.
 //!
+//! Once rows of a frontier are taken, nothing can be added to it any more: what is found then is
+//! at least one level deeper. So a row's children are drawn only when their level's turn comes,
+//! which for most rows of a full context is never.
+//!
 //! A row with millions of children costs no more than its width: the children up to the bound are
 //! found by binary search in their times, and when there are more than `PROBES` times the width,
 //! random places among them are tried, that many at most, until the width is reached. (A list
@@ -14,7 +18,6 @@
 
 use crate::context::Builder;
 use crate::idmap::IdMap;
-use crate::rng::Stream;
 
 /// Places tried among the children of a row, as a multiple of the width.
 const PROBES: usize = 8;
@@ -23,10 +26,11 @@ const PROBES: usize = 8;
 pub struct Frontier {
     /// Parents as (row, depth).
     stack: Vec<(u32, u32)>,
-    /// Children by depth.
-    levels: Vec<Vec<u32>>,
-    /// All levels below this one are empty.
-    shallowest: usize,
+    /// Rows by depth whose children have not been drawn yet.
+    waiting: Vec<Vec<u32>>,
+    /// The shallowest frontier, and its depth.
+    level: Vec<u32>,
+    depth: usize,
     places: Vec<u32>,
     tried: IdMap,
 }
@@ -34,22 +38,17 @@ pub struct Frontier {
 impl Frontier {
     fn clear(&mut self) {
         self.stack.clear();
-        self.levels.iter_mut().for_each(Vec::clear);
-        self.shallowest = 0;
+        self.level.clear();
+        self.waiting.iter_mut().for_each(Vec::clear);
+        self.depth = 0;
     }
 
-    fn pop(&mut self, rng: &mut Stream) -> Option<(u32, u32)> {
-        if let Some(entry) = self.stack.pop() {
-            return Some(entry);
+    /// Notes a row that has entered: its children are one level deeper.
+    fn wait(&mut self, row: u32, depth: usize) {
+        if self.waiting.len() <= depth {
+            self.waiting.resize_with(depth + 1, Vec::new);
         }
-        while let Some(level) = self.levels.get_mut(self.shallowest) {
-            if !level.is_empty() {
-                let row = level.swap_remove(rng.below(level.len() as u32) as usize);
-                return Some((row, self.shallowest as u32));
-            }
-            self.shallowest += 1;
-        }
-        None
+        self.waiting[depth].push(row);
     }
 }
 
@@ -58,14 +57,14 @@ pub fn fill(builder: &mut Builder, frontier: &mut Frontier, max_bfs_width: usize
     frontier.clear();
     let mut next = Some((builder.request.row, 0));
     while let Some((row, depth)) = next {
-        if builder.enter(row, depth) && !builder.is_full() {
+        if builder.enter(row, depth) {
+            frontier.wait(row, depth as usize);
             push_parents(builder, frontier, row, depth + 1);
-            push_children(builder, frontier, row, depth + 1, max_bfs_width);
         }
         if builder.is_full() {
             return;
         }
-        next = frontier.pop(&mut builder.rng);
+        next = take(builder, frontier, max_bfs_width);
     }
 }
 
@@ -78,16 +77,25 @@ fn push_parents(builder: &Builder, frontier: &mut Frontier, row: u32, depth: u32
     }
 }
 
-fn push_children(
-    builder: &mut Builder,
-    frontier: &mut Frontier,
-    row: u32,
-    depth: u32,
-    width: usize,
-) {
-    if frontier.levels.len() <= depth as usize {
-        frontier.levels.resize_with(depth as usize + 1, Vec::new);
+/// The next row and its depth.
+fn take(builder: &mut Builder, frontier: &mut Frontier, width: usize) -> Option<(u32, u32)> {
+    if let Some(parent) = frontier.stack.pop() {
+        return Some(parent);
     }
+    while frontier.level.is_empty() {
+        let mut rows = std::mem::take(frontier.waiting.get_mut(frontier.depth)?);
+        for row in rows.drain(..) {
+            draw_children(builder, frontier, row, width);
+        }
+        frontier.waiting[frontier.depth] = rows;
+        frontier.depth += 1;
+    }
+    let place = builder.rng.below(frontier.level.len() as u32) as usize;
+    Some((frontier.level.swap_remove(place), frontier.depth as u32))
+}
+
+/// Puts visible children of a row on the frontier.
+fn draw_children(builder: &mut Builder, frontier: &mut Frontier, row: u32, width: usize) {
     let (task, target, arrays) = (builder.request.task, builder.target, builder.arrays);
     let (children, times) = arrays.children(row);
     let end = match target.bound() {
@@ -96,7 +104,7 @@ fn push_children(
     };
     // The prefix holds rule 1; what is left is to drop label rows, and rule 3 without a bound.
     let timed = target.bound().is_some();
-    choose(builder, frontier, depth, &children[..end], width, |child| {
+    choose(builder, frontier, &children[..end], width, |child| {
         child < task.first_label_row && (timed || target.sees_row(None, task.split_of(child)))
     });
     if let Some(labels) = builder.request.labels {
@@ -106,34 +114,27 @@ fn push_children(
             Some(bound) => rows.partition_point(|row| time(row) <= bound),
             None => rows.len(),
         };
-        choose(builder, frontier, depth, &rows[..end], width, |child| {
+        choose(builder, frontier, &rows[..end], width, |child| {
             task.sees(&target, child, arrays.time(child))
         });
     }
 }
 
-/// Puts at most `width` of the rows that `visible` lets pass on a level, drawn at random.
+/// Puts at most `width` of the rows that `visible` lets pass on the frontier, drawn at random.
 fn choose(
     builder: &mut Builder,
     frontier: &mut Frontier,
-    depth: u32,
     rows: &[u32],
     width: usize,
     visible: impl Fn(u32) -> bool,
 ) {
-    let Frontier {
-        levels,
-        places,
-        tried,
-        ..
-    } = frontier;
-    let level = &mut levels[depth as usize];
+    let (level, places) = (&mut frontier.level, &mut frontier.places);
+    let end = level.len().saturating_add(width);
     if rows.len() <= width {
         level.extend(rows.iter().copied().filter(|&row| visible(row)));
     } else if rows.len() <= width.saturating_mul(PROBES) {
         places.clear();
         places.extend_from_slice(rows);
-        let end = level.len() + width;
         let mut first = 0;
         while first < places.len() && level.len() < end {
             let place = first + builder.rng.below((places.len() - first) as u32) as usize;
@@ -142,11 +143,10 @@ fn choose(
             first += 1;
         }
     } else {
-        tried.clear();
-        let end = level.len() + width;
+        frontier.tried.clear();
         for _ in 0..width * PROBES {
             let place = builder.rng.below(rows.len() as u32);
-            if tried.insert(place, 0).1 {
+            if frontier.tried.insert(place, 0).1 {
                 level.extend(Some(rows[place as usize]).filter(|&row| visible(row)));
             }
             if level.len() == end {

@@ -98,7 +98,10 @@ pub fn build(request: Request, plan: &Plan, scratch: &mut Scratch) -> Context {
         rng: request.name.stream(),
         budget: plan.budget,
         position: &mut scratch.position,
-        context: Context::default(),
+        context: Context {
+            cells: Vec::with_capacity(plan.budget.min(1 << 14)),
+            ..Context::default()
+        },
         request,
     };
     match plan.recipe {
@@ -177,18 +180,18 @@ impl Builder<'_> {
         let (row, task) = (self.request.row, self.request.task);
         let (columns, values) = self.arrays.cells(row);
         let special = task.special(0..u32::MAX);
-        let mut cells: Vec<Cell> = columns
+        let cells = &mut self.context.cells;
+        let visible = columns
             .iter()
             .zip(values)
             .filter(|(column, _)| role(special, **column).is_none())
-            .take(self.budget - 1)
             .map(|(&column, &bits)| Cell {
                 row: 0,
                 column,
                 bits: Some(bits),
                 is_target: false,
-            })
-            .collect();
+            });
+        cells.extend(visible.take(self.budget - 1));
         let place = cells.partition_point(|c| c.column < task.task.column);
         let target = Cell {
             row: 0,
@@ -198,7 +201,6 @@ impl Builder<'_> {
         };
         cells.insert(place, target);
         self.context.target_cell = place;
-        self.context.cells = cells;
     }
 
     /// Links parents and draws further targets.
