@@ -1,8 +1,13 @@
 //! Checks of a store's arrays, made once when it is opened: one pass over each array. Everything
 //! that is read later relies on them.
 
+use std::ops::Range;
+
 use crate::meta::{Meta, SemanticType, Table};
 use crate::store::Arrays;
+
+/// From this many rows on, several threads check.
+const PARALLEL_ROWS: u32 = 1 << 18;
 
 type Checked = Result<(), String>;
 
@@ -12,16 +17,44 @@ pub fn arrays(arrays: &Arrays, meta: &Meta) -> Checked {
     pointers("parent_ptr", arrays.parent_ptr, meta.num_edges)?;
     pointers("child_ptr", arrays.child_ptr, meta.num_edges)?;
     let limits = value_limits(meta);
-    for table in &meta.tables {
-        cells(arrays, table, &limits)?;
-    }
+    in_parallel(meta.num_rows as u32, |rows| {
+        meta.tables.iter().try_for_each(|table| {
+            let part = table.rows().start.max(rows.start)..table.rows().end.min(rows.end);
+            cells(arrays, table, part, &limits)
+        })
+    })?;
     if let Some(place) = position(arrays.parent_row, |row| u64::from(row) >= meta.num_rows) {
         return Err(format!("parent_row[{place}] names no row"));
     }
     if let Some(place) = position(arrays.child_row, |row| u64::from(row) >= meta.num_rows) {
         return Err(format!("child_row[{place}] names no row"));
     }
-    children(arrays)
+    in_parallel(meta.num_rows as u32, |rows| children(arrays, rows))
+}
+
+/// Checks ranges of rows on several threads if there are many; the first range's error counts.
+fn in_parallel(rows: u32, check: impl Fn(Range<u32>) -> Checked + Sync) -> Checked {
+    if rows < PARALLEL_ROWS {
+        return check(0..rows);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8)) as u32;
+    let step = rows.div_ceil(threads);
+    let ranges = (0..threads)
+        .map(|i| i.saturating_mul(step).min(rows)..(i + 1).saturating_mul(step).min(rows));
+    std::thread::scope(|scope| {
+        let check = &check;
+        let running: Vec<_> = ranges
+            .map(|range| scope.spawn(move || check(range)))
+            .collect();
+        let mut first = Ok(());
+        for thread in running {
+            let found = thread
+                .join()
+                .unwrap_or_else(|_| Err("the check failed".into()));
+            first = first.and(found);
+        }
+        first
+    })
 }
 
 fn pointers(name: &str, ptr: &[u64], end: u64) -> Checked {
@@ -57,8 +90,8 @@ fn value_limits(meta: &Meta) -> Vec<(u32, u32)> {
         .collect()
 }
 
-fn cells(arrays: &Arrays, table: &Table, limits: &[(u32, u32)]) -> Checked {
-    for row in table.rows() {
+fn cells(arrays: &Arrays, table: &Table, rows: Range<u32>, limits: &[(u32, u32)]) -> Checked {
+    for row in rows {
         let (columns, values) = arrays.cells(row);
         let mut next = table.columns().start;
         for (&column, &value) in columns.iter().zip(values) {
@@ -84,8 +117,8 @@ fn cells(arrays: &Arrays, table: &Table, limits: &[(u32, u32)]) -> Checked {
 }
 
 /// Children are sorted by (time, row), carry their row's time, and name the row as their parent.
-fn children(arrays: &Arrays) -> Checked {
-    for row in 0..arrays.row_time.len() as u32 {
+fn children(arrays: &Arrays, rows: Range<u32>) -> Checked {
+    for row in rows {
         let (rows, times) = arrays.children(row);
         let mut last = (i64::MIN, 0);
         for (&child, &time) in rows.iter().zip(times) {
