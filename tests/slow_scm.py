@@ -16,6 +16,7 @@ from plurel.mechanisms import (
     Decoder,
     Encoder,
     draw_encoders,
+    draw_functions,
 )
 from plurel.params import SCMParams
 from plurel.schema import ColumnSchema, ForeignKey, TableSchema
@@ -115,6 +116,15 @@ def naive_table(
         )
         for key, parent in zip(schema.foreign_keys, parents, strict=True)
     }
+    functions = {
+        node: draw_functions(
+            blueprint.categories[node],
+            [blueprint.categories[parent] for parent in model.parents[node]],
+            params,
+            streams.stream(seed, *names, "node", node, "functions"),
+        )
+        for node in noise
+    }
     rows: dict[str, list[Any]] = {column.name: [] for column in schema.columns}
     for row in range(schema.num_rows):
         values: dict[int, Any] = {}
@@ -123,9 +133,11 @@ def naive_table(
                 values[node] = sources[node][row]
                 continue
             kind = blueprint.aggregations[node]
+            decoder, encoders = functions[node]
             terms = [
-                naive_encode(encoder, values[parent])
-                for parent, encoder in zip(model.parents[node], model.encoders[node], strict=True)
+                blueprint.graph.edges[parent, node]["weight"]
+                * naive_encode(encoder, values[parent])
+                for parent, encoder in zip(model.parents[node], encoders, strict=True)
             ]
             for key, link, parent in zip(schema.foreign_keys, links, parents, strict=True):
                 if link[row] < 0:
@@ -135,7 +147,7 @@ def naive_table(
                 for encoder, value in zip(shared[key.parent], inputs, strict=True):
                     terms.append(weight * naive_encode(encoder, value))
             embedding = noise[node][row].astype(np.float64) + naive_aggregate(kind, terms)
-            values[node] = naive_decode(model.decoders[node], embedding)
+            values[node] = naive_decode(decoder, embedding)
         for column, node in zip(schema.columns, blueprint.column_nodes, strict=True):
             rows[column.name].append(values[node])
     return rows
