@@ -13,17 +13,15 @@ known labels.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
-from rt.scores import relbench_score, target_values
+from rt.scores import BETTER, PROTOCOLS, Protocol, relbench_score, target_values
 
-Protocol = Literal["split", "rolling"]
-PROTOCOLS: tuple[Protocol, ...] = ("split", "rolling")
 SPLITS = ("train", "val", "test")
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -137,7 +135,7 @@ def _validation_value(task: Any, table: Any, prediction: Floats) -> float:
         metric, value = relbench_score(task, table, prediction)
     except InputError:  # validation labels of one class cannot rank the keys
         return -np.inf
-    return value if metric == "roc_auc" else -value
+    return value if BETTER[metric] == "higher" else -value
 
 
 def _entity_columns(

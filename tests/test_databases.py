@@ -102,6 +102,16 @@ def raw() -> dict[str, pd.DataFrame]:
     return frames | {"flights": flights.assign(when=hour + minutes)}
 
 
+def test_the_same_folder_is_kept_and_another_one_is_not_replaced(flights_folder, tmp_path):
+    before = (flights_folder / "db" / "flights.parquet").stat()
+    assert make_flights(flights_folder) == flights_folder
+    assert (flights_folder / "db" / "flights.parquet").stat() == before
+    (tmp_path / "manifest.yaml").write_text("name: mine\n")
+    with pytest.raises(InputError, match="give --overwrite"):
+        make_flights(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.yaml"]
+
+
 def test_every_row_is_there(tables, raw):
     assert len(tables) == 5
     assert len(tables["flights"]) == 336_776

@@ -1,0 +1,244 @@
+"""Scores of models beside baselines, by RelBench's own metrics on RelBench's own label tables.
+
+Labels come from the raw folder through RelBench; the model sees only the store. Rows are matched
+by position: the rows of a label file, or of the entity table of an autocomplete task, through the
+store's `row_source`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import relbench
+import torch
+from numpy.typing import NDArray
+from relbench.base import Table
+
+from plurel.errors import InputError
+from plurel.rng import stream
+from rt.baselines import baselines
+from rt.meta import StoreMeta, open_meta
+from rt.model import ModelConfig, RelationalTransformer
+from rt.predict import ContextSettings, predict
+from rt.scores import BETTER, Protocol, relbench_score
+from rt.store import read_arrays
+from rt.tasks import Task, load_tasks
+
+__all__ = ["ContextSettings", "Selection", "evaluate_table", "format_table", "predict", "score",
+           "store_rows", "untrained_like"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is scored: a split under a protocol, on all its label rows or on `max_rows` of them,
+    the same for every model and baseline: those that come first in the permutation of
+    `plurel.rng.stream(seed, "evaluate", database, task, split)`."""
+
+    split: str = "test"
+    protocol: Protocol = "split"
+    max_rows: int | None = None
+    seed: int = 0
+
+    def positions(self, database: str, task: str, num_rows: int) -> NDArray[np.int64]:
+        """The chosen positions in the label table, rising."""
+        if self.max_rows is not None and self.max_rows < 1:
+            raise InputError(f"max_rows must be 1 or more, or null for all, not {self.max_rows}")
+        if self.max_rows is None or self.max_rows >= num_rows:
+            return np.arange(num_rows)
+        order = stream(self.seed, "evaluate", database, task, self.split).permutation(num_rows)
+        return np.sort(order[: self.max_rows])
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A task with the label rows to score: `table` holds the chosen rows, `positions` their places
+    in the whole label table of `num_rows` rows, `rows` their numbers in the store."""
+
+    task: Task
+    relbench_task: Any
+    table: Table
+    positions: NDArray[np.int64]
+    num_rows: int
+    rows: NDArray[np.uint32]
+
+
+def evaluate_table(
+    models: Mapping[str, RelationalTransformer],
+    raw_folder: str | Path,
+    store_folder: str | Path,
+    *,
+    settings: ContextSettings,
+    tasks: Sequence[str] | None = None,
+    selection: Selection | None = None,
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Scores of `models` by name, and of the baselines global_mean and entity_mean, on `tasks` (all
+    binary and regression tasks of the store if None), as plain values for JSON:
+
+    {"database", "split", "protocol", "max_rows", "seed", "tasks": {task: {"metric", "better",
+    "rows", "of_rows", "entity_column", and under each model's and baseline's name its score}}}.
+    Raises InputError for unknown tasks, folders that don't belong together, undefined scores.
+    """
+    selection = selection or Selection()
+    dataset = _open_dataset(raw_folder)
+    result: dict[str, Any] = {
+        "database": open_meta(store_folder).name,
+        "split": selection.split,
+        "protocol": selection.protocol,
+        "max_rows": selection.max_rows,
+        "seed": selection.seed,
+        "tasks": {},
+    }
+    for task in load_tasks(store_folder, tasks):
+        labelled = label(dataset, store_folder, task, selection)
+        entry = _baseline_scores(dataset, labelled, selection)
+        for name, model in models.items():
+            progress = f"{task.name}, {name}" if show_progress else None
+            _, entry[name] = score(
+                model, store_folder, labelled, settings=settings, selection=selection,
+                progress=progress,
+            )  # fmt: skip
+        result["tasks"][task.name] = entry
+    if not result["tasks"]:
+        raise InputError(f"{store_folder}: no binary or regression task to score")
+    return result
+
+
+def score(
+    model: RelationalTransformer,
+    store_folder: str | Path,
+    labelled: Labelled,
+    *,
+    settings: ContextSettings,
+    selection: Selection,
+    progress: str | None = "predict",
+) -> tuple[str, float]:
+    """(metric's name, value) of a model on the chosen label rows."""
+    prediction = predict(
+        model,
+        store_folder,
+        labelled.task,
+        labelled.rows,
+        settings=settings,
+        protocol=selection.protocol,
+        seed=selection.seed,
+        progress=progress,
+    )
+    return relbench_score(labelled.relbench_task, labelled.table, prediction)
+
+
+def label(dataset: Any, store_folder: str | Path, task: Task, selection: Selection) -> Labelled:
+    """The label rows of a task that `selection` chooses, with their rows in the store."""
+    if selection.split not in ("val", "test"):
+        raise InputError(f"split {selection.split!r} is not for scoring: choose val or test")
+    relbench_task = _load_task(dataset, task.name)
+    whole = relbench_task.get_table(selection.split, mask_input_cols=False)
+    meta = open_meta(store_folder)
+    rows = store_rows(store_folder, meta, task, selection.split, whole)
+    positions = selection.positions(meta.name, task.name, len(rows))
+    chosen = Table(
+        whole.df.iloc[positions], whole.fkey_col_to_pkey_table, whole.pkey_col, whole.time_col
+    )
+    return Labelled(task, relbench_task, chosen, positions, len(rows), rows[positions])
+
+
+def store_rows(
+    store_folder: str | Path, meta: StoreMeta, task: Task, split: str, table: Table
+) -> NDArray[np.uint32]:
+    """u32[N]: the store row of each row of a split's label table, in its order.
+
+    Raises InputError if the store holds other label rows than the table.
+    """
+    first = meta.tables[task.table].rows[0]
+    start, end = task.splits[split]
+    if task.kind == "autocomplete":
+        # keys are positions in the table's file (RelBench's contract)
+        wanted = table.df[task.entity_column or "primary_key"].to_numpy(dtype=np.int64)
+    else:
+        # the label files of train, val and test stand one after the other
+        wanted = start - first + np.arange(len(table.df))
+    source = read_arrays(store_folder)["row_source"][start:end].astype(np.int64)
+    order = np.argsort(source)
+    at = np.searchsorted(source[order], wanted)
+    found = at < len(order)
+    found[found] = source[order[at[found]]] == wanted[found]
+    if not found.all() or (task.kind != "autocomplete" and len(wanted) != end - start):
+        raise InputError(
+            f"task {task.name}: the store's {split} rows are not those of the label table; "
+            f"preprocess {meta.name} again"
+        )
+    return (start + order[at]).astype(np.uint32)
+
+
+def untrained_like(model: RelationalTransformer, seed: int = 0) -> RelationalTransformer:
+    """A model of the same sizes with random parameters, a function of the seed."""
+    config = ModelConfig.from_dict(model.config.to_dict())
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(stream(seed, "untrained").integers(2**63)))
+        fresh = RelationalTransformer(config, model.attention)
+    return fresh.to(next(model.parameters()).device)
+
+
+def format_table(result: Mapping[str, Any]) -> str:
+    """The result of `evaluate_table` as lines of aligned columns."""
+    fixed = ("metric", "better", "rows", "of_rows", "entity_column")
+    first = next(iter(result["tasks"].values()))
+    names = [name for name in first if name not in fixed]
+    lines = [["task", "metric", *names, "rows", "entity mean by"]]
+    for task, entry in result["tasks"].items():
+        arrow = {"higher": "↑", "lower": "↓"}[entry["better"]]
+        rows = f"{entry['rows']} of {entry['of_rows']}"
+        values = [f"{entry[name]:.4f}" for name in names]
+        by = entry["entity_column"] or "-"
+        lines.append([task, f"{entry['metric']} {arrow}", *values, rows, by])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    head = (
+        f"{result['database']}: split {result['split']}, protocol {result['protocol']}"
+        f" (↑ higher is better, ↓ lower)"
+    )
+    body = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([head, *body])
+
+
+def _baseline_scores(dataset: Any, labelled: Labelled, selection: Selection) -> dict[str, Any]:
+    task = labelled.relbench_task
+    found = baselines(
+        dataset,
+        task,
+        selection.split,
+        horizon=labelled.task.horizon,
+        protocol=selection.protocol,
+    )
+    scores = {
+        name: relbench_score(task, labelled.table, baseline.prediction[labelled.positions])
+        for name, baseline in found.items()
+    }
+    metric = scores["global_mean"][0]
+    return {
+        "metric": metric,
+        "better": BETTER[metric],
+        "rows": len(labelled.rows),
+        "of_rows": labelled.num_rows,
+        "entity_column": found["entity_mean"].entity_column,
+        **{name: value for name, (_, value) in scores.items()},
+    }
+
+
+def _open_dataset(raw_folder: str | Path) -> Any:
+    try:
+        return relbench.load_dataset(str(Path(raw_folder).resolve()))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{raw_folder}: not a RelBench folder ({error})") from None
+
+
+def _load_task(dataset: Any, name: str) -> Any:
+    try:
+        return dataset.load_task(name)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{dataset.dataset_dir}: task {name} cannot be loaded: {reason}") from None

@@ -1,0 +1,161 @@
+"""Predictions of a model for rows of a task: contexts from the store, one forward pass a batch.
+
+The context of a row is a function of the store, the settings, the protocol, the seed and the row
+alone, so a prediction does not depend on which other rows are asked for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import rustler
+from plurel.errors import InputError
+from rt.data import BOOLEAN, DATETIME, TEXT, Batch
+from rt.meta import SEMANTIC_TYPES, StoreMeta, open_meta
+from rt.model import RelationalTransformer
+from rt.scores import PROTOCOLS, Protocol
+from rt.tasks import Task, to_sampler
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """How contexts are sampled (see `rustler.Sampler`) and passed to the model.
+
+    batch_size: contexts of one forward pass. precision: of the forward pass. Neither batch_size
+    nor num_threads changes a prediction beyond rounding.
+    """
+
+    embedder: str
+    context_length: int = 1024
+    max_bfs_width: int = 128
+    batch_size: int = 32
+    num_threads: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in ("context_length", "max_bfs_width", "batch_size", "num_threads"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.precision not in ("fp32", "bf16"):
+            raise InputError(f"precision must be fp32 or bf16, not {self.precision!r}")
+
+
+def predict(
+    model: RelationalTransformer,
+    store_folder: str | Path,
+    task: Task,
+    rows: NDArray[np.integer],
+    *,
+    settings: ContextSettings,
+    protocol: Protocol = "split",
+    seed: int = 0,
+    progress: str | None = "predict",
+) -> NDArray[np.float64]:
+    """f64[N]: a prediction for each of the N store rows `rows` of the task's table, in their order:
+    the probability of true for a binary task, the value on the original scale for a regression.
+
+    protocol: `split`, nothing after the timestamp that opens the rows' split is visible (all rows
+    from one split); `rolling`, everything known by a row's own time is. progress: what the progress
+    display is called, None for none.
+    Raises InputError for rows outside the task's splits and for targets that are texts or times.
+    """
+    meta = open_meta(store_folder)
+    to_scale = _scale(meta, task)
+    cutoff = cutoff_of(meta, task, rows, protocol)
+    sampler = rustler.Sampler(
+        [store_folder],
+        [to_sampler(task, 0)],
+        embedder=settings.embedder,
+        context_length=settings.context_length,
+        max_bfs_width=settings.max_bfs_width,
+        num_threads=settings.num_threads,
+    )
+
+    def contexts(chunk: NDArray[np.uint32]) -> Batch:
+        return Batch.from_arrays(sampler.contexts(0, chunk, cutoff=cutoff, seed=seed))
+
+    rows = np.asarray(rows, dtype=np.uint32)
+    chunks = [rows[i : i + settings.batch_size] for i in range(0, len(rows), settings.batch_size)]
+    parts = []
+    with tqdm(total=len(rows), desc=progress, unit="ctx", disable=progress is None) as bar:
+        for batch in _ahead(contexts, chunks):
+            parts.append(to_scale(_target_outputs(model, batch, settings.precision)))
+            bar.update(batch.num_contexts)
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def cutoff_of(
+    meta: StoreMeta, task: Task, rows: NDArray[np.integer], protocol: Protocol
+) -> int | None:
+    """The time, in seconds, after which nothing is visible for `rows`; None for `rolling`."""
+    if protocol not in PROTOCOLS:
+        raise InputError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    found = set()
+    for name in SPLITS:
+        start, end = task.splits[name]
+        inside = (rows >= start) & (rows < end)
+        if inside.any():
+            found.add(name)
+        rows = rows[~inside]
+    if len(rows):
+        raise InputError(f"task {task.name}: row {rows[0]} is in none of the task's splits")
+    if protocol == "rolling":
+        return None
+    if len(found) > 1:
+        raise InputError(
+            f"task {task.name}: rows of {' and '.join(sorted(found))} have different cutoffs under "
+            "the protocol split; predict one split at a time"
+        )
+    return meta.test_timestamp if "test" in found else meta.val_timestamp
+
+
+def _scale(meta: StoreMeta, task: Task) -> Callable[[torch.Tensor], NDArray[np.float64]]:
+    """What turns the head's output into a probability or a value on the original scale."""
+    column = meta.columns[task.column]
+    kind = SEMANTIC_TYPES.index(column.type)
+    if kind in (TEXT, DATETIME):
+        raise InputError(f"task {task.name}: predictions of {column.type} columns are not possible")
+
+    def to_scale(output: torch.Tensor) -> NDArray[np.float64]:
+        if kind == BOOLEAN:
+            return torch.sigmoid(output).numpy()
+        value = output.numpy() * column.std + column.mean
+        return value.clip(0, 1) if task.task_type == "binary_classification" else value
+
+    return to_scale
+
+
+def _target_outputs(model: RelationalTransformer, batch: Batch, precision: str) -> torch.Tensor:
+    """f64[B] on the CPU: the outputs at the contexts' own targets, by the head of their type."""
+    device = next(model.parameters()).device
+    kind = int(batch.target_type[0])
+    slot = batch.target_slot.long()[:, None].to(device)
+    training = model.training
+    model.eval()
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    with torch.inference_mode(), bf16:
+        outputs = model(batch.to(device)).of_type(kind).gather(1, slot)[:, 0]
+    model.train(training)
+    return outputs.double().cpu()
+
+
+def _ahead(make: Callable[[Any], Batch], chunks: Sequence[Any]) -> Iterator[Batch]:
+    """make(chunk) for each chunk, in order, one prepared while the caller works on the last."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending = [pool.submit(make, chunk) for chunk in chunks[:1]]
+        for chunk in [*chunks[1:], None]:
+            if not pending:
+                return
+            ready = pending.pop().result()
+            if chunk is not None:
+                pending.append(pool.submit(make, chunk))
+            yield ready
