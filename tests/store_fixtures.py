@@ -104,8 +104,8 @@ def make_arrays(
     ]
     return {
         "row_time": np.array(times, np.int64),
-        "row_source": np.concatenate(
-            [np.arange(len(table["rows"]), dtype=np.uint32) for table in database["tables"]]
+        "row_source": np.array(
+            [i for table in database["tables"] for i in range(len(table["rows"]))], np.uint32
         ),
         "cell_ptr": _pointers(cells),
         "cell_column": np.array([c for row in cells for c, _ in row], np.uint32),
