@@ -1,13 +1,12 @@
 """Folders that are complete or not there.
 
-A folder is filled under a hidden name beside its place, synced to disk and renamed. What a killed
-run leaves behind carries that hidden name; the next run that writes the same folder removes it.
+A folder is filled under a hidden name beside its place, `.<name>.partial`, which its writer keeps
+locked; then it is synced to disk and renamed. What a killed run leaves behind is locked by no one,
+and the next run that writes the same folder removes it.
 """
 
 import fcntl
 import os
-import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from plurel.errors import InputError
 
-_PARTIAL = ".partial"
+_PARTIAL, _REPLACED = ".partial", ".replaced"
 
 
 @contextmanager
@@ -24,13 +23,12 @@ def new_folder(path: str | Path, *, marker: str, overwrite: bool = False) -> Ite
 
     marker: a file that every complete folder of this kind holds. A folder at `path` is replaced
     only with `overwrite` and only if it holds the marker, so that a mistyped path costs nothing.
-    Raises InputError otherwise, and if the place can't be written.
+    Raises InputError otherwise, if another process is writing it, or if the place can't be written.
     """
     path = Path(path).absolute()
     _check_place(path, marker, overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path)
         partial, lock = _locked_partial(path)
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
@@ -49,21 +47,18 @@ def new_folder(path: str | Path, *, marker: str, overwrite: bool = False) -> Ite
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Remove the partial folders of `path` that no living process holds."""
-    path = Path(path).absolute()
-    ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{12}" + re.escape(_PARTIAL))
-    for found in path.parent.iterdir() if path.parent.is_dir() else ():
-        if not ours.fullmatch(found.name):
-            continue
-        lock = _try_lock(found)
+    """Remove what killed runs left beside `path`; what a living process holds stays."""
+    for suffix in (_PARTIAL, _REPLACED):
+        leftover = _hidden(Path(path).absolute(), suffix)
+        lock = _try_lock(leftover)
         if lock is not None:
-            shutil.rmtree(found, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)
             os.close(lock)
 
 
-def is_partial(path: Path) -> bool:
-    """True for the hidden name of a folder that is still being written or was left behind."""
-    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
+def is_hidden(path: Path) -> bool:
+    """True for the name of a folder that is being written, or was left behind."""
+    return path.name.startswith(".") and path.name.endswith((_PARTIAL, _REPLACED))
 
 
 def _check_place(path: Path, marker: str, overwrite: bool) -> None:
@@ -78,19 +73,26 @@ def _check_place(path: Path, marker: str, overwrite: bool) -> None:
         raise InputError(f"{path} exists and holds no {marker}; choose another place")
 
 
-def _hidden_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PARTIAL}")
+def _hidden(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}{suffix}")
 
 
 def _locked_partial(path: Path) -> tuple[Path, int]:
-    """A fresh hidden folder and the descriptor that locks it while its writer lives."""
+    """A fresh hidden folder and the descriptor that keeps it locked while its writer lives."""
+    partial = _hidden(path, _PARTIAL)
     while True:
-        partial = _hidden_name(path)
-        partial.mkdir()
+        remove_leftovers(path)
+        try:
+            partial.mkdir()
+        except FileExistsError:
+            raise InputError(f"{path} is being written by another process; wait for it") from None
         lock = _try_lock(partial)
+        if lock is None:
+            continue
         # another run may have taken the folder for a leftover before it was locked
-        if lock is not None and partial.exists():
+        if partial.exists() and os.fstat(lock).st_ino == partial.stat().st_ino:
             return partial, lock
+        os.close(lock)
 
 
 def _try_lock(folder: Path) -> int | None:
@@ -124,7 +126,7 @@ def _sync(path: Path) -> None:
 
 def _swap_in(partial: Path, path: Path) -> None:
     """Rename into place; what stood there is moved to a hidden name first, then removed."""
-    old = _hidden_name(path)
+    old = _hidden(path, _REPLACED)
     if path.exists():
         path.rename(old)
     partial.rename(path)

@@ -13,7 +13,7 @@ import relbench
 from relbench.base import Database, Table
 from relbench.manifest import TaskManifest
 
-from plurel.atomic import is_partial, new_folder
+from plurel.atomic import is_hidden, new_folder
 from plurel.cli import clean_exit
 from plurel.errors import InputError
 from plurel.folder import is_complete, read_provenance, write_folder
@@ -165,7 +165,7 @@ def test_killed_half_way_leaves_nothing_that_looks_complete(tmp_path: Path) -> N
     assert not is_complete(tmp_path / "toy")
     leftovers = list(tmp_path.iterdir())
     assert len(leftovers) == 1
-    assert is_partial(leftovers[0])
+    assert is_hidden(leftovers[0])
     with new_folder(tmp_path / "other", marker="m") as other:
         (other / "m").touch()
     write(tmp_path / "toy")
@@ -175,19 +175,18 @@ def test_killed_half_way_leaves_nothing_that_looks_complete(tmp_path: Path) -> N
 def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     with new_folder(tmp_path / "toy", marker="manifest.yaml") as first:
         (first / "manifest.yaml").write_text("first")
-        write(tmp_path / "toy")
+        with pytest.raises(InputError, match="is being written by another process"):
+            write(tmp_path / "toy")
         assert first.exists()
-        (tmp_path / "toy").rename(tmp_path / "taken")
     assert (tmp_path / "toy" / "manifest.yaml").read_text() == "first"
+    assert [item.name for item in tmp_path.iterdir()] == ["toy"]
 
 
-def test_two_writers_never_mix(tmp_path: Path) -> None:
-    first = new_folder(tmp_path / "toy", marker="manifest.yaml")
-    (first.__enter__() / "manifest.yaml").write_text("first")
+def test_killed_while_replacing(tmp_path: Path) -> None:
+    """Between the two renames there is only a hidden old folder; it does not look complete."""
+    write(tmp_path / "toy").rename(tmp_path / ".toy.replaced")
+    assert not is_complete(tmp_path / "toy")
     write(tmp_path / "toy")
-    with pytest.raises(InputError, match="exists already"):
-        first.__exit__(None, None, None)
-    assert read_provenance(tmp_path / "toy") == {"seed": 3}
     assert [item.name for item in tmp_path.iterdir()] == ["toy"]
 
 

@@ -1,0 +1,198 @@
+"""Many databases, in parallel processes of one thread each.
+
+Each database is a function of its seed, so neither the number of processes nor the order decides a
+byte. Complete folders are skipped; a seed that fails is reported and the others go on.
+"""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from tqdm import tqdm
+
+from plurel.atomic import remove_leftovers
+from plurel.config import Config
+from plurel.dataset import DEFAULT_PREFIX, SyntheticDataset
+from plurel.errors import InputError
+from plurel.folder import is_complete, read_provenance
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_MAX_TRIES = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One database to write."""
+
+    seed: int
+    folder: Path
+    config: Config
+    overwrite: bool = False
+
+
+@dataclass
+class Report:
+    """What became of a corpus. failed: per seed why; folders: all that are complete, by seed."""
+
+    folders: dict[int, Path] = field(default_factory=dict)
+    generated: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    num_rows: int = 0
+
+
+def generate_corpus(
+    seeds: Sequence[int],
+    config: Config,
+    out: str | Path,
+    *,
+    prefix: str = DEFAULT_PREFIX,
+    num_proc: int = 1,
+    overwrite: bool = False,
+) -> Report:
+    """Write the databases `<out>/<prefix>-<seed>` that are not complete yet.
+
+    Raises InputError, before anything is generated, if a folder was made by another config or
+    version and `overwrite` is not set. Prints failures and shows a progress bar on stderr.
+    """
+    if num_proc < 1:
+        raise InputError(f"num_proc must be at least 1, got {num_proc}")
+    report = Report()
+    jobs: dict[int, Job] = {}
+    for seed in seeds:
+        job = Job(seed, Path(out) / f"{prefix}-{seed}", config, overwrite)
+        if _is_done(job):
+            report.skipped.append(seed)
+            report.folders[seed] = job.folder
+        else:
+            jobs[seed] = job
+    with (
+        _one_thread_each(),
+        tqdm(total=len(jobs), desc="generate", unit="db", smoothing=0.05) as bar,
+    ):
+        if report.skipped:
+            bar.write(f"{len(report.skipped)} databases are complete already")
+        for job, outcome in _run(jobs, min(num_proc, max(len(jobs), 1))):
+            _note(report, job, outcome, bar)
+    return report
+
+
+def _is_done(job: Job) -> bool:
+    """True if the job's folder stands there already and was made in the same way."""
+    remove_leftovers(job.folder)
+    if job.overwrite or not is_complete(job.folder):
+        return False
+    wanted = SyntheticDataset(job.seed, job.config).provenance()
+    if read_provenance(job.folder) != wanted:
+        raise InputError(
+            f"{job.folder} was made with another config or version; "
+            "use --overwrite, another prefix or another folder"
+        )
+    return True
+
+
+def _write(job: Job) -> int:
+    """Runs in a worker: write one database; the number of its rows."""
+    dataset = SyntheticDataset(job.seed, job.config)
+    return dataset.save(job.folder, overwrite=job.overwrite)
+
+
+def _prepare_worker() -> None:
+    """Ctrl-C is the parent's business; a parent that is killed takes its workers along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _note(report: Report, job: Job, outcome: int | BaseException, bar: "tqdm[Any]") -> None:
+    if isinstance(outcome, BaseException):
+        reason = " ".join(str(outcome).split())
+        report.failed[job.seed] = f"{type(outcome).__name__}: {reason}"
+        bar.write(f"seed {job.seed} failed: {report.failed[job.seed]}")
+    else:
+        report.generated.append(job.seed)
+        report.folders[job.seed] = job.folder
+        report.num_rows += outcome
+    bar.update()
+    elapsed = bar.format_dict["elapsed"] or 1e-9
+    bar.set_postfix({"rows/s": f"{report.num_rows / elapsed:,.0f}"}, refresh=False)
+
+
+def _run(jobs: dict[int, Job], num_proc: int) -> Iterator[tuple[Job, int | BaseException]]:
+    """Each job with its rows or the error that ended it.
+
+    Only as many jobs are handed out as there are processes, so that when a process dies (killed
+    for memory, say) the suspects are known: they are tried once more, alone, before they count as
+    failed.
+    """
+    tries: dict[int, int] = {}
+    while jobs:
+        suspects = [jobs[seed] for seed in tries]
+        batch = deque(suspects[:1] or jobs.values())
+        lost: list[Job] = []
+        for job, outcome in _run_pool(batch, num_proc, lost):
+            del jobs[job.seed]
+            tries.pop(job.seed, None)
+            yield job, outcome
+        for job in lost:
+            tries[job.seed] = tries.get(job.seed, 0) + 1
+            if tries[job.seed] >= _MAX_TRIES:
+                del jobs[job.seed], tries[job.seed]
+                yield job, RuntimeError("its process died, twice; is there enough memory?")
+
+
+def _run_pool(
+    batch: deque[Job], num_proc: int, lost: list[Job]
+) -> Iterator[tuple[Job, int | BaseException]]:
+    """Run a batch until it is done or a process dies; `lost` then gets the jobs in flight."""
+    running: dict[Future[int], Job] = {}
+    pool = ProcessPoolExecutor(num_proc, get_context("spawn"), _prepare_worker)
+    try:
+        while batch or running:
+            while batch and len(running) < num_proc and not lost:
+                job = batch.popleft()
+                try:
+                    running[pool.submit(_write, job)] = job
+                except BrokenProcessPool:
+                    batch.clear()
+                    lost.append(job)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    batch.clear()
+                    lost.append(job)
+                else:
+                    yield job, error if error is not None else future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started inside use one thread for linear algebra."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

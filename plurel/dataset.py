@@ -1,0 +1,152 @@
+"""A synthetic database: schema, foreign keys, features and dates put together.
+
+Everything is a function of a seed, a config and the version of this package.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import relbench
+from numpy.typing import NDArray
+from relbench.base import Database, Dataset, Table
+from relbench.manifest import KIND_AUTOCOMPLETE, TaskManifest
+
+import plurel
+from plurel.columns import finish_table
+from plurel.config import Config
+from plurel.dates import Window, draw_window, even_dates
+from plurel.folder import is_complete, read_provenance, write_folder
+from plurel.links import LinkResult, draw_links
+from plurel.rng import Name, stream
+from plurel.schema import Schema, TableSchema, draw_schema
+from plurel.scm import generate_table
+from plurel.values import TableValues
+
+DEFAULT_PREFIX = "rel-synthetic"
+
+
+class SyntheticDataset(Dataset):
+    """The database of one seed, as a RelBench dataset.
+
+    With config.cache_dir the database is kept there as a RelBench folder and read back.
+    """
+
+    def __init__(self, seed: int, config: Config | None = None) -> None:
+        self.seed = seed
+        self.config = config or Config()
+        self.name = f"{DEFAULT_PREFIX}-{seed}"
+        self.window: Window = draw_window(self.config, seed)
+        self.val_timestamp = self.window.val_timestamp
+        self.test_timestamp = self.window.test_timestamp
+
+    def __repr__(self) -> str:
+        return f"SyntheticDataset(seed={self.seed})"
+
+    def make_schema(self) -> Schema:
+        """Tables, keys, columns and sizes; cheap."""
+        return draw_schema(self.config, self.seed)
+
+    def make_db(self) -> Database:
+        """The whole database, generated or read from config.cache_dir."""
+        if self.config.cache_dir is None:
+            return self._generate()
+        folder = Path(self.config.cache_dir) / self.name
+        if not (is_complete(folder) and read_provenance(folder) == self.provenance()):
+            self.save(folder, overwrite=True)
+        return relbench.load_dataset(folder).make_db()
+
+    def provenance(self) -> dict[str, Any]:
+        """What decides every byte: seed, version and config (but for where things are kept)."""
+        config = self.config.to_dict()
+        del config["cache_dir"]
+        return {"seed": self.seed, "version": plurel.__version__, "config": config}
+
+    def save(self, path: str | Path, *, name: str | None = None, overwrite: bool = False) -> int:
+        """Generate and write the RelBench folder with its autocomplete tasks; the rows written."""
+        database = self._generate()
+        write_folder(
+            path,
+            database=database,
+            name=name or Path(path).name,
+            val_timestamp=self.val_timestamp,
+            test_timestamp=self.test_timestamp,
+            tasks=autocomplete_tasks(database, self.window),
+            provenance=self.provenance(),
+            description=f"Synthetic database, seed {self.seed}.",
+            overwrite=overwrite,
+        )
+        return sum(len(table.df) for table in database.table_dict.values())
+
+    def _generate(self) -> Database:
+        schema = self.make_schema()
+        finished: dict[str, TableValues] = {}
+        tables: dict[str, Table] = {}
+        for table in schema.tables:
+            names: tuple[Name, ...] = ("table", table.name)
+            links = [link.parent_of for link in self.links(schema, table)]
+            parents = [finished[key.parent] for key in table.foreign_keys]
+            values = generate_table(table, links, parents, self.config, self.seed, names)
+            finished[table.name] = values
+            features = finish_table(values, table, self.config, self.seed, names)
+            tables[table.name] = self._table(table, links, features)
+        return Database(tables)
+
+    def links(self, schema: Schema, table: TableSchema) -> list[LinkResult]:
+        """For each foreign key of the table its references and their block structure."""
+        return [
+            draw_links(
+                schema.by_name[key.parent].num_rows,
+                table.num_rows,
+                self.config.scm_params,
+                stream(self.seed, "table", table.name, "links", number),
+            )
+            for number, key in enumerate(table.foreign_keys)
+        ]
+
+    def _table(
+        self, table: TableSchema, links: list[NDArray[np.int64]], features: pd.DataFrame
+    ) -> Table:
+        """Keys, date and features in one frame."""
+        columns: dict[str, Any] = {table.primary_key: np.arange(table.num_rows)}
+        if table.time_column is not None:
+            columns[table.time_column] = even_dates(self.window, table.num_rows)
+        for key, parent_of in zip(table.foreign_keys, links, strict=True):
+            columns[key.column] = parent_of
+        frame = pd.concat([pd.DataFrame(columns), features], axis=1)
+        parents = {key.column: key.parent for key in table.foreign_keys}
+        return Table(frame, parents, table.primary_key, table.time_column)
+
+
+def autocomplete_tasks(database: Database, window: Window) -> list[TaskManifest]:
+    """A task for each boolean and each float feature of the tables with a time column.
+
+    RelBench splits them by time; a column takes part if every split holds at least two distinct
+    labels, so that its score is defined.
+    """
+    tasks = []
+    for name, table in database.table_dict.items():
+        if table.time_col is None:
+            continue
+        times = table.df[table.time_col]
+        after_val, after_test = (times > t for t in (window.val_timestamp, window.test_timestamp))
+        splits = [~after_val, after_val & ~after_test, after_test]
+        for column in table.df.columns:
+            labels = table.df[column]
+            if column == table.pkey_col or column in table.fkey_col_to_pkey_table:
+                continue
+            if labels.dtype.kind not in "bf" or min(labels[s].nunique() for s in splits) < 2:
+                continue
+            kind = "binary_classification" if labels.dtype.kind == "b" else "regression"
+            tasks.append(
+                TaskManifest(
+                    name=f"{name}-{column}",
+                    kind=KIND_AUTOCOMPLETE,
+                    task_type=kind,
+                    description=f"Fill in column {column} of table {name}.",
+                    entity_table=name,
+                    target_col=column,
+                )
+            )
+    return tasks

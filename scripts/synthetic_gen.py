@@ -1,0 +1,87 @@
+"""Generate synthetic databases as RelBench folders: plurel.Config -> plurel.corpus."""
+
+import argparse
+import os
+from pathlib import Path
+
+from plurel.cli import clean_exit
+from plurel.config import PRESETS, Config
+from plurel.corpus import Report, generate_corpus
+from plurel.dataset import DEFAULT_PREFIX
+from plurel.errors import InputError
+from plurel.paths import pre_dir, raw_dir
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed_offset", type=int, default=0, help="seed of the first database")
+    parser.add_argument("--num_dbs", type=int, default=1, help="number of databases")
+    parser.add_argument(
+        "--num_proc",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes (default: one per available core)",
+    )
+    parser.add_argument(
+        "--config",
+        default="default",
+        help=f"YAML file or preset: {', '.join(PRESETS)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a config value, for example database_params.num_tables_choices=4",
+    )
+    parser.add_argument("--db_prefix", default=DEFAULT_PREFIX, help="databases: <prefix>-<seed>")
+    parser.add_argument("--out", type=Path, help="folder of the databases ($PLUREL_HOME/raw)")
+    parser.add_argument("--overwrite", action="store_true", help="replace complete databases")
+    parser.add_argument("--preprocess", action="store_true", help="write the stores as well")
+    parser.add_argument("--pre_out", type=Path, help="folder of the stores ($PLUREL_HOME/pre)")
+    parser.add_argument(
+        "--embedder", default="all-MiniLM-L6-v2", help="text embedder of the stores"
+    )
+    return parser.parse_args()
+
+
+def preprocess(report: Report, out: Path, args: argparse.Namespace) -> None:
+    """Stores of the databases that are complete."""
+    from rt.store import preprocess_many  # torch and the embedder only where they are needed
+
+    preprocess_many(
+        list(report.folders.values()),
+        out,
+        embedder=args.embedder,
+        overwrite=args.overwrite,
+        num_proc=args.num_proc,
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    if args.num_dbs < 1 or args.seed_offset < 0:
+        raise InputError("--num_dbs must be at least 1 and --seed_offset at least 0")
+    out = args.out or raw_dir()
+    report = generate_corpus(
+        range(args.seed_offset, args.seed_offset + args.num_dbs),
+        Config.load(args.config).overridden(args.set),
+        out,
+        prefix=args.db_prefix,
+        num_proc=args.num_proc,
+        overwrite=args.overwrite,
+    )
+    if args.preprocess:
+        preprocess(report, args.pre_out or pre_dir(), args)
+    print(
+        f"{len(report.generated)} databases generated ({report.num_rows:,} rows), "
+        f"{len(report.skipped)} complete before, {len(report.failed)} failed: {out}"
+    )
+    if report.failed:
+        seeds = ", ".join(map(str, sorted(report.failed)))
+        raise InputError(f"these seeds failed: {seeds}; start again to retry them")
+
+
+if __name__ == "__main__":
+    with clean_exit():
+        main()

@@ -1,0 +1,196 @@
+"""Corpora: the same bytes however they are made, interruptions, failures; relbench opens them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import relbench
+
+from plurel.config import Config
+from plurel.corpus import Job, _run, generate_corpus
+from plurel.dataset import SyntheticDataset
+from plurel.errors import InputError
+from plurel.folder import is_complete
+from plurel.schema import draw_schema
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "synthetic_gen.py"
+OVERRIDES = [
+    "database_params.num_tables_choices={kind: range, value: [2, 4]}",
+    "database_params.num_rows_entity_table_choices={kind: range, value: [20, 40]}",
+    "database_params.num_rows_activity_table_choices={kind: range, value: [100, 200]}",
+    "database_params.num_cols_choices={kind: range, value: [2, 5]}",
+]
+CONFIG = Config().overridden(OVERRIDES)
+
+
+def script(out: Path, *arguments: str) -> list[str]:
+    sets = [word for override in OVERRIDES for word in ("--set", override)]
+    return [sys.executable, str(SCRIPT), "--out", str(out), *sets, *arguments]
+
+
+def listing(path: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seeds 5, 6, 7, written by the script in two processes."""
+    out = tmp_path_factory.mktemp("corpus")
+    command = script(out, "--seed_offset", "5", "--num_dbs", "3", "--num_proc", "2")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 databases generated" in done.stdout
+    assert "rows/s" in done.stderr
+    return out
+
+
+def test_same_bytes_for_any_number_of_processes_and_order(corpus: Path, tmp_path: Path) -> None:
+    report = generate_corpus([7, 6, 5], CONFIG, tmp_path, num_proc=1)
+    assert sorted(report.generated) == [5, 6, 7]
+    assert report.num_rows > 300
+    assert listing(tmp_path) == listing(corpus)
+    SyntheticDataset(6, CONFIG).save(tmp_path / "here" / "rel-synthetic-6")
+    assert listing(tmp_path / "here" / "rel-synthetic-6") == listing(corpus / "rel-synthetic-6")
+
+
+def test_relbench_opens_them_and_their_tasks_evaluate(corpus: Path) -> None:
+    kinds = set()
+    for seed in (5, 6, 7):
+        dataset = relbench.load_dataset(corpus / f"rel-synthetic-{seed}")
+        assert dataset.get_task_names()
+        for name in dataset.get_task_names():
+            task = dataset.load_task(name)
+            rows = len(task.get_table("test").df)
+            rng = np.random.default_rng(0)
+            scores = task.evaluate(rng.random(rows))
+            assert all(np.isfinite(score) for score in scores.values())
+            kinds |= set(scores)
+    assert kinds == {"roc_auc", "nmae"}
+
+
+def test_folder_and_dataset_hold_the_same_database(corpus: Path) -> None:
+    dataset = SyntheticDataset(5, CONFIG)
+    loaded = relbench.load_dataset(corpus / "rel-synthetic-5")
+    assert (dataset.val_timestamp, dataset.test_timestamp) == (
+        loaded.val_timestamp,
+        loaded.test_timestamp,
+    )
+    ours, theirs = dataset.get_db().table_dict, loaded.get_db().table_dict
+    assert list(ours) == list(theirs)
+    for name, table in ours.items():
+        pd.testing.assert_frame_equal(table.df, theirs[name].df)
+
+
+def test_tables_follow_their_schema(corpus: Path) -> None:
+    for seed in (5, 6, 7):
+        tables = SyntheticDataset(seed, CONFIG).make_db().table_dict
+        for table in draw_schema(CONFIG, seed).tables:
+            frame = tables[table.name].df
+            assert frame["row_idx"].tolist() == list(range(table.num_rows))
+            for key in table.foreign_keys:
+                parents = len(tables[key.parent].df)
+                assert frame[key.column].between(0, parents - 1).all()
+                assert frame[key.column].dtype == np.int64
+            keys = 1 + len(table.foreign_keys) + (table.time_column is not None)
+            features = frame.columns[keys:]
+            assert set(features) <= {column.name for column in table.columns}
+            assert all(frame[column].dtype.kind in "bf" for column in features)
+            if table.time_column:
+                assert frame["date"].is_monotonic_increasing
+
+
+def test_cache_dir_is_read_back(tmp_path: Path) -> None:
+    config = CONFIG.updated({"cache_dir": str(tmp_path)})
+    first = SyntheticDataset(3, config).make_db()
+    assert is_complete(tmp_path / "rel-synthetic-3")
+    stamp = (tmp_path / "rel-synthetic-3" / "manifest.yaml").stat().st_mtime_ns
+    again = SyntheticDataset(3, config).make_db()
+    assert (tmp_path / "rel-synthetic-3" / "manifest.yaml").stat().st_mtime_ns == stamp
+    plain = SyntheticDataset(3, CONFIG).make_db()
+    for name, table in plain.table_dict.items():
+        pd.testing.assert_frame_equal(table.df, first.table_dict[name].df)
+        pd.testing.assert_frame_equal(table.df, again.table_dict[name].df)
+
+
+def test_complete_folders_are_skipped_but_never_mixed(corpus: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in corpus.rglob("*")}
+    report = generate_corpus([5, 6, 7], CONFIG, corpus)
+    assert (report.generated, report.skipped) == ([], [5, 6, 7])
+    assert list(report.folders.values()) == [corpus / f"rel-synthetic-{s}" for s in (5, 6, 7)]
+    other = CONFIG.overridden(["scm_params.mlp_emb_dim=8"])
+    with pytest.raises(InputError, match=r"rel-synthetic-5 was made with another.*overwrite"):
+        generate_corpus([4, 5], other, corpus)
+    assert {file: file.stat().st_mtime_ns for file in corpus.rglob("*")} == before
+
+
+def test_a_failing_seed_is_reported_and_not_fatal(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "db-5").mkdir()
+    (tmp_path / "db-5" / "notes.txt").write_text("mine")
+    report = generate_corpus([5, 6], CONFIG, tmp_path, prefix="db")
+    assert report.generated == [6]
+    assert list(report.failed) == [5]
+    assert "holds no manifest.yaml" in report.failed[5]
+    assert is_complete(tmp_path / "db-6")
+    assert (tmp_path / "db-5" / "notes.txt").exists()
+
+
+class Bomb:
+    """Kills the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def test_a_dying_process_costs_only_its_own_seed(tmp_path: Path) -> None:
+    jobs = {seed: Job(seed, tmp_path / f"db-{seed}", CONFIG) for seed in (1, 2, 3)}
+    jobs[2] = Job(2, tmp_path / "db-2", Bomb())  # type: ignore[arg-type]
+    outcomes = {job.seed: outcome for job, outcome in _run(jobs, 2)}
+    assert isinstance(outcomes[2], RuntimeError)
+    assert isinstance(outcomes[1], int)
+    assert isinstance(outcomes[3], int)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["db-1", "db-3"]
+
+
+def test_killed_and_started_again(corpus: Path, tmp_path: Path) -> None:
+    command = script(tmp_path, "--seed_offset", "5", "--num_dbs", "3", "--num_proc", "1")
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    # its worker goes with it; what it was writing stays hidden
+    for folder in tmp_path.glob("rel-*"):
+        assert listing(folder) == listing(corpus / folder.name)
+    time.sleep(0.5)
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert listing(tmp_path) == listing(corpus)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "nothing.yaml"], "error: config file nothing.yaml does not exist"),
+        (["--set", "scm_params.mlp_emb=3"], "did you mean 'mlp_emb_dim'"),
+        (["--num_proc", "0"], "error: num_proc must be at least 1"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--out", str(tmp_path / "out"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
