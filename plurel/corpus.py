@@ -161,7 +161,10 @@ def _run_pool(
 ) -> Iterator[tuple[Job, int | BaseException]]:
     """Run a batch until it is done or a process dies; `lost` then gets the jobs in flight."""
     running: dict[Future[int], Job] = {}
-    pool = ProcessPoolExecutor(num_proc, get_context("spawn"), _prepare_worker)
+    # one server imports what is slow to import, and forks the workers before it has any threads
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["plurel.dataset"])
+    pool = ProcessPoolExecutor(num_proc, context, _prepare_worker)
     try:
         while batch or running:
             while batch and len(running) < num_proc and not lost:

@@ -162,7 +162,7 @@ def _draw_chances(figure: Figure, axes: Axes, blocks: Blocks) -> None:
     down = np.append(blocks.child_starts[:-1][children], blocks.child_starts[-1])
     norm = LogNorm(vmin=max(chances.min(), 1e-4), vmax=max(chances.max(), 1.001))
     mesh = axes.pcolormesh(
-        right, down, np.maximum(chances, 1e-4), norm=norm, cmap="YlOrBr", alpha=0.75, linewidth=0
+        right, down, np.maximum(chances, 1e-4), norm=norm, cmap="YlOrBr", alpha=0.45, linewidth=0
     )
     bar = figure.colorbar(mesh, ax=axes, shrink=0.8, pad=0.02)
     bar.set_label("chance of a parent row, 1 = uniform", color=INK)

@@ -94,14 +94,14 @@ def _kind(kind: pa.DataType) -> str:
 
 
 def _places(boxes: list[_Box]) -> dict[str, tuple[float, float]]:
-    """Upper left corners: a row a level (below all parents), ordered to keep arrows short."""
+    """Upper left corners: a row a level, just above the first child, ordered for short arrows."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(box.name for box in boxes)
     graph.add_edges_from((parent, box.name) for box in boxes for parent in box.parents)
     levels: list[list[str]] = []
     # tables that reference one another in a circle share a level
     circles = nx.condensation(graph)
-    for generation in nx.topological_generations(circles):
+    for generation in reversed(list(nx.topological_generations(circles.reverse()))):
         levels.append([name for group in generation for name in circles.nodes[group]["members"]])
     order: dict[str, float] = {}
     for level in levels:
