@@ -82,6 +82,7 @@ def test_statistics_come_from_rows_up_to_the_validation_timestamp(opened: Opened
 def test_labels_are_fitted_on_the_train_split(opened: Opened) -> None:
     column = opened.column("churn", "churn", "task")
     assert (column.type, column.mean, column.std) == ("boolean", 0.5, 0.5)
+    assert column.fitted_on == "train split"
     assert opened.cells("churn", "churn", "task") == [1, -1, 1, -1]
 
 
@@ -153,7 +154,7 @@ def test_splits_of_autocomplete_tasks(tmp_path: Path) -> None:
         tmp_path / "raw", tables, {"a": task("a", "timed"), "b": task("b", "untimed")}
     )
     path = folder / "tasks" / "a" / "manifest.yaml"
-    path.write_text(path.read_text() + "timedelta: 2 hours\n")
+    path.write_text(path.read_text() + "timedelta: 7199500 ms\n")
     found = Opened(store.write_store(folder, tmp_path / "pre"))
     first, second = found.meta.tasks
     assert first["splits"] == {"train": [0, 1], "val": [1, 3], "test": [3, 4]}
