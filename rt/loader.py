@@ -1,0 +1,100 @@
+"""The loader: batches, with their attention plan, prepared outside the training process.
+
+Item i of a rank's stream is micro-batch i % micro_batches of step i // micro_batches, and is a
+function of (seed, step, rank, world size) alone. With W workers, worker w prepares the items w,
+w + W, ..., and the loader hands them out in order: the stream is the same for any number of
+workers, and one that starts at step n is the rest of one that started at 0.
+"""
+
+import itertools
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+import rustler
+from plurel.errors import InputError
+from rt.data import Batch
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of each global batch that is one rank's: contexts i with i % world_size == rank,
+    handed out as `micro_batches` batches of equal size."""
+
+    rank: int = 0
+    world_size: int = 1
+    micro_batches: int = 1
+
+    def check(self, batch_size: int) -> None:
+        """InputError unless every rank's micro-batches get the same number of contexts."""
+        parts = self.world_size * self.micro_batches
+        if batch_size % parts:
+            raise InputError(
+                f"data.batch_size {batch_size} is not a multiple of {parts} "
+                f"({self.world_size} ranks x trainer.micro_batches {self.micro_batches})"
+            )
+
+
+class BatchStream(IterableDataset[Batch]):
+    """An endless stream of one rank's batches from step `start` on."""
+
+    def __init__(
+        self, sampler: rustler.Sampler, share: Share, start: int, split: str = "train"
+    ) -> None:
+        self.sampler, self.share = sampler, share
+        self.start, self.split = start, split
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        begin = self.start * self.share.micro_batches + first
+        for item in itertools.count(begin, stride):
+            yield self.item(item)
+
+    def item(self, number: int) -> Batch:
+        """Item `number` of the stream from step 0 on."""
+        share = self.share
+        step, micro = divmod(number, share.micro_batches)
+        # a micro-batch is the share of one rank among world_size * micro_batches
+        arrays = self.sampler.batch(
+            step,
+            rank=share.rank + share.world_size * micro,
+            world_size=share.world_size * share.micro_batches,
+            split=self.split,
+        )
+        return Batch.from_arrays(arrays)
+
+
+class Loader:
+    """Hands out a stream's batches and measures how long the caller waits for them."""
+
+    def __init__(self, stream: BatchStream, num_workers: int = 0, prefetch: int = 4) -> None:
+        self.waited = 0.0
+        """Seconds that the caller has spent waiting."""
+        self._batches: Iterator[Batch] = iter(
+            DataLoader(
+                stream,
+                batch_size=None,
+                num_workers=num_workers,
+                prefetch_factor=prefetch if num_workers else None,
+                worker_init_fn=_leave_signals_to_the_trainer,
+                # the loader draws a seed for its workers, unused: not from the global generator
+                generator=torch.Generator(),
+            )
+        )
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        batch = next(self._batches)
+        self.waited += time.perf_counter() - start
+        return batch
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    # a signal to the process group must not end the workers before the trainer has saved
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(name, signal.SIG_IGN)

@@ -1,0 +1,76 @@
+"""Pictures of runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+TRAIN, HELDOUT, CONSTANT = "#4477aa", "#cc3311", "#777777"
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def plot_losses(records: Records, path: Path, title: str = "") -> None:
+    """Draw the records of metrics.jsonl: the loss in training and on held-out databases (left), and
+    the held-out loss of numbers and booleans (right), each beside the loss of a constant."""
+    heldout = [record for record in records if "heldout_loss" in record]
+    kinds = [k for k in ("number", "boolean") if _values(heldout, f"heldout_loss_{k}").size]
+    names = {"number": "numbers (Huber)", "boolean": "booleans (cross-entropy)"}
+    figure = Figure(figsize=(5.2 + 3.6 * len(kinds), 4.2), layout="constrained")
+    axes = figure.subplots(1, 1 + len(kinds), width_ratios=[1.4] + [1] * len(kinds), squeeze=False)[
+        0
+    ]
+    _training(axes[0], [record for record in records if "loss" in record])
+    _heldout(axes[0], heldout, "heldout_loss", "constant_loss")
+    axes[0].set_title("all targets")
+    axes[0].set_ylabel("loss")
+    for axis, kind in zip(axes[1:], kinds, strict=True):
+        _heldout(axis, heldout, f"heldout_loss_{kind}", f"constant_loss_{kind}")
+        axis.set_title(f"held-out {names[kind]}")
+    for axis in axes:
+        axis.set_xlabel("cells seen")
+        axis.xaxis.set_major_formatter(_short)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """The mean over a window of `width` neighbours, cut at the ends."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - width // 2, 0), np.minimum(index + width // 2 + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def _training(axis: Axes, records: Records) -> None:
+    if not records:
+        return
+    tokens, loss = _values(records, "tokens"), _values(records, "loss")
+    axis.plot(tokens, loss, color=TRAIN, alpha=0.25, linewidth=0.8)
+    axis.plot(tokens, smooth(loss, max(1, len(loss) // 20)), color=TRAIN, label="training")
+
+
+def _heldout(axis: Axes, records: Records, name: str, constant: str) -> None:
+    if not records:
+        return
+    tokens, loss = _values(records, "tokens"), _values(records, name)
+    axis.plot(tokens, loss, color=HELDOUT, marker="o", markersize=4, label="held-out databases")
+    level = float(_values(records, constant)[-1])
+    axis.axhline(level, color=CONSTANT, linestyle="--", linewidth=1.2, label="constant (held-out)")
+
+
+def _values(records: Records, name: str) -> np.ndarray:
+    return np.array([r[name] for r in records if r.get(name) is not None], dtype=float)
+
+
+def _short(value: float, _: int) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g} {letter}"
+    return f"{value:g}"

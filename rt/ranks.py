@@ -1,0 +1,100 @@
+"""The processes of a run: one, or several under torchrun, with what they tell each other."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from plurel.errors import InputError
+
+TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `world_size` processes, and its device."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that logs and saves."""
+        return self.rank == 0
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all ranks, on the CPU."""
+        if self.world_size > 1:
+            values = values.to(self.device)
+            dist.all_reduce(values)
+        return values.cpu()
+
+    def gather(self, values: list[float]) -> Tensor:
+        """f64[world_size, len(values)]: each rank's values, on every rank."""
+        table = torch.zeros(self.world_size, len(values), dtype=torch.float64)
+        table[self.rank] = torch.tensor(values, dtype=torch.float64)
+        return self.total(table)
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world_size > 1:
+            self.total(torch.zeros(1))
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model with its gradients averaged over the ranks; itself if there is only one."""
+        if self.world_size == 1:
+            return model
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+@contextmanager
+def join_ranks(device: str = "auto", threads: int | None = None) -> Iterator[Ranks]:
+    """This process's place under torchrun, or alone without it; sets the device and threads.
+
+    device: "auto", "cpu" or "cuda". threads: torch's threads in this process, None for the
+    machine's cores divided by the processes on it. Raises InputError for a GPU that is not there.
+    """
+    rank, world_size, local_rank, local_world_size = (
+        int(os.environ.get(name, default))
+        for name, default in (
+            ("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)
+        )
+    )  # fmt: skip
+    place = _device(device, local_rank)
+    torch.set_num_threads(threads or max(1, _cores() // local_world_size))
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    if world_size > 1:
+        backend = "nccl" if place.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    try:
+        yield Ranks(rank, world_size, local_world_size, place)
+    finally:
+        if world_size > 1:
+            dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise InputError(
+            f"trainer.device {name}: process {local_rank} of this machine has no GPU "
+            f"({torch.cuda.device_count()} found): start fewer processes or use trainer.device=cpu"
+        )
+    return torch.device("cuda", local_rank)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,76 @@
+"""The config of a training run; each component's part is defined beside the component."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from plurel.errors import InputError
+from rt.config import require
+from rt.corpus import DataConfig
+from rt.logs import LoggerConfig
+from rt.model import ModelConfig
+from rt.optim import OptimConfig
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Sizes of the model and the form of its attention (`rt.attention`)."""
+
+    num_blocks: int
+    d_model: int
+    num_heads: int
+    d_ff: int
+    attention: str = "auto"
+
+    def config(self, d_text: int) -> ModelConfig:
+        """The model's config for text embeddings of length d_text."""
+        return ModelConfig(self.num_blocks, self.d_model, self.num_heads, self.d_ff, d_text)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The loop.
+
+    run_dir: the run's folder. The budget is `steps`, or `token_budget`: cells without padding,
+    all ranks together; give one of them. micro_batches: parts of a rank's batch that pass the
+    model one after the other. precision: of the forward pass; weights are fp32. threads: of
+    torch in each process, null for cores / processes. eval_every, save_every: steps between
+    held-out losses and between checkpoints. keep: latest checkpoints kept beside the best one.
+    """
+
+    run_dir: str
+    steps: int | None = None
+    token_budget: int | None = None
+    micro_batches: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = None
+    eval_every: int = 1000
+    save_every: int = 1000
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "token_budget", "micro_batches", "threads")
+        for name in (*counts, "eval_every", "save_every", "keep"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"trainer.{name}", "1 or more", value)
+        if (self.steps is None) == (self.token_budget is None):
+            raise InputError("give either trainer.steps or trainer.token_budget; the other is null")
+
+    def done(self, step: int, tokens: int) -> float:
+        """The share of the budget that is spent after `step` steps and `tokens` cells."""
+        if self.steps is not None:
+            return step / self.steps
+        assert self.token_budget is not None
+        return min(tokens / self.token_budget, 1.0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run."""
+
+    model: ModelSize
+    data: DataConfig
+    trainer: TrainerConfig
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = 0

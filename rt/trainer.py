@@ -1,0 +1,233 @@
+"""The loop over steps.
+
+A step draws one global batch, which is defined without regard to the number of ranks: every rank
+takes an equal share of its contexts, and losses and gradients are averaged over the ranks. Nothing
+in a step depends on the clock or on state outside of a checkpoint, so a run that continues has the
+losses of one that was never stopped.
+"""
+
+import math
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from plurel.errors import InputError
+from plurel.rng import stream
+from rt import checkpoint
+from rt.corpus import Corpus, build_sampler, text_width
+from rt.data import Batch
+from rt.heldout import HeldoutSet, autocast
+from rt.loader import BatchStream, Loader, Share
+from rt.logs import RunLog, Window
+from rt.model import RelationalTransformer, target_loss
+from rt.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from rt.ranks import Ranks
+from rt.runs import Run
+from rt.train_config import TrainConfig
+
+
+def build_model(config: TrainConfig, d_text: int) -> RelationalTransformer:
+    """A new model; its parameters are a function of the seed and the sizes."""
+    seed = int(stream(config.seed, "model").integers(2**63))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return RelationalTransformer(config.model.config(d_text), config.model.attention)
+
+
+def check_losses(losses: list[float], step: int) -> None:
+    """InputError, naming the rank and the step, if the loss of a rank is not finite."""
+    for rank, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss is {loss} on rank {rank} at step {step}: continue from an earlier "
+                "checkpoint with a lower optim.lr, or look at this batch"
+            )
+
+
+class Trainer:
+    """The state of a run and its steps. `state`: of the checkpoint to continue from, or None."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        corpus: Corpus,
+        ranks: Ranks,
+        run: Run,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self.config, self.ranks, self.run = config, ranks, run
+        data = config.data
+        self.heldout = HeldoutSet(corpus.heldout, data, config.seed)
+        self.sampler = build_sampler(
+            corpus.train, data, extra_target_share=data.extra_target_share, seed=config.seed
+        )
+        self.step = self.tokens = self.slots = self.best_step = 0
+        self.best = math.inf
+        self.window = Window()
+        if state is None:
+            self.model = build_model(config, text_width(corpus.train[0].path, data.embedder))
+        else:
+            self.model = checkpoint.load_model(run.folder, config.model.attention)
+        self.model.to(ranks.device)
+        self.optimizer = build_optimizer(self.model, config.optim)
+        if state is not None:
+            self._restore(state)
+        self.wrapped = ranks.wrap(self.model)
+        self.wrapped.train()
+
+    @property
+    def done(self) -> float:
+        """The share of the budget that is spent, 1 at the end of the run."""
+        return self.config.trainer.done(self.step, self.tokens)
+
+    def train(self, stop: list[str]) -> bool:
+        """Train until the budget is spent (True) or until a rank has a signal in `stop` (False)."""
+        config = self.config
+        share = Share(self.ranks.rank, self.ranks.world_size, config.trainer.micro_batches)
+        loader = Loader(
+            BatchStream(self.sampler, share, self.step),
+            config.data.num_workers,
+            config.data.prefetch,
+        )
+        with self._log() as log:
+            if self.step == 0:
+                self.evaluate(log)
+            while self.done < 1:
+                stopped = self.train_step(loader, log, stop)
+                self.after_step(log, stopped)
+                if stopped and self.done < 1:
+                    log.say(f"{stopped}: saved after step {self.step}; start again to continue")
+                    return False
+        return True
+
+    def train_step(self, loader: Loader, log: RunLog, stop: list[str]) -> str:
+        """One step of the optimizer; the name of the signal to stop by, or ""."""
+        begin, waited = time.perf_counter(), loader.waited
+        loss, tokens, slots = self._accumulate(loader)
+        table = self.ranks.gather([loss, tokens, slots, len(stop)])
+        check_losses(table[:, 0].tolist(), self.step)
+        norm = self._update()
+        tokens, slots = int(table[:, 1].sum()), int(table[:, 2].sum())
+        self.step, self.tokens, self.slots = self.step + 1, self.tokens + tokens, self.slots + slots
+        seconds = time.perf_counter() - begin
+        mean = math.fsum(table[:, 0].tolist()) / self.ranks.world_size
+        self.window.add(mean, norm, tokens, seconds, loader.waited - waited)
+        log.advance(1 if self.config.trainer.steps is not None else tokens)
+        return (stop or ["a signal to another rank"])[0] if table[:, 3].any() else ""
+
+    def after_step(self, log: RunLog, stopped: str) -> None:
+        """Records, held-out losses and checkpoints that are due after a step."""
+        trainer, last = self.config.trainer, self.done >= 1
+        if self.step % self.config.logger.every == 0 or last:
+            lr = self.optimizer.param_groups[0]["lr"]
+            log.training(
+                {"step": self.step, "tokens": self.tokens, "slots": self.slots, "lr": lr}
+                | self.window.record()
+            )
+            self.window = Window()
+        better = False
+        if self.step % trainer.eval_every == 0 or last:
+            better = self.evaluate(log)
+        if better or last or stopped or self.step % trainer.save_every == 0:
+            self.save()
+
+    def evaluate(self, log: RunLog) -> bool:
+        """Measure and record the held-out loss; whether it is the best of a trained model."""
+        result = self.heldout.evaluate(self.model, self.ranks, self.config.trainer.precision)
+        log.heldout({"step": self.step, "tokens": self.tokens} | result.record())
+        if self.step == 0 or result.loss >= self.best:
+            return False
+        self.best, self.best_step = result.loss, self.step
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint; `best` points at it if its held-out loss is the best."""
+        if not self.ranks.is_main:
+            return
+        data = self.config.data
+        context = {"context_length": data.context_length, "max_bfs_width": data.max_bfs_width}
+        settings = checkpoint.Settings(data.embedder, context)
+        folder = checkpoint.save_checkpoint(
+            self.run.folder, self.step, self.model, settings, self._state()
+        )
+        if self.best_step == self.step:
+            checkpoint.point(self.run.folder, "best", folder)
+        self.run.prune(self.config.trainer.keep)
+
+    def _accumulate(self, loader: Loader) -> tuple[float, int, int]:
+        """Gradients of this rank's share of a step; its loss, cells and slots."""
+        parts = self.config.trainer.micro_batches
+        loss, tokens, slots = 0.0, 0, 0
+        for part in range(parts):
+            batch = next(loader).to(self.ranks.device)
+            loss += self._backward(batch, sync=part == parts - 1) / parts
+            tokens, slots = tokens + batch.num_cells, slots + batch.row.numel()
+        return loss, tokens, slots
+
+    def _backward(self, batch: Batch, sync: bool) -> float:
+        """Add the gradients of one micro-batch; gradients pass between ranks only if `sync`."""
+        model, parts = self.wrapped, self.config.trainer.micro_batches
+        waits = isinstance(model, DistributedDataParallel) and not sync
+        with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with autocast(self.ranks.device, self.config.trainer.precision):
+                outputs = model(batch)
+            loss = target_loss(outputs, batch)
+            (loss / parts).backward()
+        return float(loss.detach())
+
+    def _update(self) -> float:
+        """Clip, step the optimizer, clear the gradients; the gradient's norm before clipping."""
+        norm = float(clip_gradients(self.model.parameters(), self.config.optim.clip))
+        if not math.isfinite(norm):
+            raise InputError(
+                f"the gradient is not finite at step {self.step}: try a lower optim.lr"
+            )
+        set_learning_rate(self.optimizer, learning_rate(self.config.optim, self.done))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def _log(self) -> RunLog:
+        trainer = self.config.trainer
+        by_steps = trainer.steps is not None
+        total, done = (
+            (trainer.steps, self.step) if by_steps else (trainer.token_budget, self.tokens)
+        )
+        return RunLog(
+            self.run.folder if self.ranks.is_main else None,
+            self.config.logger,
+            self.run.config,
+            last_step=self.step or -1,
+            progress=(total or 0, done, "step" if by_steps else "cell"),
+        )
+
+    def _state(self) -> dict[str, Any]:
+        """All that continuing needs beside the parameters. Batches and held-out rows are functions
+        of the seed and the step, and nothing in a step draws at random: torch's generator is kept
+        for models that do."""
+        return {
+            "step": self.step,
+            "tokens": self.tokens,
+            "slots": self.slots,
+            "best": self.best,
+            "best_step": self.best_step,
+            "finished": self.done >= 1,
+            "window": self.window.state(),
+            "optimizer": self.optimizer.state_dict(),
+            "random_state": torch.default_generator.get_state(),
+            "config": dict(self.run.config),
+            "databases": self.run.databases,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step, self.tokens, self.slots = state["step"], state["tokens"], state["slots"]
+        self.best, self.best_step = state["best"], state["best_step"]
+        self.window = Window(**state["window"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.default_generator.set_state(state["random_state"])
+        best = self.run.folder / f"step_{self.best_step}"
+        if self.ranks.is_main and best.is_dir():
+            checkpoint.point(self.run.folder, "best", best)

@@ -1,0 +1,74 @@
+"""What the scripts with a Hydra config share: plain values, paths, errors in one line."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from plurel import paths
+from plurel.errors import InputError
+from rt.config import unknown_key
+
+
+def register() -> None:
+    """Let configs name the folders of `plurel.paths` (${plurel:runs_dir}), and have Hydra raise
+    its errors instead of printing them."""
+    folders = {"raw_dir": paths.raw_dir, "pre_dir": paths.pre_dir, "runs_dir": paths.runs_dir}
+    OmegaConf.register_new_resolver("plurel", lambda name: str(folders[name]()), replace=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config as dictionaries and lists, with references resolved."""
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn Hydra's and OmegaConf's errors into an InputError with one line and the nearest name."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(explain(error)) from None
+
+
+@contextmanager
+def no_empty_folder() -> Iterator[None]:
+    """Hydra makes the run's folder before anything is checked: remove it if it stayed empty."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def explain(error: BaseException) -> str:
+    """One line for an error of Hydra or OmegaConf."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return unknown_key(str(error.missing_cfg_file).replace("/", "."), error.options)
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    parent = getattr(cause, "parent_node", None)
+    key = getattr(cause, "full_key", None)
+    if key and isinstance(parent, DictConfig) and cause is not error:
+        known = [str(name) for name in parent if name != "hydra"]
+        inside = [f"{group}.{key}" for group in known if _has(parent, group, key)]
+        return (
+            f"{key} is not known: did you mean {inside[0]}?" if inside else unknown_key(key, known)
+        )
+    if isinstance(error, OverrideParseException):
+        return f"the override {error.override!r} is not of the form key=value"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) if lines else type(error).__name__
+
+
+def _has(parent: DictConfig, group: str, key: str) -> bool:
+    return isinstance(parent[group], DictConfig) and key in parent[group]

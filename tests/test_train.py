@@ -1,0 +1,297 @@
+"""The trainer in one process: learning, continuing, stopping, failing."""
+
+import json
+import math
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+import torch
+import yaml
+from small_stores import small_config, small_run, write_stores
+
+from plurel.errors import InputError
+from rt import checkpoint
+from rt.config import from_dict
+from rt.corpus import open_corpus
+from rt.loader import BatchStream
+from rt.logs import read_metrics
+from rt.plots import smooth
+from rt.ranks import Ranks
+from rt.runs import Run
+from rt.train import run
+from rt.train_config import TrainConfig
+from rt.trainer import Trainer, build_model, check_losses
+
+CLOCK = ("tokens_per_s", "wait_share", "seconds")
+
+
+@pytest.fixture(autouse=True)
+def keep_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pre(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_stores(tmp_path_factory.mktemp("train"), 3)
+
+
+@pytest.fixture(scope="module")
+def finished(pre: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 6 steps that was never stopped."""
+    return run(small_run(pre, tmp_path_factory.mktemp("runs") / "whole"))
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """The metrics without what a clock decides."""
+    return [{k: v for k, v in r.items() if k not in CLOCK} for r in read_metrics(folder)]
+
+
+def assert_same_model(first: Path, second: Path) -> None:
+    one, other = (checkpoint.load_model(folder).state_dict() for folder in (first, second))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_leaves_all_its_parts(finished: Path) -> None:
+    written = {path.name for path in finished.iterdir()}
+    expected = {"config.yaml", "run.json", "metrics.jsonl", "latest", "best", "step_6"}
+    assert expected | {"loss.png", "training.json"} <= written
+    facts = json.loads((finished / "run.json").read_text())
+    assert facts["databases"]["heldout"] == ["rel-synthetic-2"]
+    assert torch.__version__.startswith(facts["versions"]["torch"])
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    assert from_dict(TrainConfig, config).optim.lr == 0.01
+
+
+def test_every_step_and_heldout_loss_is_recorded(finished: Path) -> None:
+    metrics = read_metrics(finished)
+    steps = [record for record in metrics if "loss" in record]
+    heldout = [record for record in metrics if "heldout_loss" in record]
+    assert [record["step"] for record in steps] == [1, 2, 3, 4, 5, 6]
+    assert [record["step"] for record in heldout] == [0, 3, 6]
+    assert steps[-1]["slots"] == 6 * 8 * 24
+    assert 0.5 * steps[-1]["slots"] < steps[-1]["tokens"] <= steps[-1]["slots"]
+    assert steps[0]["lr"] == pytest.approx(0.01 / 25)
+    assert all(0 <= record["wait_share"] <= 1 for record in steps)
+    parts = heldout[-1]
+    low, high = sorted((parts["heldout_loss_number"], parts["heldout_loss_boolean"]))
+    assert low < parts["heldout_loss"] < high
+    assert all(0.05 < parts[f"constant_loss{kind}"] < 1.5 for kind in ("", "_number", "_boolean"))
+
+
+def test_the_summary_says_what_the_records_say(finished: Path) -> None:
+    result = json.loads((finished / "training.json").read_text())
+    heldout = [r for r in read_metrics(finished) if "heldout_loss" in r]
+    assert result["steps"] == 6
+    assert result["heldout"]["loss"]["start"] == heldout[0]["heldout_loss"]
+    assert result["heldout"]["loss"]["end"] == heldout[-1]["heldout_loss"]
+    assert matplotlib.image.imread(finished / "loss.png").std() > 0.05
+
+
+def test_training_lowers_the_loss(pre: Path, tmp_path: Path) -> None:
+    folder = run(small_run(pre, tmp_path / "run", trainer__steps=60, trainer__eval_every=60))
+    result = json.loads((folder / "training.json").read_text())["heldout"]
+    assert result["loss"]["end"] < 0.9 * result["loss"]["start"]
+    losses = [r["loss"] for r in read_metrics(folder) if "loss" in r]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_the_checkpoint_holds_the_model_and_how_to_feed_it(finished: Path) -> None:
+    folder = checkpoint.find_checkpoint(finished)
+    assert folder.name == "step_6"
+    settings = checkpoint.load_settings(folder)
+    assert settings.embedder == "hash"
+    assert settings.context == {"context_length": 24, "max_bfs_width": 8}
+    state = checkpoint.load_trainer(folder)
+    assert state["finished"]
+    assert state["step"] == 6
+    best = int(checkpoint.find_checkpoint(finished, "best").name[5:])
+    losses = {r["step"]: r["heldout_loss"] for r in read_metrics(finished) if "heldout_loss" in r}
+    assert best == min((3, 6), key=losses.__getitem__)
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(
+    pre: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    run(small_run(pre, finished))
+    assert "this run is finished after 6 steps" in capsys.readouterr().out
+    after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_saves_and_the_run_goes_on_as_if_never_stopped(
+    pre: Path,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    item = BatchStream.item
+
+    def item_and_signal(self: BatchStream, position: int) -> Any:
+        if position == 2:
+            os.kill(os.getpid(), number)
+        return item(self, position)
+
+    config = small_run(pre, tmp_path / "run", logger__every=2)
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchStream, "item", item_and_signal)
+        folder = run(config)
+    assert f"{number.name}: saved after step 3" in capsys.readouterr().out
+    assert signal.getsignal(number) is before
+    assert checkpoint.find_checkpoint(folder).name == "step_3"
+    assert not (folder / "loss.png").exists()
+    run(config)
+    assert_same_model(folder, finished)
+    losses = {r["step"]: r["loss"] for r in records(finished) if "loss" in r}
+    means = {r["step"]: r["loss"] for r in records(folder) if "loss" in r}
+    assert means == {step: (losses[step - 1] + losses[step]) / 2 for step in (2, 4, 6)}
+
+
+def test_a_crash_between_checkpoints_costs_no_record(
+    pre: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = BatchStream.item
+
+    def item_or_crash(self: BatchStream, position: int) -> Any:
+        if position == 5:
+            raise RuntimeError("the power is gone")
+        return item(self, position)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchStream, "item", item_or_crash)
+        with pytest.raises(RuntimeError, match="the power is gone"):
+            run(small_run(pre, folder))
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    assert [r["step"] for r in read_metrics(folder)] == [0, 1, 2, 3, 3, 4, 5]
+    run(small_run(pre, folder))
+    assert records(folder) == records(finished)
+    assert_same_model(folder, finished)
+
+
+def test_workers_and_micro_batches_do_not_change_the_run(
+    pre: Path, finished: Path, tmp_path: Path
+) -> None:
+    folder = run(small_run(pre, tmp_path / "workers", data__num_workers=2))
+    assert records(folder) == records(finished)
+    folder = run(small_run(pre, tmp_path / "micro", trainer__micro_batches=4))
+    for one, other in zip(records(folder), records(finished), strict=True):
+        assert one.keys() == other.keys()
+        assert list(one.values()) == pytest.approx(list(other.values()), rel=1e-4, nan_ok=True)
+
+
+def test_a_token_budget_ends_the_run(pre: Path, finished: Path, tmp_path: Path) -> None:
+    tokens = {r["step"]: r["tokens"] for r in read_metrics(finished) if "loss" in r}
+    budget = tokens[4] + 1
+    folder = run(
+        small_run(pre, tmp_path / "run", trainer__steps=None, trainer__token_budget=budget)
+    )
+    steps = [r for r in read_metrics(folder) if "loss" in r]
+    assert [r["tokens"] for r in steps] == [tokens[step] for step in range(1, 6)]
+    # the schedule follows the budget: lr = peak at 20 %, then down linearly
+    done = tokens[4] / budget
+    assert steps[4]["lr"] == pytest.approx(0.01 * (1 - (done - 0.2) / 0.8), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"optim__lr": 0.02}, "holds a run with optim.lr = 0.01, not 0.02: give the same value"),
+        ({"trainer__steps": 7}, "holds a run with trainer.steps = 6, not 7"),
+        ({"data__batch_size": 9, "trainer__micro_batches": 2}, "9 is not a multiple of 2"),
+    ],
+)
+def test_a_run_of_another_config_is_refused(
+    pre: Path, finished: Path, changes: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(InputError, match=line):
+        run(small_run(pre, finished, **changes))
+
+
+def test_other_databases_are_refused(pre: Path, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "pre").mkdir()
+    for number, store in ((0, 0), (1, 1), (7, 2)):
+        (tmp_path / f"pre/rel-synthetic-{number}").symlink_to(pre / f"rel-synthetic-{store}")
+    config = small_run(tmp_path / "pre", finished)
+    with pytest.raises(InputError, match=r"holds a run with data\.root"):
+        run(config)
+    state = checkpoint.load_trainer(finished)
+    names = open_corpus(config.data).names()
+    with pytest.raises(InputError, match="holds a run on other databases"):
+        Run(finished, state["config"], names).last_state()
+
+
+def test_nothing_is_written_for_data_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        run(small_run(tmp_path / "none", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pre: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is (nan|inf) on rank 0 at step \d|not finite at step"):
+        run(small_run(pre, tmp_path / "run", optim__lr=1e30, optim__warmup=0.0))
+    with pytest.raises(InputError, match="the loss is inf on rank 1 at step 7"):
+        check_losses([0.5, math.inf], 7)
+
+
+def test_parameters_are_a_function_of_the_seed(pre: Path, tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    one, again, other = (
+        build_model(small_run(pre, tmp_path, seed=seed), 64).state_dict() for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    name = "blocks.0.ffn.w1.weight"
+    assert torch.equal(one[name], again[name])
+    assert not torch.equal(one[name], other[name])
+
+
+def test_heldout_loss_of_ranks_adds_up_exactly(pre: Path, tmp_path: Path) -> None:
+    config = small_run(pre, tmp_path, data__heldout_tasks=4)
+    corpus = open_corpus(config.data)
+    trainer = Trainer(config, corpus, Ranks(), Run(tmp_path, small_config(pre, tmp_path), {}), None)
+    whole = trainer.heldout.evaluate(trainer.model, Ranks(), "fp32")
+
+    class Half(Ranks):
+        """One of two ranks; what it would send."""
+
+        def total(self, values: torch.Tensor) -> torch.Tensor:
+            sent.append(values)
+            return values
+
+    sent: list[torch.Tensor] = []
+    for rank in (0, 1):
+        trainer.heldout.evaluate(trainer.model, Half(rank, 2), "fp32")
+    one = trainer.heldout.evaluate(trainer.model, Gathered(sent), "fp32")
+    assert one == whole
+
+
+class Gathered(Ranks):
+    """A rank that receives the sum of what others sent."""
+
+    def __init__(self, sent: list[torch.Tensor]) -> None:
+        super().__init__()
+        object.__setattr__(self, "sent", sent)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        return self.sent[0] + self.sent[1]  # type: ignore[attr-defined]
+
+
+def test_smoothing_keeps_a_line_and_its_ends() -> None:
+    import numpy as np
+
+    line = np.arange(10.0)
+    assert smooth(line, 1).tolist() == line.tolist()
+    assert smooth(line, 3)[1:-1] == pytest.approx(line[1:-1])
+    assert smooth(line, 3)[0] == 0.5
