@@ -50,7 +50,7 @@ class Task:
     horizon: seconds after a row's time at which its label is known (forecast: the task's
     timedelta); None or 0: a label counts as known strictly after its row's time.
     hidden_columns: columns that leak the label. A cell of one of them, or of the target column,
-    is visible only in rows whose label would be known (DESIGN section 4, rules 2 and 4).
+    is visible only in rows whose label would be known (rules 2 and 4 of src/visibility.rs).
     weight: share of training targets, relative to the other tasks."""
 
     def __init__(

@@ -2,10 +2,11 @@
 
 use half::f16;
 
-use crate::batch::{Built, Source};
+use crate::batch::Built;
 use crate::context::{Cell, Context};
 use crate::idmap::IdMap;
 use crate::meta::SemanticType;
+use crate::settings::Source;
 use crate::store::NO_TIME;
 
 /// The arrays of a batch; shapes and meaning are in `rustler.pyi`. B contexts of S slots.

@@ -2,8 +2,8 @@
 //!
 //! `store` owns the memory map (`meta` its names, `check` what is checked when it is opened),
 //! `visibility` every rule about time and leakage, `task` what is predicted, `context` and
-//! `breadth` choose rows and cells, `batch` names the contexts of a step and `assemble` turns them
-//! into arrays, `kernels` computes attention on the CPU, `python` is the only place that knows
+//! `breadth` choose rows and cells, `batch` names the contexts of a step (with `settings`) and
+//! `assemble` turns them into arrays, `kernels` computes attention on the CPU, `python` is the only place that knows
 //! PyO3.
 
 pub mod assemble;
@@ -16,6 +16,7 @@ pub mod idmap;
 pub mod labels;
 pub mod meta;
 pub mod rng;
+pub mod settings;
 pub mod store;
 pub mod task;
 pub mod visibility;

@@ -1,76 +1,22 @@
 //! The Python binding: convert arguments, call, wrap results.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod arrays;
+mod convert;
+
 use std::path::PathBuf;
 
-use numpy::ndarray::Array2;
-use numpy::{Element, IntoPyArray, PyReadonlyArray1};
-use pyo3::exceptions::PyValueError;
+use numpy::PyReadonlyArray1;
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3::{IntoPyObjectExt, create_exception};
 
-use crate::assemble::Batch;
-use crate::batch::{Sampler as Core, Settings};
-use crate::error::Error;
+use crate::batch::Sampler as Core;
 use crate::meta::{SEMANTIC_TYPES, SemanticType};
+use crate::settings::Settings;
 use crate::store::{self, Store as CoreStore};
 use crate::task::Task as CoreTask;
-use crate::visibility::Split;
-
-create_exception!(
-    rustler,
-    RustlerError,
-    PyValueError,
-    "Bad store, task or argument."
-);
-
-impl From<Error> for PyErr {
-    fn from(error: Error) -> Self {
-        RustlerError::new_err(error.to_string())
-    }
-}
-
-fn bad(what: impl Into<String>) -> PyErr {
-    RustlerError::new_err(what.into())
-}
-
-/// Calls without the GIL; a panic, which would be a bug of ours, becomes an error too.
-fn call<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, Error> + Send) -> PyResult<T> {
-    let done = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
-    Ok(done.map_err(|panic| bad(format!("internal error: {}", panic_text(&*panic))))??)
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown")
-}
-
-/// A whole number of type T; anything else is an error that names the argument.
-fn whole<'py, T>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<T>
-where
-    T: for<'a> FromPyObject<'a, 'py>,
-{
-    let wrong = |_| {
-        bad(format!(
-            "{name} must be a whole number in range, not {value}"
-        ))
-    };
-    value.extract::<T>().map_err(|_| ()).map_err(wrong)
-}
-
-fn split_named(name: &str) -> PyResult<Split> {
-    match name {
-        "train" => Ok(Split::Train),
-        "val" => Ok(Split::Val),
-        "test" => Ok(Split::Test),
-        _ => Err(bad(format!(
-            "unknown split '{name}'; splits are train, val, test"
-        ))),
-    }
-}
+use arrays::to_dict;
+use convert::{RustlerError, bad, call, split_named, whole};
 
 /// A checked, memory-mapped store folder.
 #[pyclass(frozen, module = "rustler")]
@@ -287,50 +233,6 @@ impl Sampler {
             call(py, || self.core.contexts(task, &rows, cutoff, seed))?,
         )
     }
-}
-
-/// The arrays of a batch by their names in `rustler.pyi`, without a copy.
-fn to_dict(py: Python<'_>, batch: Batch) -> PyResult<Bound<'_, PyDict>> {
-    let dict = PyDict::new(py);
-    let slots = (batch.num_contexts, batch.num_slots);
-    put_matrix(&dict, "row", slots, batch.row)?;
-    put_matrix(&dict, "column", slots, batch.column)?;
-    put_matrix(&dict, "semantic_type", slots, batch.semantic_type)?;
-    put_matrix(&dict, "value", slots, batch.value)?;
-    put_matrix(&dict, "text", slots, batch.text)?;
-    put_matrix(&dict, "is_target", slots, batch.is_target)?;
-    put_matrix(&dict, "is_padding", slots, batch.is_padding)?;
-    put(&dict, "target_slot", batch.target_slot)?;
-    put(&dict, "target_row", batch.target_row)?;
-    put(&dict, "context_task", batch.context_task)?;
-    put(&dict, "context_store", batch.context_store)?;
-    put(&dict, "context_row_ptr", batch.context_row_ptr)?;
-    put(&dict, "row_number", batch.row_number)?;
-    put(&dict, "row_table", batch.row_table)?;
-    put(&dict, "row_time", batch.row_time)?;
-    put(&dict, "row_depth", batch.row_depth)?;
-    put(&dict, "parent_ptr", batch.parent_ptr)?;
-    put(&dict, "parent", batch.parent)?;
-    put(&dict, "column_text", batch.column_text)?;
-    put(&dict, "column_number", batch.column_number)?;
-    put(&dict, "column_store", batch.column_store)?;
-    let texts = (batch.text_embedding.len() / batch.text_dim, batch.text_dim);
-    put_matrix(&dict, "text_embedding", texts, batch.text_embedding)?;
-    Ok(dict)
-}
-
-fn put<T: Element>(dict: &Bound<'_, PyDict>, name: &str, values: Vec<T>) -> PyResult<()> {
-    dict.set_item(name, values.into_pyarray(dict.py()))
-}
-
-fn put_matrix<T: Element>(
-    dict: &Bound<'_, PyDict>,
-    name: &str,
-    shape: (usize, usize),
-    values: Vec<T>,
-) -> PyResult<()> {
-    let matrix = Array2::from_shape_vec(shape, values).map_err(|e| bad(format!("{name}: {e}")))?;
-    dict.set_item(name, matrix.into_pyarray(dict.py()))
 }
 
 #[pymodule]
