@@ -53,29 +53,14 @@ def tokenise(
     for number, table in enumerate(bar):
         builder.add(number, table)
     texts = builder.finish_texts([table.raw.name for table in tables])
-    row_time = np.concatenate([table.row_time for table in tables])
-    parent_ptr = _pointers(degrees)
-    child_ptr, child_row, child_time = keys.children(parent_ptr, parent_row, row_time)
-    cell_ptr = _pointers(builder.counts)
-    arrays: dict[str, list[NDArray[Any]]] = {
-        "row_time": [row_time],
-        "cell_ptr": [cell_ptr],
-        "parent_ptr": [parent_ptr],
-        "child_ptr": [child_ptr],
-        "child_time": [child_time],
-        "cell_column": builder.cell_column,
-        "cell_value": builder.cell_value,
-        "parent_row": [parent_row],
-        "child_row": [child_row],
-        "row_source": [_row_source(table) for table in tables],
-    }
+    arrays = _arrays(tables, builder, degrees, parent_row)
     meta = StoreMeta(
         format_version=FORMAT_VERSION,
         name=database.name,
         val_timestamp=database.val_timestamp,
         test_timestamp=database.test_timestamp,
-        num_rows=len(row_time),
-        num_cells=int(cell_ptr[-1]),
+        num_rows=len(arrays["row_time"][0]),
+        num_cells=sum(map(len, builder.cell_value)),
         num_edges=len(parent_row),
         num_texts=len(texts),
         tables=tuple(_table_metas(tables, builder.columns)),
@@ -86,6 +71,30 @@ def tokenise(
         provenance=provenance,
     )
     return Tokens(arrays, texts, meta)
+
+
+def _arrays(
+    tables: Sequence[Table],
+    builder: CellBuilder,
+    degrees: Sequence[NDArray[np.uint32]],
+    parent_row: keys.Rows,
+) -> dict[str, list[NDArray[Any]]]:
+    """The arrays of store.safetensors, those of 8 bytes an item first (see `write_safetensors`)."""
+    row_time = np.concatenate([table.row_time for table in tables])
+    parent_ptr = _pointers(degrees)
+    child_ptr, child_row, child_time = keys.children(parent_ptr, parent_row, row_time)
+    return {
+        "row_time": [row_time],
+        "cell_ptr": [_pointers(builder.counts)],
+        "parent_ptr": [parent_ptr],
+        "child_ptr": [child_ptr],
+        "child_time": [child_time],
+        "cell_column": builder.cell_column,
+        "cell_value": builder.cell_value,
+        "parent_row": [parent_row],
+        "child_row": [child_row],
+        "row_source": [_row_source(table) for table in tables],
+    }
 
 
 def _link(tables: Sequence[Table], report: Report) -> tuple[list[NDArray[np.uint32]], keys.Rows]:

@@ -1,0 +1,38 @@
+"""scripts/preprocess.py, started as a user starts it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from opened_store import shop
+
+from rt.store import open_meta
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "preprocess.py"
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_stores_of_two_databases_in_two_processes(tmp_path: Path) -> None:
+    raw = [shop(tmp_path / name) for name in ("a", "b")]
+    done = run(*raw, "--out", tmp_path / "pre", "--embedder", "hash", "--num_proc", "2")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "a: 11 rows, 20 cells, 9 edges, 1 dangling keys, 1 tasks"
+    assert any(line.startswith("22 rows tokenised in ") for line in lines)
+    for name in ("a", "b"):
+        assert open_meta(tmp_path / "pre" / name).num_rows == 11
+        assert (tmp_path / "pre" / name / "text.hash.safetensors").is_file()
+
+
+def test_bad_input_is_one_line_on_stderr(tmp_path: Path) -> None:
+    done = run(tmp_path / "nowhere", "--out", tmp_path / "pre", "--embedder", "hash")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "nowhere" in last
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "pre").exists()
