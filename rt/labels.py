@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from plurel.errors import InputError
@@ -143,6 +142,8 @@ def _horizon(timedelta: Any, path: Path) -> int | None:
     """Whole seconds, rounded up: a label is never known too early."""
     if timedelta is None:
         return None
+    import pandas as pd  # most of the import time of this module, so only where it is needed
+
     try:
         span = pd.Timedelta(timedelta)
     except ValueError:
