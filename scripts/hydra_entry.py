@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from plurel import paths
 from plurel.errors import InputError
@@ -56,6 +56,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         return unknown_key(str(error.missing_cfg_file).replace("/", "."), error.options)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key} is missing: give {cause.full_key}=VALUE"
     parent = getattr(cause, "parent_node", None)
     key = getattr(cause, "full_key", None)
     if key and isinstance(parent, DictConfig) and cause is not error:
@@ -71,4 +73,7 @@ def explain(error: BaseException) -> str:
 
 
 def _has(parent: DictConfig, group: str, key: str) -> bool:
+    # a value that is still to be given (???) cannot be looked at
+    if OmegaConf.is_missing(parent, group):
+        return False
     return isinstance(parent[group], DictConfig) and key in parent[group]

@@ -1,0 +1,116 @@
+"""Scores of a checkpoint on tasks of a real database, beside an untrained model and baselines.
+
+python scripts/evaluate.py checkpoint=RUN raw=FOLDER store=FOLDER [tasks=[a,b]] [out=summary.json]
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import hydra
+import torch
+from omegaconf import DictConfig
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; the rest is installed
+
+from plurel.cli import clean_exit
+from plurel.errors import InputError
+from rt.checkpoint import POINTERS, Settings, find_checkpoint, load_model, load_settings
+from rt.config import from_dict
+from rt.evaluate import ContextSettings, Selection, evaluate_table, format_table, untrained_like
+from rt.files import complete_file
+from scripts.hydra_entry import one_line_errors, plain, register
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The keys of conf/evaluate.yaml, explained there."""
+
+    checkpoint: str
+    raw: str
+    store: str
+    tasks: tuple[str, ...] | None = None
+    split: Literal["val", "test"] = "test"
+    protocol: Literal["split", "rolling"] = "split"
+    max_rows: int | None = None
+    untrained: bool = True
+    out: str | None = None
+    seed: int = 0
+    batch_size: int = 32
+    num_threads: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    embedder: str | None = None
+    context_length: int | None = None
+    max_bfs_width: int | None = None
+
+    def settings(self, trained: Settings) -> ContextSettings:
+        """Contexts as the model was trained with, where this config says nothing else."""
+        embedder = self.embedder or trained.embedder
+        if embedder is None:
+            raise InputError(f"{self.checkpoint} names no text embedder: give embedder=NAME")
+        given = {"context_length": self.context_length, "max_bfs_width": self.max_bfs_width}
+        chosen = {key: value or trained.context.get(key) for key, value in given.items()}
+        return ContextSettings(
+            embedder,
+            **{key: value for key, value in chosen.items() if value is not None},
+            batch_size=self.batch_size,
+            num_threads=self.num_threads,
+            precision=self.precision,
+        )
+
+
+def find(path: str) -> Path:
+    """The checkpoint that a path means: a run's pointer file `best` or `latest` too."""
+    pointer = Path(path)
+    if pointer.name in POINTERS and pointer.is_file():
+        return find_checkpoint(pointer.parent, pointer.name)
+    return pointer
+
+
+def run(config: EvaluateConfig) -> dict[str, Any]:
+    """Score, print the table, write `out` (whole or not at all); the scores."""
+    source = find(config.checkpoint)
+    published = source.suffix == ".pt"
+    trained = Settings() if published else load_settings(source)
+    settings = config.settings(trained)
+    models = {"pretrained": load_model(source).to(_device(config.device))}
+    if config.untrained:
+        models["untrained"] = untrained_like(models["pretrained"], config.seed)
+    result = evaluate_table(
+        models,
+        config.raw,
+        config.store,
+        settings=settings,
+        tasks=config.tasks,
+        selection=Selection(config.split, config.protocol, config.max_rows, config.seed),
+    )
+    result["checkpoint"] = str(config.checkpoint)
+    print(format_table(result))
+    if config.out is not None:
+        Path(config.out).parent.mkdir(parents=True, exist_ok=True)
+        with complete_file(Path(config.out)) as file:
+            file.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("device cuda: this machine has no CUDA device; give device=cpu")
+    return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    # inside, because Hydra adds lines of its own to an error that passes through it
+    with clean_exit(), one_line_errors():
+        run(from_dict(EvaluateConfig, plain(config)))
+
+
+if __name__ == "__main__":
+    register()
+    with clean_exit(), one_line_errors():
+        main()

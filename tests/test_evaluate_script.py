@@ -1,0 +1,116 @@
+"""scripts/evaluate.py: from a checkpoint on disk to summary.json."""
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+
+from plurel.errors import InputError
+from rt.checkpoint import Settings, point, save_checkpoint, save_pretrained
+from rt.model import ModelConfig, RelationalTransformer
+from scripts.evaluate import EvaluateConfig, run
+from scripts.hydra_entry import one_line_errors, plain
+from tests.shops import D_TEXT, EMBEDDER, shop_folders
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return shop_folders(tmp_path_factory.mktemp("shops"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run with two checkpoints, of which `best` names the first and `latest` the second."""
+    folder = tmp_path_factory.mktemp("run")
+    settings = Settings(EMBEDDER, {"context_length": 48, "max_bfs_width": 8})
+    for step in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(step)
+            model = RelationalTransformer(ModelConfig(1, 16, 2, 32, D_TEXT))
+        path = save_checkpoint(folder, step, model, settings)
+        if step == 1:
+            point(folder, "best", path)
+    return folder
+
+
+def _config(trained, folders, **changes) -> EvaluateConfig:
+    raw, store = map(str, folders)
+    return EvaluateConfig(
+        **{"checkpoint": str(trained), "raw": raw, "store": store, "max_rows": 10, **changes}
+    )
+
+
+def test_scores_are_written_and_the_pointers_name_different_models(
+    trained, folders, tmp_path, capsys
+):
+    best, latest = (
+        run(_config(trained / name, folders, out=str(tmp_path / "deep" / f"{name}.json")))
+        for name in ("best", "latest")
+    )
+    assert json.loads((tmp_path / "deep" / "best.json").read_text()) == best
+    names = {"metric", "pretrained", "untrained", "global_mean", "entity_mean"}
+    for task, entry in best["tasks"].items():
+        assert names <= set(entry)
+        other = latest["tasks"][task]
+        assert entry["untrained"] == other["untrained"]
+        assert entry["entity_mean"] == other["entity_mean"]
+    assert (
+        best["tasks"]["mean-amount"]["pretrained"] != (latest["tasks"]["mean-amount"]["pretrained"])
+    )
+    printed = capsys.readouterr().out
+    assert f"{best['tasks']['mean-amount']['pretrained']:.4f}" in printed
+    assert (
+        run(_config(trained, folders, tasks=("mean-amount",)))["tasks"]["mean-amount"]
+        == (latest["tasks"]["mean-amount"])
+    )
+
+
+def test_context_settings_come_from_the_checkpoint_unless_given(trained, folders):
+    stored = Settings(EMBEDDER, {"context_length": 48, "max_bfs_width": 8})
+    settings = _config(trained, folders, context_length=24).settings(stored)
+    assert (settings.embedder, settings.context_length, settings.max_bfs_width) == (EMBEDDER, 24, 8)
+    with pytest.raises(InputError, match="give embedder=NAME"):
+        _config(trained, folders).settings(Settings())
+
+
+def test_every_key_of_the_config_file_is_known():
+    written = yaml.safe_load((ROOT / "conf" / "evaluate.yaml").read_text())
+    assert set(written) - {"defaults", "hydra"} == {field.name for field in fields(EvaluateConfig)}
+    for field in fields(EvaluateConfig)[3:]:
+        assert written[field.name] == field.default
+
+
+def test_a_model_of_another_embedder_is_refused(folders, tmp_path):
+    other = RelationalTransformer(ModelConfig(1, 16, 2, 32, D_TEXT + 1))
+    path = save_pretrained(other, tmp_path / "model", Settings(EMBEDDER))
+    with pytest.raises(InputError, match=f"have length {D_TEXT}"):
+        run(_config(path, folders, out=str(tmp_path / "out.json")))
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_the_command_ends_in_one_line_for_bad_input(folders, tmp_path):
+    command = [sys.executable, "scripts/evaluate.py", f"checkpoint={tmp_path / 'none'}"]
+    words = [f"raw={folders[0]}", f"store={folders[1]}"]
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "is no checkpoint" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_wrong_and_missing_keys_are_named():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        unknown = "storee is not known: did you mean store"
+        with pytest.raises(InputError, match=unknown), one_line_errors():
+            compose("evaluate", overrides=["storee=x"])
+        missing = "store is missing: give store=VALUE"
+        with pytest.raises(InputError, match=missing), one_line_errors():
+            plain(compose("evaluate", overrides=["checkpoint=x", "raw=y"]))
