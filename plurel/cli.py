@@ -22,5 +22,5 @@ def clean_exit() -> Iterator[None]:
 
 def _bad_input() -> tuple[type[Exception], ...]:
     """InputError, and the extension module's own error once something has imported it."""
-    rustler = sys.modules.get("rustler")
-    return (InputError, rustler.RustlerError) if rustler is not None else (InputError,)
+    error = getattr(sys.modules.get("rustler"), "RustlerError", InputError)
+    return (InputError, error)

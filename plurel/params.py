@@ -108,8 +108,9 @@ class SCMParams(_Group):
     """One table's structural causal model, and the links between tables.
 
     mlp_in_dim, mlp_out_dim: width of a number where it enters an encoder and leaves a decoder.
-    mlp_emb_dim: width of embeddings and hidden layers. propagate_batch_size: rows that are
-    propagated at once; it bounds memory and changes no value.
+    mlp_emb_dim: width of embeddings and hidden layers. propagate_batch_size: accepted as published
+    and without effect: rows go through in blocks of a fixed size, because another size would
+    change the last bits of the values.
     """
 
     scm_layout_choices: Choices = _names(LAYOUTS)

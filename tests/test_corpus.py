@@ -1,5 +1,6 @@
 """Corpora: the same bytes however they are made, interruptions, failures; relbench opens them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -177,6 +178,21 @@ def test_killed_and_started_again(corpus: Path, tmp_path: Path) -> None:
     time.sleep(0.5)
     generate_corpus([5, 6, 7], CONFIG, tmp_path)
     assert listing(tmp_path) == listing(corpus)
+
+
+def test_preprocess_writes_the_stores_too(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--seed_offset", "6", "--num_proc", "1", "--preprocess", "--embedder", "hash"]
+    command = script(corpus, *options, "--pre_out", str(tmp_path / "pre"))
+    monkeypatch.setattr(sys, "argv", command[1:])
+    main()
+    meta = json.loads((tmp_path / "pre" / "rel-synthetic-6" / "meta.json").read_text())
+    tables = SyntheticDataset(6, CONFIG).make_db().table_dict
+    database = [table for table in meta["tables"] if table["kind"] == "database"]
+    assert [table["name"] for table in database] == list(tables)
+    sizes = [table["rows"][1] - table["rows"][0] for table in database]
+    assert sizes == [len(table.df) for table in tables.values()]
 
 
 @pytest.mark.parametrize(
