@@ -2,9 +2,9 @@
 //!
 //! `store` owns the memory map (`meta` its names, `check` what is checked when it is opened),
 //! `visibility` every rule about time and leakage, `task` what is predicted, `context` and
-//! `breadth` choose rows and cells, `batch` names the contexts of a step (with `settings`) and
-//! `assemble` turns them into arrays, `kernels` computes attention on the CPU, `python` is the only place that knows
-//! PyO3.
+//! `breadth` choose rows and cells (`labels` finds label rows by entity), `batch` names the
+//! contexts of a step and `assemble` turns them into arrays, `kernels` computes attention on the
+//! CPU, `python` is the only place that knows PyO3.
 
 pub mod assemble;
 pub mod batch;
