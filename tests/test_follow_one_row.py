@@ -18,10 +18,10 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 from safetensors.numpy import load_file
 
 import rustler
-from rt.checkpoint import save_pretrained
+from rt.checkpoint import Settings, load_settings, save_pretrained
 from rt.data import Batch
-from rt.evaluate import ContextSettings, predict
 from rt.model import ModelConfig, RelationalTransformer
+from rt.predict import ContextSettings, predict
 from rt.store import open_meta, preprocess
 from rt.tasks import load_tasks, to_sampler
 
@@ -99,11 +99,11 @@ CUSTOMER_0, ORDER_0, ORDER_1, LABEL_0, TARGET = 0, 2, 3, 7, 8
 AGE, CITY, DATE, AMOUNT, PAID, SEED_TIME, BUYS = range(7)
 
 # Statistics, fitted on rows up to January 10th and on training labels (deviations of the
-# population): amounts 10, 30, 20; paid yes, no, yes; labels 1, 0, 0; ages 30, 50; and for every
-# datetime of the store those of the database's own, the days 2, 3, 4 of orders.
+# population): amounts 10, 30, 20; paid yes, no, yes; labels 1, 0, 0; ages 30, 50; and over all
+# datetimes at once the days 2, 3, 4 of orders and 2, 5, 6 of training labels.
 AMOUNT_STD = math.sqrt(200 / 3)
 THIRD_STD = math.sqrt(2) / 3
-TIME_MEAN, TIME_STD = 3, math.sqrt(2 / 3)
+TIME_MEAN, TIME_STD = 22 / 6, math.sqrt(20) / 3
 
 
 def time_z(number: int) -> float:
@@ -267,11 +267,15 @@ def test_loss(arrays: dict[str, np.ndarray], model: RelationalTransformer) -> No
 
 def test_score(raw: Path, store: Path, model: RelationalTransformer, tmp_path: Path) -> None:
     """The same answer for everybody: probability 1 / (1 + e^-0.5) = 0.622459, AUROC one half."""
-    save_pretrained(model, tmp_path / "model", embedder="hash", context=ContextSettings(16))
+    settings = Settings(embedder="hash", context={"context_length": 16})
+    save_pretrained(model, tmp_path / "model", settings)
     model = RelationalTransformer.from_pretrained(tmp_path / "model")
+    loaded = load_settings(tmp_path / "model")
+    assert loaded == settings
     (task,) = load_tasks(store)
     rows = np.arange(*task.splits["test"], dtype=np.uint32)
-    predictions = predict(model, store, task, rows)
+    context = ContextSettings(embedder="hash", **loaded.context)
+    predictions = predict(model, store, task, rows, settings=context, progress=None)
     assert predictions == pytest.approx([0.622459, 0.622459], abs=1e-6)
     scores = relbench.load_dataset(raw).load_task("customer-buys").evaluate(predictions)
     assert scores == {"roc_auc": 0.5}
