@@ -9,22 +9,29 @@ import torch
 from torch import Tensor
 
 from plurel.errors import InputError
+from rt import cpu
 from rt.plan import Groups
 
-FORMS = ("auto", "reference")
+FORMS = ("auto", "reference", "cpu")
+"""reference: dense masks, on any device; cpu: native kernels over the groups, in fp32; auto: cpu on
+the CPU, reference on other devices (until there is a form made for them)."""
 
 
 def choose_form(form: str, device: torch.device) -> str:
-    """The form that "auto" stands for on a device; other names pass through, unknown ones are an
-    InputError."""
+    """What `form` means on a device; an unknown or impossible one is an InputError."""
     if form not in FORMS:
         raise InputError(f"attention form {form!r} is unknown: choose one of {', '.join(FORMS)}")
-    return "reference" if form == "auto" else form
+    if form == "auto":
+        return "cpu" if device.type == "cpu" else "reference"
+    if form == "cpu" and device.type != "cpu":
+        raise InputError(f"attention form 'cpu' cannot run on {device}: choose 'auto'")
+    return form
 
 
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups, form: str = "auto") -> Tensor:
     """Attention of packed cells under one mask. q, k, v and the result: [N, H, D]."""
-    choose_form(form, q.device)
+    if choose_form(form, q.device) == "cpu":
+        return cpu.attention(q, k, v, groups)
     return _reference(q, k, v, groups)
 
 

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plurel.errors import InputError
-from rt.attention import FORMS, masked_attention
+from rt import cpu
+from rt.attention import FORMS, choose_form, masked_attention
 from rt.data import BOOLEAN, DATETIME, NUMBER, TEXT, Batch
 from rt.plan import MASKS, Groups, Plan
 
@@ -122,9 +123,28 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, plan: Plan, form: str) -> Tensor:
         """x and the result: [N, d]."""
+        if form == "cpu":
+            return self._native(x, plan)
         for name in MASKS:
             x = x + self.attns[name](self.norms[name](x), getattr(plan, name), form)
         return x + self.ffn(self.norms["ffn"](x))
+
+    def _native(self, x: Tensor, plan: Plan) -> Tensor:
+        """The same with the kernels of `rt.cpu`."""
+        p = dict(self.named_parameters())
+        for name in MASKS:
+            at = f"attns.{name}"
+            qkv = torch.cat([p[f"{at}.{w}.weight"] for w in ("wq", "wk", "wv")])
+            weight = p[f"{at}.q_norm.weight"] * p[f"{at}.k_norm.weight"]
+            x = cpu.attention_layer(
+                x,
+                qkv * p[f"norms.{name}.weight"],
+                weight * len(weight) ** -0.5,
+                p[f"{at}.wo.weight"],
+                getattr(plan, name),
+            )
+        w_in = torch.cat((p["ffn.w1.weight"], p["ffn.w3.weight"])) * p["norms.ffn.weight"]
+        return cpu.feed_forward_layer(x, w_in, p["ffn.w2.weight"])
 
 
 @dataclass(frozen=True)
@@ -185,8 +205,9 @@ class RelationalTransformer(nn.Module):
     def hidden(self, batch: Batch) -> Tensor:
         """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]."""
         x = self.embed(batch)
+        form = choose_form(self.attention, x.device)
         for block in self.blocks:
-            x = block(x, batch.plan, self.attention)
+            x = block(x, batch.plan, form)
         return self.norm_out(x)
 
     def loss(self, batch: Batch) -> Tensor:

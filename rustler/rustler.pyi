@@ -124,3 +124,59 @@ class Sampler:
         column_text i32[K], column_number i32[K] (in the store's meta.json), column_store i32[K];
         text_embedding f16[U, d_text]: each text of the batch once."""
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+
+# Kernels of the CPU training path (used by rt.attention and rt.cpu). Arrays are float32, contiguous;
+# results are written into the arrays that are passed for them. N cells, H heads, D channels a head.
+
+def attention_forward(
+    qkv: NDArray[np.float32],
+    weight: NDArray[np.float32] | None,
+    groups: tuple[NDArray[np.int32], ...],
+    out: NDArray[np.float32],
+    lse: NDArray[np.float32],
+    num_threads: int,
+) -> None:
+    """Attention of qkv [N, 3, H, D] over groups: query_ptr, query, key_ptr, key, group_ptr, cell_ptr
+    of rt.plan.Groups. With a weight [D], queries and keys are RMS-normalised per head and queries
+    multiplied by it; without, queries are multiplied by 1 / sqrt(D).
+    Fills out [N, H, D] and lse [N, H], the log-sum-exp of each query's scores."""
+
+def attention_backward(
+    qkv: NDArray[np.float32],
+    weight: NDArray[np.float32] | None,
+    groups: tuple[NDArray[np.int32], ...],
+    saved: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    gradients: tuple[NDArray[np.float32], NDArray[np.float32]],
+    num_threads: int,
+) -> None:
+    """saved: out, lse and the gradient of out. Fills gradients: of qkv, and of weight [D]."""
+
+def norm_forward(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    factor: NDArray[np.float32],
+    num_threads: int,
+) -> None:
+    """RMS norm of the rows of x [N, d] without a weight: fills y = x * factor and factor [N]."""
+
+def norm_backward(
+    saved: tuple[NDArray[np.float32], NDArray[np.float32]],
+    grad_y: NDArray[np.float32],
+    grad_residual: NDArray[np.float32],
+    grad_x: NDArray[np.float32],
+    num_threads: int,
+) -> None:
+    """saved: y and factor. Fills grad_x = grad_residual + the gradient through the norm."""
+
+def swiglu_forward(
+    gates: NDArray[np.float32], a: NDArray[np.float32], num_threads: int
+) -> None:
+    """Fills a [N, f] = silu(g) * u from the halves g, u of the rows of gates [N, 2f]."""
+
+def swiglu_backward(
+    gates: NDArray[np.float32],
+    grad_a: NDArray[np.float32],
+    grad_gates: NDArray[np.float32],
+    num_threads: int,
+) -> None:
+    """Fills grad_gates; grad_a, the gradient of a, becomes a itself."""

@@ -13,6 +13,7 @@ pub mod check;
 pub mod context;
 pub mod error;
 pub mod idmap;
+pub mod kernels;
 pub mod labels;
 pub mod meta;
 pub mod rng;

@@ -249,4 +249,9 @@ mod rustler {
         let [number, text, datetime, boolean] = super::SEMANTIC_TYPES;
         (number, text, datetime, boolean)
     };
+    #[pymodule_export]
+    use crate::kernels::python::{
+        attention_backward, attention_forward, norm_backward, norm_forward, swiglu_backward,
+        swiglu_forward,
+    };
 }

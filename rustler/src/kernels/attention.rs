@@ -1,0 +1,257 @@
+//! Attention over groups: arguments, the forward kernel, and what the backward one shares.
+//!
+//! Contexts are independent. Within one, heads come one after another: the head's queries, keys and
+//! values are copied into arrays of their own (normalised once a cell, however many groups it is a
+//! key of), and the groups then read them from the first-level cache.
+
+use super::groups::{Group, Groups};
+use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::threads::for_each;
+use super::tile::{Row, Tile, dot, dots, exponentials, mix, to_tiles};
+use super::{KernelError, check_length};
+
+/// Most channels of a head.
+pub const MAX_DIM: usize = 4 * LANES;
+
+/// Of an RMS norm: the machine epsilon of float32, as in torch.
+pub const EPSILON: f32 = f32::EPSILON;
+
+/// Queries worked on together.
+pub const QUERIES: usize = 4;
+
+/// What attention reads: N cells, H heads, D channels a head.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// [N, 3, H, D]: query, key and value of each cell.
+    pub qkv: &'a [f32],
+    /// [D]: with it, queries and keys are RMS-normalised per head and the queries then multiplied
+    /// by it (it includes the scale of the scores); without it, queries are multiplied by
+    /// 1 / sqrt(D).
+    pub weight: Option<&'a [f32]>,
+    pub groups: Groups<'a>,
+    pub heads: usize,
+    pub dim: usize,
+}
+
+impl Input<'_> {
+    pub(super) fn check(&self) -> Result<(), KernelError> {
+        if self.dim > MAX_DIM {
+            return Err(KernelError::Dim(self.dim));
+        }
+        let width = self.heads * self.dim;
+        check_length("qkv", self.qkv.len(), 3 * width * self.groups.num_cells())?;
+        self.weight
+            .map_or(Ok(()), |w| check_length("weight", w.len(), self.dim))
+    }
+}
+
+/// Attention. `out` [N, H, D]: 0 for a query without keys; `lse` [N, H]: the logarithm of the sum
+/// of the exponentials of a query's scores, which the backward pass needs.
+pub fn forward(
+    input: &Input,
+    out: &mut [f32],
+    lse: &mut [f32],
+    num_threads: usize,
+) -> Result<(), KernelError> {
+    input.check()?;
+    let (cells, width) = (input.groups.num_cells(), input.heads * input.dim);
+    check_length("out", out.len(), cells * width)?;
+    check_length("lse", lse.len(), cells * input.heads)?;
+    let contexts = input.groups.num_contexts();
+    let mut work = Vec::with_capacity(contexts);
+    let (mut qkv, mut out, mut lse) = (input.qkv, out, lse);
+    for context in 0..contexts {
+        let n = input.groups.context_cells(context);
+        work.push(Forward {
+            input,
+            context,
+            qkv: qkv.split_off(..3 * n * width).unwrap_or_default(),
+            out: out.split_off_mut(..n * width).unwrap_or_default(),
+            lse: lse.split_off_mut(..n * input.heads).unwrap_or_default(),
+        });
+    }
+    for_each(work, num_threads, dispatch)
+}
+
+/// One context of the forward pass; the slices hold its cells only.
+struct Forward<'a> {
+    input: &'a Input<'a>,
+    context: usize,
+    qkv: &'a [f32],
+    out: &'a mut [f32],
+    lse: &'a mut [f32],
+}
+
+impl Kernel for Forward<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.input.dim.div_ceil(LANES) {
+            ..=1 => self.context::<S, 1>(simd),
+            2 => self.context::<S, 2>(simd),
+            _ => self.context::<S, 4>(simd),
+        }
+    }
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    fn context<S: Simd, const E: usize>(self, simd: S) {
+        let Input { heads, dim, .. } = *self.input;
+        self.out.fill(0.0);
+        self.lse.fill(0.0);
+        let mut head = Head::<E>::new(self.input);
+        let mut keys = Keys::<E>::default();
+        let mut scores = Vec::new();
+        for h in 0..heads {
+            head.load(simd, self.input, self.qkv, h);
+            for group in self.input.groups.of_context(self.context) {
+                keys.gather(simd, &head, &group);
+                for block in Block::all(&group) {
+                    let q = head.queries(simd, &block);
+                    dots(simd, &q, &keys.k_tiles, &mut scores);
+                    let (max, sum) = exponentials(simd, &mut scores, group.num_keys());
+                    let found = mix(simd, &scores, &keys.v);
+                    for i in 0..block.used {
+                        let at = block.cell[i] * heads + h;
+                        self.lse[at] = max[i] + sum[i].ln();
+                        let out = &mut self.out[at * dim..(at + 1) * dim];
+                        for (out, x) in out.iter_mut().zip(found[i].as_flattened()) {
+                            *out = x / sum[i];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Queries of one group that are worked on together; beyond `used`, the last one again.
+pub(super) struct Block {
+    pub cell: [usize; QUERIES],
+    pub used: usize,
+}
+
+impl Block {
+    #[inline(always)]
+    pub fn all(group: &Group) -> impl Iterator<Item = Block> {
+        let count = group.num_queries();
+        (0..count).step_by(QUERIES).map(move |first| Block {
+            cell: std::array::from_fn(|i| group.query((first + i).min(count - 1))),
+            used: QUERIES.min(count - first),
+        })
+    }
+}
+
+/// Queries, keys and values of one head of one context, padded with zeros to E times 16 channels.
+pub(super) struct Head<const E: usize> {
+    /// Normalised queries and keys, and the factors by which they were multiplied for that.
+    pub q: Vec<Row<E>>,
+    pub q_factor: Vec<f32>,
+    pub k: Vec<Row<E>>,
+    pub k_factor: Vec<f32>,
+    pub v: Vec<Row<E>>,
+    /// What the normalised queries are multiplied by.
+    pub weight: Row<E>,
+}
+
+impl<const E: usize> Head<E> {
+    pub fn new(input: &Input) -> Self {
+        let mut weight = [[0.0; LANES]; E];
+        let used = &mut weight.as_flattened_mut()[..input.dim];
+        match input.weight {
+            Some(given) => used.copy_from_slice(given),
+            None => used.fill(1.0 / (input.dim as f32).sqrt()),
+        }
+        Head {
+            q: Vec::new(),
+            q_factor: Vec::new(),
+            k: Vec::new(),
+            k_factor: Vec::new(),
+            v: Vec::new(),
+            weight,
+        }
+    }
+
+    #[inline(always)]
+    pub fn load<S: Simd>(&mut self, simd: S, input: &Input, qkv: &[f32], head: usize) {
+        let (width, dim) = (input.heads * input.dim, input.dim);
+        let normalise = input.weight.is_some();
+        for list in [&mut self.q, &mut self.k, &mut self.v] {
+            list.clear();
+        }
+        self.q_factor.clear();
+        self.k_factor.clear();
+        for cell in qkv.chunks_exact(3 * width) {
+            let (q, factor) = row(simd, &cell[head * dim..][..dim], normalise);
+            self.q.push(q);
+            self.q_factor.push(factor);
+            let (k, factor) = row(simd, &cell[width + head * dim..][..dim], normalise);
+            self.k.push(k);
+            self.k_factor.push(factor);
+            let (v, _) = row(simd, &cell[2 * width + head * dim..][..dim], false);
+            self.v.push(v);
+        }
+    }
+
+    /// The queries of a block, ready for products with keys.
+    #[inline(always)]
+    pub fn queries<S: Simd>(&self, simd: S, block: &Block) -> [Row<E>; QUERIES] {
+        let mut q = [[[0.0; LANES]; E]; QUERIES];
+        for i in 0..QUERIES {
+            for e in 0..E {
+                let normal = simd.load(&self.q[block.cell[i]][e]);
+                simd.store(simd.mul(normal, simd.load(&self.weight[e])), &mut q[i][e]);
+            }
+        }
+        q
+    }
+}
+
+/// One row of a head, RMS-normalised if wanted, and the factor that did it.
+#[inline(always)]
+fn row<S: Simd, const E: usize>(simd: S, source: &[f32], normalise: bool) -> (Row<E>, f32) {
+    let mut row = pad(source);
+    if !normalise {
+        return (row, 1.0);
+    }
+    let mean = dot(simd, &row, &row) / source.len() as f32;
+    let factor = 1.0 / (mean + EPSILON).sqrt();
+    for e in 0..E {
+        let product = simd.mul(simd.load(&row[e]), simd.splat(factor));
+        simd.store(product, &mut row[e]);
+    }
+    (row, factor)
+}
+
+/// A row with zeros behind its channels.
+#[inline(always)]
+pub(super) fn pad<const E: usize>(source: &[f32]) -> Row<E> {
+    let mut row = [[0.0; LANES]; E];
+    let (whole, rest) = source.as_chunks::<LANES>();
+    row[..whole.len()].copy_from_slice(whole);
+    if !rest.is_empty() {
+        row[whole.len()][..rest.len()].copy_from_slice(rest);
+    }
+    row
+}
+
+/// Keys and values of one group, gathered: rows, and tiles for products with queries.
+#[derive(Default)]
+pub(super) struct Keys<const E: usize> {
+    pub k: Vec<Row<E>>,
+    pub v: Vec<Row<E>>,
+    pub k_tiles: Vec<Tile<E>>,
+}
+
+impl<const E: usize> Keys<E> {
+    #[inline(always)]
+    pub fn gather<S: Simd>(&mut self, simd: S, head: &Head<E>, group: &Group) {
+        self.k.clear();
+        self.v.clear();
+        for cell in group.keys() {
+            self.k.push(head.k[cell]);
+            self.v.push(head.v[cell]);
+        }
+        to_tiles(simd, &self.k, &mut self.k_tiles);
+    }
+}

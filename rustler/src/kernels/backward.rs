@@ -1,0 +1,249 @@
+//! The backward kernel of attention: gradients of queries, keys, values and the norms' weight.
+
+use super::attention::{Block, Head, Input, Keys, QUERIES, pad};
+use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::threads::for_each;
+use super::tile::{Row, dot, dots, mix, spread, to_tiles, weights_again};
+use super::{KernelError, check_length};
+
+/// What the forward pass returned, and the gradient of its output.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    /// [N, H, D].
+    pub out: &'a [f32],
+    /// [N, H].
+    pub lse: &'a [f32],
+    /// [N, H, D].
+    pub grad_out: &'a [f32],
+}
+
+/// Gradients of attention: `grad_qkv` as `input.qkv`, and the gradient of `input.weight` [D] (zero
+/// without one), added up over the contexts in their order.
+pub fn backward(
+    input: &Input,
+    saved: &Saved,
+    grad_qkv: &mut [f32],
+    grad_weight: &mut [f32],
+    num_threads: usize,
+) -> Result<(), KernelError> {
+    input.check()?;
+    let (cells, width) = (input.groups.num_cells(), input.heads * input.dim);
+    check_length("out", saved.out.len(), cells * width)?;
+    check_length("lse", saved.lse.len(), cells * input.heads)?;
+    check_length("grad_out", saved.grad_out.len(), cells * width)?;
+    check_length("grad_qkv", grad_qkv.len(), input.qkv.len())?;
+    check_length("grad_weight", grad_weight.len(), input.dim)?;
+    let contexts = input.groups.num_contexts();
+    let mut by_context = vec![0.0; contexts * input.dim];
+    let mut weights = by_context.as_mut_slice();
+    let mut work = Vec::with_capacity(contexts);
+    let (mut qkv, mut rest, mut grad_qkv) = (input.qkv, *saved, grad_qkv);
+    for context in 0..contexts {
+        let n = input.groups.context_cells(context);
+        work.push(Backward {
+            input,
+            context,
+            qkv: qkv.split_off(..3 * n * width).unwrap_or_default(),
+            saved: rest.split_off(n * width, n * input.heads),
+            grad_qkv: grad_qkv.split_off_mut(..3 * n * width).unwrap_or_default(),
+            grad_weight: weights.split_off_mut(..input.dim).unwrap_or_default(),
+        });
+    }
+    for_each(work, num_threads, dispatch)?;
+    grad_weight.fill(0.0);
+    for context in by_context.chunks_exact(input.dim.max(1)) {
+        for (sum, x) in grad_weight.iter_mut().zip(context) {
+            *sum += x;
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Saved<'a> {
+    fn split_off(&mut self, outputs: usize, sums: usize) -> Saved<'a> {
+        Saved {
+            out: self.out.split_off(..outputs).unwrap_or_default(),
+            lse: self.lse.split_off(..sums).unwrap_or_default(),
+            grad_out: self.grad_out.split_off(..outputs).unwrap_or_default(),
+        }
+    }
+}
+
+/// One context of the backward pass; the slices hold its cells only.
+struct Backward<'a> {
+    input: &'a Input<'a>,
+    context: usize,
+    qkv: &'a [f32],
+    saved: Saved<'a>,
+    grad_qkv: &'a mut [f32],
+    grad_weight: &'a mut [f32],
+}
+
+impl Kernel for Backward<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.input.dim.div_ceil(LANES) {
+            ..=1 => self.context::<S, 1>(simd),
+            2 => self.context::<S, 2>(simd),
+            _ => self.context::<S, 4>(simd),
+        }
+    }
+}
+
+impl Backward<'_> {
+    #[inline(always)]
+    fn context<S: Simd, const E: usize>(mut self, simd: S) {
+        let mut head = Head::<E>::new(self.input);
+        let (mut keys, mut v_tiles) = (Keys::<E>::default(), Vec::new());
+        let (mut grads, mut of_keys) = (Grads::<E>::default(), OfKeys::<E>::default());
+        let (mut weights, mut grad_scores) = (Vec::new(), Vec::new());
+        for h in 0..self.input.heads {
+            head.load(simd, self.input, self.qkv, h);
+            grads.reset(head.q.len());
+            for group in self.input.groups.of_context(self.context) {
+                let count = group.num_keys();
+                keys.gather(simd, &head, &group);
+                to_tiles(simd, &keys.v, &mut v_tiles);
+                of_keys.reset(count);
+                for block in Block::all(&group) {
+                    let q = head.queries(simd, &block);
+                    let (grad_out, lse, delta) = self.block(simd, &block, h);
+                    dots(simd, &q, &keys.k_tiles, &mut weights);
+                    dots(simd, &grad_out, &v_tiles, &mut grad_scores);
+                    let rest = (&lse, &delta);
+                    weights_again(simd, &mut weights, &mut grad_scores, rest);
+                    spread(simd, &weights, &grad_out, &mut of_keys.v);
+                    spread(simd, &grad_scores, &q, &mut of_keys.k);
+                    let of_queries = mix(simd, &grad_scores, &keys.k);
+                    for i in 0..block.used {
+                        grads.q[block.cell[i]] = of_queries[i];
+                    }
+                }
+                for (cell, (k, v)) in group.keys().zip(of_keys.k.iter().zip(&of_keys.v)) {
+                    add(simd, &mut grads.k[cell], k);
+                    add(simd, &mut grads.v[cell], v);
+                }
+            }
+            self.finish(simd, &head, &grads, h);
+        }
+    }
+
+    /// Of the queries of a block: gradient of the output, log-sum-exp and gradient . output. The
+    /// first and the last are 0 beyond the used ones, so that they add nothing to any gradient.
+    #[inline(always)]
+    fn block<S: Simd, const E: usize>(
+        &self,
+        simd: S,
+        block: &Block,
+        head: usize,
+    ) -> ([Row<E>; QUERIES], [f32; QUERIES], [f32; QUERIES]) {
+        let Input { heads, dim, .. } = *self.input;
+        let mut grad = [[[0.0; LANES]; E]; QUERIES];
+        let (mut lse, mut delta) = ([0.0; QUERIES], [0.0; QUERIES]);
+        for i in 0..QUERIES {
+            let at = block.cell[i] * heads + head;
+            lse[i] = self.saved.lse[at];
+            if i < block.used {
+                grad[i] = pad(&self.saved.grad_out[at * dim..][..dim]);
+                delta[i] = dot(simd, &pad(&self.saved.out[at * dim..][..dim]), &grad[i]);
+            }
+        }
+        (grad, lse, delta)
+    }
+
+    /// Through the weight and the norms, and out to the arrays.
+    #[inline(always)]
+    fn finish<S: Simd, const E: usize>(
+        &mut self,
+        simd: S,
+        head: &Head<E>,
+        grads: &Grads<E>,
+        at: usize,
+    ) {
+        let Input { heads, dim, .. } = *self.input;
+        let normalised = self.input.weight.is_some();
+        let (width, first) = (heads * dim, at * dim);
+        let mut grad_weight = [simd.splat(0.0); E];
+        for (cell, target) in self.grad_qkv.chunks_exact_mut(3 * width).enumerate() {
+            let (mut q, mut k) = (grads.q[cell], grads.k[cell]);
+            for e in 0..E {
+                let grad = simd.load(&q[e]);
+                grad_weight[e] = simd.fma(grad, simd.load(&head.q[cell][e]), grad_weight[e]);
+                simd.store(simd.mul(grad, simd.load(&head.weight[e])), &mut q[e]);
+            }
+            if normalised {
+                through_norm(simd, &mut q, (&head.q[cell], head.q_factor[cell]), dim);
+                through_norm(simd, &mut k, (&head.k[cell], head.k_factor[cell]), dim);
+            }
+            target[first..][..dim].copy_from_slice(&q.as_flattened()[..dim]);
+            target[width + first..][..dim].copy_from_slice(&k.as_flattened()[..dim]);
+            let v = &grads.v[cell].as_flattened()[..dim];
+            target[2 * width + first..][..dim].copy_from_slice(v);
+        }
+        if normalised {
+            let mut found = [[0.0; LANES]; E];
+            for e in 0..E {
+                simd.store(grad_weight[e], &mut found[e]);
+            }
+            for (sum, x) in self.grad_weight.iter_mut().zip(found.as_flattened()) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+/// The gradient of x from that of y = x * factor(x), an RMS norm over `dim` channels.
+#[inline(always)]
+fn through_norm<S: Simd, const E: usize>(
+    simd: S,
+    grad: &mut Row<E>,
+    (y, factor): (&Row<E>, f32),
+    dim: usize,
+) {
+    let mean = simd.splat(-dot(simd, grad, y) / dim as f32);
+    for e in 0..E {
+        let through = simd.fma(mean, simd.load(&y[e]), simd.load(&grad[e]));
+        simd.store(simd.mul(simd.splat(factor), through), &mut grad[e]);
+    }
+}
+
+#[inline(always)]
+fn add<S: Simd, const E: usize>(simd: S, sum: &mut Row<E>, x: &Row<E>) {
+    for e in 0..E {
+        simd.store(simd.add(simd.load(&sum[e]), simd.load(&x[e])), &mut sum[e]);
+    }
+}
+
+/// Gradients of one head of one context, of what `Head` holds.
+#[derive(Default)]
+struct Grads<const E: usize> {
+    q: Vec<Row<E>>,
+    k: Vec<Row<E>>,
+    v: Vec<Row<E>>,
+}
+
+impl<const E: usize> Grads<E> {
+    fn reset(&mut self, cells: usize) {
+        for list in [&mut self.q, &mut self.k, &mut self.v] {
+            list.clear();
+            list.resize(cells, [[0.0; LANES]; E]);
+        }
+    }
+}
+
+/// Gradients of the keys and values of one group.
+#[derive(Default)]
+struct OfKeys<const E: usize> {
+    k: Vec<Row<E>>,
+    v: Vec<Row<E>>,
+}
+
+impl<const E: usize> OfKeys<E> {
+    #[inline(always)]
+    fn reset(&mut self, keys: usize) {
+        for list in [&mut self.k, &mut self.v] {
+            list.clear();
+            list.resize(keys, [[0.0; LANES]; E]);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Kernels of the CPU training path: attention over groups, RMS norm, SwiGLU, forward and backward.
+//!
+//! Everything computes in fp32 and is deterministic: contexts and rows are independent of each
+//! other, so the result does not depend on the number of threads. The inner loops are plain Rust
+//! over arrays of fixed length; `dispatch` compiles them once for each instruction set and picks
+//! one when the program runs.
+
+// loops over indices of arrays of fixed length say best what shall become vector instructions
+#![allow(clippy::needless_range_loop)]
+
+pub mod attention;
+pub mod backward;
+pub mod groups;
+pub mod pointwise;
+#[cfg(feature = "python")]
+pub mod python;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod tile;
+
+use thiserror::Error;
+
+/// Arguments that do not fit together.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum KernelError {
+    #[error("{name} has {found} elements, expected {expected}")]
+    Length {
+        name: &'static str,
+        found: usize,
+        expected: usize,
+    },
+    #[error("groups: {name} must rise from 0 to {end}")]
+    Pointers { name: &'static str, end: usize },
+    #[error("groups: a {name} of context {context} lies outside of the context's cells")]
+    Outside { name: &'static str, context: usize },
+    #[error("groups: cell {cell} is a query twice")]
+    Twice { cell: usize },
+    #[error("attention: {0} channels a head are too many, at most {max}", max = attention::MAX_DIM)]
+    Dim(usize),
+    #[error("threads: {0}")]
+    Threads(String),
+}
+
+/// `Ok` if a slice has the expected length.
+fn check_length(name: &'static str, found: usize, expected: usize) -> Result<(), KernelError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(KernelError::Length {
+            name,
+            found,
+            expected,
+        })
+    }
+}

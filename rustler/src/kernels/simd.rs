@@ -1,0 +1,370 @@
+//! Sixteen numbers at a time, with what the processor at hand has for it.
+//!
+//! A value of a type that implements `Simd` proves that the processor has the instructions, because
+//! only `dispatch` makes one, after asking. Kernels are generic over it and inlined into a function
+//! that is compiled for these instructions.
+
+/// Numbers worked on at a time.
+pub const LANES: usize = 16;
+
+pub type Lanes = [f32; LANES];
+
+/// A computation on vectors. `run`, and all that it calls on the way to its inner loops, must be
+/// `#[inline(always)]`: only what is inlined is compiled with the instructions of the caller.
+pub trait Kernel {
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// Runs a kernel with the best instructions that this processor has.
+pub fn dispatch<K: Kernel>(kernel: K) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has the instructions that `run_avx2` is compiled for.
+        return unsafe { avx2::run(kernel) };
+    }
+    kernel.run(Plain(()));
+}
+
+/// Arithmetic on vectors of `LANES` numbers.
+pub trait Simd: Copy {
+    type V: Copy;
+
+    fn load(self, x: &Lanes) -> Self::V;
+    fn store(self, v: Self::V, x: &mut Lanes);
+    fn splat(self, x: f32) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a * b + c.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// a if a > b, else b: b where one is not a number.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// p * 2^n, where n stands in the low bits of n + 1.5 * 2^23.
+    fn scale(self, p: Self::V, shifted: Self::V) -> Self::V;
+    /// to[column][row] = rows[row][column].
+    fn transpose(self, rows: &[Lanes; LANES], to: &mut [Lanes; LANES]);
+
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let mut x = [0.0; LANES];
+        self.store(v, &mut x);
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                x[i] += x[i + half];
+            }
+        }
+        x[0]
+    }
+
+    /// e^x with a relative error of about 2e-7 for x in [-87, 88]; x below counts as -87, above as
+    /// 88, and not a number stays so.
+    ///
+    /// e^x = 2^n e^f with n the integer next to x / ln 2. Adding 1.5 * 2^23 rounds, and leaves n in
+    /// the low bits, from where it is shifted into the exponent.
+    #[inline(always)]
+    fn exp(self, x: Self::V) -> Self::V {
+        const ROUND: f32 = 12_582_912.0;
+        const LN2_HIGH: f32 = 0.693_145_75;
+        const LN2_LOW: f32 = 1.428_606_8e-6;
+        let zero = self.splat(0.0);
+        let x = self.max(self.splat(-87.0), x);
+        let x = self.sub(zero, self.max(self.splat(-88.0), self.sub(zero, x)));
+        let log2_e = self.splat(std::f32::consts::LOG2_E);
+        let shifted = self.fma(x, log2_e, self.splat(ROUND));
+        let n = self.sub(shifted, self.splat(ROUND));
+        let f = self.fma(n, self.splat(-LN2_HIGH), x);
+        let f = self.fma(n, self.splat(-LN2_LOW), f);
+        // the Taylor polynomial of degree 6: |f| is at most ln 2 / 2
+        let mut p = self.splat(1.0 / 720.0);
+        for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = self.fma(p, f, self.splat(c));
+        }
+        self.scale(p, shifted)
+    }
+}
+
+/// What every processor can do.
+#[derive(Clone, Copy)]
+pub struct Plain(());
+
+impl Plain {
+    #[inline(always)]
+    fn each(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            out[i] = f(a[i], b[i]);
+        }
+        out
+    }
+}
+
+impl Simd for Plain {
+    type V = Lanes;
+
+    #[inline(always)]
+    fn load(self, x: &Lanes) -> Lanes {
+        *x
+    }
+    #[inline(always)]
+    fn store(self, v: Lanes, x: &mut Lanes) {
+        *x = v;
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> Lanes {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn add(self, a: Lanes, b: Lanes) -> Lanes {
+        Self::each(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Lanes, b: Lanes) -> Lanes {
+        Self::each(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Lanes, b: Lanes) -> Lanes {
+        Self::each(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: Lanes, b: Lanes) -> Lanes {
+        Self::each(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn fma(self, a: Lanes, b: Lanes, c: Lanes) -> Lanes {
+        // a fused multiply-add in software would be slow
+        self.add(self.mul(a, b), c)
+    }
+    #[inline(always)]
+    fn max(self, a: Lanes, b: Lanes) -> Lanes {
+        Self::each(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn scale(self, p: Lanes, shifted: Lanes) -> Lanes {
+        Self::each(p, shifted, |p, shifted| {
+            let exponent = (shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits());
+            p * f32::from_bits(exponent)
+        })
+    }
+    #[inline(always)]
+    fn transpose(self, rows: &[Lanes; LANES], to: &mut [Lanes; LANES]) {
+        for row in 0..LANES {
+            for column in 0..LANES {
+                to[column][row] = rows[row][column];
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::{Kernel, LANES, Lanes, Simd};
+
+    /// Proof that the processor has AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub struct Avx2(());
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn run<K: Kernel>(kernel: K) {
+        kernel.run(Avx2(()));
+    }
+
+    /// An intrinsic on both halves. A macro, because a function that is passed on may stay a call.
+    macro_rules! halves {
+        ($intrinsic:ident, $a:expr, $b:expr) => {
+            // SAFETY: the intrinsics used here need AVX2 at most, which a value of `Avx2` proves.
+            unsafe { [$intrinsic($a[0], $b[0]), $intrinsic($a[1], $b[1])] }
+        };
+    }
+
+    impl Simd for Avx2 {
+        type V = [__m256; 2];
+
+        #[inline(always)]
+        fn load(self, x: &Lanes) -> Self::V {
+            // SAFETY: `self` proves AVX2; the 16 numbers of x are two vectors of 8.
+            unsafe {
+                [
+                    _mm256_loadu_ps(x.as_ptr()),
+                    _mm256_loadu_ps(x.as_ptr().add(8)),
+                ]
+            }
+        }
+        #[inline(always)]
+        fn store(self, v: Self::V, x: &mut Lanes) {
+            // SAFETY: as in `load`.
+            unsafe {
+                _mm256_storeu_ps(x.as_mut_ptr(), v[0]);
+                _mm256_storeu_ps(x.as_mut_ptr().add(8), v[1]);
+            }
+        }
+        #[inline(always)]
+        fn splat(self, x: f32) -> Self::V {
+            // SAFETY: `self` proves AVX2.
+            [unsafe { _mm256_set1_ps(x) }; 2]
+        }
+        #[inline(always)]
+        fn add(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_add_ps, a, b)
+        }
+        #[inline(always)]
+        fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_sub_ps, a, b)
+        }
+        #[inline(always)]
+        fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_mul_ps, a, b)
+        }
+        #[inline(always)]
+        fn div(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_div_ps, a, b)
+        }
+        #[inline(always)]
+        fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            // SAFETY: `self` proves FMA.
+            unsafe {
+                [
+                    _mm256_fmadd_ps(a[0], b[0], c[0]),
+                    _mm256_fmadd_ps(a[1], b[1], c[1]),
+                ]
+            }
+        }
+        #[inline(always)]
+        fn max(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_max_ps, a, b)
+        }
+        #[inline(always)]
+        fn scale(self, p: Self::V, shifted: Self::V) -> Self::V {
+            let mut power = shifted;
+            for half in &mut power {
+                // SAFETY: `self` proves AVX2.
+                *half = unsafe {
+                    let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(*half));
+                    let one = _mm256_castps_si256(_mm256_set1_ps(1.0));
+                    _mm256_castsi256_ps(_mm256_add_epi32(exponent, one))
+                };
+            }
+            self.mul(p, power)
+        }
+        #[inline(always)]
+        fn transpose(self, rows: &[Lanes; LANES], to: &mut [Lanes; LANES]) {
+            for (row, column) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+                // SAFETY: `self` proves AVX2; row + 7 and column + 7 are below 16.
+                unsafe {
+                    let mut square = [_mm256_setzero_ps(); 8];
+                    for i in 0..8 {
+                        square[i] = _mm256_loadu_ps(rows[row + i].as_ptr().add(column));
+                    }
+                    let columns = transpose8(square);
+                    for i in 0..8 {
+                        _mm256_storeu_ps(to[column + i].as_mut_ptr().add(row), columns[i]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Transposes 8 x 8 numbers: pairs, then fours, then halves change places.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
+        let mut pairs = r;
+        for i in 0..4 {
+            pairs[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+            pairs[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+        }
+        let mut fours = r;
+        for i in [0, 4] {
+            fours[i] = _mm256_shuffle_ps::<0b01_00_01_00>(pairs[i], pairs[i + 2]);
+            fours[i + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(pairs[i], pairs[i + 2]);
+            fours[i + 2] = _mm256_shuffle_ps::<0b01_00_01_00>(pairs[i + 1], pairs[i + 3]);
+            fours[i + 3] = _mm256_shuffle_ps::<0b11_10_11_10>(pairs[i + 1], pairs[i + 3]);
+        }
+        let mut out = r;
+        for i in 0..4 {
+            out[i] = _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]);
+            out[i + 4] = _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a check on every variant that this processor has.
+    fn on_all<K: Kernel + Clone>(kernel: K) {
+        dispatch(kernel.clone());
+        kernel.run(Plain(()));
+    }
+
+    #[derive(Clone)]
+    struct CheckExp;
+    impl Kernel for CheckExp {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let exp = |x: f32| {
+                let mut out = [0.0; LANES];
+                simd.store(simd.exp(simd.splat(x)), &mut out);
+                assert!(out.iter().all(|y| y.to_bits() == out[0].to_bits()));
+                f64::from(out[0])
+            };
+            for step in -8_700..=8_800 {
+                let x = step as f32 / 100.0;
+                let expected = f64::from(x).exp();
+                let error = (exp(x) - expected).abs() / expected;
+                assert!(error < 4e-7, "exp({x}) has error {error}");
+            }
+            assert!(exp(f32::NEG_INFINITY) < 1e-37);
+            assert!(exp(f32::INFINITY) > 1e38);
+            assert!(exp(f32::NAN).is_nan());
+        }
+    }
+
+    #[derive(Clone)]
+    struct CheckArithmetic;
+    impl Kernel for CheckArithmetic {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let a: Lanes = std::array::from_fn(|i| i as f32 - 3.0);
+            let b: Lanes = std::array::from_fn(|i| 2.0 * i as f32 + 1.0);
+            let (x, y) = (simd.load(&a), simd.load(&b));
+            let check = |v: S::V, expected: fn(f32, f32) -> f32| {
+                let mut out = [0.0; LANES];
+                simd.store(v, &mut out);
+                for i in 0..LANES {
+                    assert_eq!(out[i], expected(a[i], b[i]));
+                }
+            };
+            check(simd.add(x, y), |a, b| a + b);
+            check(simd.sub(x, y), |a, b| a - b);
+            check(simd.mul(x, y), |a, b| a * b);
+            check(simd.div(x, y), |a, b| a / b);
+            check(simd.fma(x, y, x), |a, b| a * b + a);
+            check(simd.max(x, simd.splat(2.0)), |a, _| a.max(2.0));
+            assert_eq!(simd.sum(x), a.iter().sum());
+            let rows: [Lanes; LANES] =
+                std::array::from_fn(|r| std::array::from_fn(|c| (100 * r + c) as f32));
+            let mut to = [[0.0; LANES]; LANES];
+            simd.transpose(&rows, &mut to);
+            for r in 0..LANES {
+                for c in 0..LANES {
+                    assert_eq!(to[c][r], rows[r][c]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exp_is_exact_enough() {
+        on_all(CheckExp);
+    }
+
+    #[test]
+    fn arithmetic() {
+        on_all(CheckArithmetic);
+    }
+}

@@ -1,0 +1,320 @@
+//! Attention and its gradients against their definition in f64, and the refusal of bad groups.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::KernelError;
+use super::attention::{EPSILON, Input, forward};
+use super::backward::{Saved, backward};
+use super::groups::{GroupArrays, Groups};
+use super::pointwise::{norm_backward, norm_forward, swiglu_backward, swiglu_forward};
+
+const CELLS: usize = 40;
+const HEADS: usize = 2;
+
+/// Two contexts of 25 and 15 cells; cell 24 is no query, cells are keys of several groups.
+const QUERY_PTR: [i32; 5] = [0, 9, 24, 25, 39];
+const KEY_PTR: [i32; 5] = [0, 20, 23, 24, 34];
+const GROUP_PTR: [i32; 3] = [0, 2, 4];
+const CELL_PTR: [i32; 3] = [0, 25, 40];
+
+struct Lists {
+    query: Vec<i32>,
+    key: Vec<i32>,
+}
+
+fn lists() -> Lists {
+    let query = (0..24).chain(25..40).collect();
+    let key = (3..23)
+        .chain([0, 24, 5])
+        .chain([39])
+        .chain(28..38)
+        .collect();
+    Lists { query, key }
+}
+
+fn arrays(lists: &Lists) -> GroupArrays<'_> {
+    GroupArrays {
+        query_ptr: &QUERY_PTR,
+        query: &lists.query,
+        key_ptr: &KEY_PTR,
+        key: &lists.key,
+        group_ptr: &GROUP_PTR,
+        cell_ptr: &CELL_PTR,
+    }
+}
+
+fn random(seed: u64, count: usize) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut unit = || f64::from(rng.next_u32()) / f64::from(u32::MAX);
+    (0..count).map(|_| (3.0 * unit() - 1.5) as f32).collect()
+}
+
+/// Attention by its definition: for each group, query and head on its own.
+fn definition(qkv: &[f64], weight: Option<&[f64]>, lists: &Lists, dim: usize) -> Vec<f64> {
+    let width = HEADS * dim;
+    let row = |cell: usize, which: usize, head: usize| {
+        let at = cell * 3 * width + which * width + head * dim;
+        qkv[at..at + dim].to_vec()
+    };
+    let norm = |x: Vec<f64>| {
+        let mean = x.iter().map(|x| x * x).sum::<f64>() / dim as f64;
+        let factor = 1.0 / (mean + f64::from(EPSILON)).sqrt();
+        x.iter().map(|x| x * factor).collect::<Vec<_>>()
+    };
+    let mut out = vec![0.0; CELLS * width];
+    for group in 0..4 {
+        let keys = &lists.key[KEY_PTR[group] as usize..KEY_PTR[group + 1] as usize];
+        for &query in &lists.query[QUERY_PTR[group] as usize..QUERY_PTR[group + 1] as usize] {
+            for head in 0..HEADS {
+                let mut q = row(query as usize, 0, head);
+                match weight {
+                    Some(w) => q = norm(q).iter().zip(w).map(|(q, w)| q * w).collect(),
+                    None => q.iter_mut().for_each(|q| *q /= (dim as f64).sqrt()),
+                }
+                let score = |&key: &i32| {
+                    let k = row(key as usize, 1, head);
+                    let k = if weight.is_some() { norm(k) } else { k };
+                    q.iter().zip(&k).map(|(q, k)| q * k).sum::<f64>().exp()
+                };
+                let scores: Vec<f64> = keys.iter().map(score).collect();
+                let sum: f64 = scores.iter().sum();
+                for (key, score) in keys.iter().zip(&scores) {
+                    for (d, v) in row(*key as usize, 2, head).iter().enumerate() {
+                        out[query as usize * width + head * dim + d] += score / sum * v;
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+fn close(found: &[f32], expected: &[f64], tolerance: f64) {
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*found) - expected).abs();
+        assert!(error < tolerance, "{at}: {found} instead of {expected}");
+    }
+}
+
+/// out, grad_qkv, grad_weight.
+type Results = (Vec<f32>, Vec<f32>, Vec<f32>);
+
+/// The output, and the gradients that follow from `grad_out`.
+fn run(input: &Input, grad_out: &[f32], num_threads: usize) -> Result<Results, KernelError> {
+    // what was in the arrays before must not matter
+    let mut out = vec![f32::NAN; CELLS * HEADS * input.dim];
+    let mut lse = vec![f32::NAN; CELLS * HEADS];
+    forward(input, &mut out, &mut lse, num_threads)?;
+    let mut grad_qkv = vec![f32::NAN; input.qkv.len()];
+    let mut grad_weight = vec![f32::NAN; input.dim];
+    let saved = Saved {
+        out: &out,
+        lse: &lse,
+        grad_out,
+    };
+    backward(input, &saved, &mut grad_qkv, &mut grad_weight, num_threads)?;
+    Ok((out, grad_qkv, grad_weight))
+}
+
+#[test]
+fn attention_is_its_definition() -> Result<(), KernelError> {
+    let lists = lists();
+    let groups = Groups::new(&arrays(&lists))?;
+    for (dim, normalised) in [
+        (8, true),
+        (16, true),
+        (20, false),
+        (32, true),
+        (64, false),
+        (40, true),
+    ] {
+        let qkv = random(1, CELLS * 3 * HEADS * dim);
+        let weight = normalised.then(|| random(2, dim));
+        let grad_out = random(3, CELLS * HEADS * dim);
+        let input = Input {
+            qkv: &qkv,
+            weight: weight.as_deref(),
+            groups,
+            heads: HEADS,
+            dim,
+        };
+        let (out, grad_qkv, grad_weight) = run(&input, &grad_out, 1)?;
+        let weight64 = weight.as_deref().map(wide);
+        close(
+            &out,
+            &definition(&wide(&qkv), weight64.as_deref(), &lists, dim),
+            2e-5,
+        );
+        let threads = run(&input, &grad_out, 3)?;
+        assert_eq!(threads, (out, grad_qkv.clone(), grad_weight.clone()));
+
+        let objective = |qkv: &[f64], weight: Option<&[f64]>| -> f64 {
+            let out = definition(qkv, weight, &lists, dim);
+            out.iter()
+                .zip(&grad_out)
+                .map(|(o, g)| o * f64::from(*g))
+                .sum()
+        };
+        let slope = |values: &[f64], at: usize, objective: &dyn Fn(&[f64]) -> f64| {
+            let (mut up, mut down) = (values.to_vec(), values.to_vec());
+            up[at] += 1e-4;
+            down[at] -= 1e-4;
+            (objective(&up) - objective(&down)) / 2e-4
+        };
+        let qkv64 = wide(&qkv);
+        for at in (0..qkv.len()).step_by(qkv.len() / 61) {
+            let expected = slope(&qkv64, at, &|qkv| objective(qkv, weight64.as_deref()));
+            close(&grad_qkv[at..=at], &[expected], 5e-4);
+        }
+        if let Some(weight) = &weight64 {
+            for at in 0..dim {
+                let expected = slope(weight, at, &|weight| objective(&qkv64, Some(weight)));
+                close(&grad_weight[at..=at], &[expected], 2e-3);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_query_without_keys_gets_zero_and_gives_none() -> Result<(), KernelError> {
+    let (lists, dim) = (lists(), 16);
+    let qkv = random(4, CELLS * 3 * HEADS * dim);
+    let input = Input {
+        qkv: &qkv,
+        weight: None,
+        groups: Groups::new(&arrays(&lists))?,
+        heads: HEADS,
+        dim,
+    };
+    let (out, grad_qkv, _) = run(&input, &random(5, CELLS * HEADS * dim), 1)?;
+    let width = HEADS * dim;
+    assert!(out[24 * width..25 * width].iter().all(|&x| x == 0.0));
+    assert!(
+        grad_qkv[24 * 3 * width..][..width]
+            .iter()
+            .all(|&x| x == 0.0)
+    );
+    // but it is a key
+    assert!(
+        grad_qkv[24 * 3 * width + width..][..width]
+            .iter()
+            .any(|&x| x != 0.0)
+    );
+    Ok(())
+}
+
+#[test]
+fn bad_groups_are_refused() {
+    let good = lists();
+    let other = |change: &dyn Fn(&mut Lists)| {
+        let mut bad = lists();
+        change(&mut bad);
+        Groups::new(&arrays(&bad)).unwrap_err()
+    };
+    assert!(Groups::new(&arrays(&good)).is_ok());
+    let outside = |name, context| KernelError::Outside { name, context };
+    assert_eq!(other(&|l| l.key[2] = 25), outside("key", 0));
+    assert_eq!(other(&|l| l.key[2] = -1), outside("key", 0));
+    assert_eq!(other(&|l| l.query[30] = 40), outside("query", 1));
+    assert_eq!(
+        other(&|l| l.query[30] = 29),
+        KernelError::Twice { cell: 29 }
+    );
+    let short = |l: &mut Lists| l.key.truncate(33);
+    assert_eq!(
+        other(&short),
+        KernelError::Pointers {
+            name: "key_ptr",
+            end: 33
+        }
+    );
+    let falling = GroupArrays {
+        query_ptr: &[0, 9, 8, 25, 39],
+        ..arrays(&good)
+    };
+    assert!(Groups::new(&falling).is_err());
+    let none = GroupArrays {
+        cell_ptr: &[],
+        ..arrays(&good)
+    };
+    assert!(Groups::new(&none).is_err());
+}
+
+#[test]
+fn norm_and_swiglu_are_their_definitions() -> Result<(), KernelError> {
+    let (rows, width) = (150, 21);
+    let x = random(6, rows * width);
+    let (mut y, mut factor) = (vec![0.0; x.len()], vec![0.0; rows]);
+    norm_forward(&x, &mut y, &mut factor, 2)?;
+    let (grad_y, residual) = (random(7, x.len()), random(8, x.len()));
+    let mut grad_x = vec![0.0; x.len()];
+    norm_backward((&y, &factor), &grad_y, &residual, &mut grad_x, 2)?;
+    let norm = |x: &[f64]| {
+        let mean = x.iter().map(|x| x * x).sum::<f64>() / width as f64;
+        x.iter()
+            .map(|v| v / (mean + f64::from(EPSILON)).sqrt())
+            .collect::<Vec<f64>>()
+    };
+    for row in (0..rows).step_by(7) {
+        let at = row * width..(row + 1) * width;
+        let x = wide(&x[at.clone()]);
+        close(&y[at.clone()], &norm(&x), 1e-5);
+        for d in 0..width {
+            let mut slope = f64::from(residual[row * width + d]);
+            for sign in [1.0, -1.0] {
+                let mut moved = x.clone();
+                moved[d] += sign * 1e-5;
+                let grads = grad_y[at.clone()].iter();
+                let value: f64 = norm(&moved)
+                    .iter()
+                    .zip(grads)
+                    .map(|(y, g)| y * f64::from(*g))
+                    .sum();
+                slope += sign * value / 2e-5;
+            }
+            close(&grad_x[row * width + d..][..1], &[slope], 1e-4);
+        }
+    }
+    swiglu(rows, width)
+}
+
+fn swiglu(rows: usize, width: usize) -> Result<(), KernelError> {
+    let gates = random(9, rows * 2 * width);
+    let mut a = vec![0.0; rows * width];
+    swiglu_forward(&gates, &mut a, width, 2)?;
+    let (mut grad_gates, grad_a) = (vec![0.0; gates.len()], random(10, a.len()));
+    let mut again = grad_a.clone();
+    swiglu_backward(&gates, &mut again, &mut grad_gates, width, 2)?;
+    let value = |g: f64, u: f64| g / (1.0 + (-g).exp()) * u;
+    for row in 0..rows {
+        for d in 0..width {
+            let (g, u) = (
+                gates[row * 2 * width + d],
+                gates[row * 2 * width + width + d],
+            );
+            let (g, u, grad) = (
+                f64::from(g),
+                f64::from(u),
+                f64::from(grad_a[row * width + d]),
+            );
+            close(&a[row * width + d..][..1], &[value(g, u)], 1e-5);
+            close(&again[row * width + d..][..1], &[value(g, u)], 1e-5);
+            let step = 1e-5;
+            let of_gate = (value(g + step, u) - value(g - step, u)) / (2.0 * step) * grad;
+            let of_up = value(g, 1.0) * grad;
+            close(&grad_gates[row * 2 * width + d..][..1], &[of_gate], 1e-4);
+            close(
+                &grad_gates[row * 2 * width + width + d..][..1],
+                &[of_up],
+                1e-4,
+            );
+        }
+    }
+    Ok(())
+}

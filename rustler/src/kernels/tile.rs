@@ -1,0 +1,201 @@
+//! The inner loops of attention.
+//!
+//! A row of a head is E times 16 channels. Keys come in tiles of 16, channel by channel, so that a
+//! vector holds one channel of 16 keys. Q queries are worked on together.
+
+use super::simd::{LANES, Lanes, Simd};
+
+/// The channels of one query, key or value.
+pub type Row<const E: usize> = [Lanes; E];
+
+/// 16 keys: for each channel, the keys' numbers.
+pub type Tile<const E: usize> = [[Lanes; LANES]; E];
+
+/// One number for each of Q queries and each key of a tile.
+pub type Scores<const Q: usize> = [Lanes; Q];
+
+/// Writes rows into tiles; what is left of the last tile is zero.
+#[inline(always)]
+pub fn to_tiles<S: Simd, const E: usize>(simd: S, rows: &[Row<E>], tiles: &mut Vec<Tile<E>>) {
+    tiles.clear();
+    for block in rows.chunks(LANES) {
+        let mut tile = [[[0.0; LANES]; LANES]; E];
+        for e in 0..E {
+            let mut square = [[0.0; LANES]; LANES];
+            for (to, row) in square.iter_mut().zip(block) {
+                *to = row[e];
+            }
+            simd.transpose(&square, &mut tile[e]);
+        }
+        tiles.push(tile);
+    }
+}
+
+/// scores[i][j] = q[i] . key[j].
+#[inline(always)]
+pub fn dots<S: Simd, const E: usize, const Q: usize>(
+    simd: S,
+    q: &[Row<E>; Q],
+    tiles: &[Tile<E>],
+    scores: &mut Vec<Scores<Q>>,
+) {
+    scores.clear();
+    for tile in tiles {
+        let mut sum = [simd.splat(0.0); Q];
+        for e in 0..E {
+            for (channel, keys) in tile[e].iter().enumerate() {
+                let keys = simd.load(keys);
+                for i in 0..Q {
+                    sum[i] = simd.fma(simd.splat(q[i][e][channel]), keys, sum[i]);
+                }
+            }
+        }
+        let mut out = [[0.0; LANES]; Q];
+        for i in 0..Q {
+            simd.store(sum[i], &mut out[i]);
+        }
+        scores.push(out);
+    }
+}
+
+/// out[i] = sum over j of weights[i][j] rows[j].
+#[inline(always)]
+pub fn mix<S: Simd, const E: usize, const Q: usize>(
+    simd: S,
+    weights: &[Scores<Q>],
+    rows: &[Row<E>],
+) -> [Row<E>; Q] {
+    let mut out = [[[0.0; LANES]; E]; Q];
+    for e in 0..E {
+        let mut sum = [simd.splat(0.0); Q];
+        for (block, tile) in rows.chunks(LANES).zip(weights) {
+            for (lane, row) in block.iter().enumerate() {
+                let x = simd.load(&row[e]);
+                for i in 0..Q {
+                    sum[i] = simd.fma(simd.splat(tile[i][lane]), x, sum[i]);
+                }
+            }
+        }
+        for i in 0..Q {
+            simd.store(sum[i], &mut out[i][e]);
+        }
+    }
+    out
+}
+
+/// rows[j] += sum over i of weights[i][j] x[i].
+#[inline(always)]
+pub fn spread<S: Simd, const E: usize, const Q: usize>(
+    simd: S,
+    weights: &[Scores<Q>],
+    x: &[Row<E>; Q],
+    rows: &mut [Row<E>],
+) {
+    for e in 0..E {
+        let mut of_queries = [simd.splat(0.0); Q];
+        for i in 0..Q {
+            of_queries[i] = simd.load(&x[i][e]);
+        }
+        for (block, tile) in rows.chunks_mut(LANES).zip(weights) {
+            for (lane, row) in block.iter_mut().enumerate() {
+                let mut sum = simd.load(&row[e]);
+                for i in 0..Q {
+                    sum = simd.fma(simd.splat(tile[i][lane]), of_queries[i], sum);
+                }
+                simd.store(sum, &mut row[e]);
+            }
+        }
+    }
+}
+
+/// Turns scores into exp(score - maximum); the maxima and the sums. Beyond the keys they become
+/// e^-87: nothing in a sum, and `mix` does not read them.
+#[inline(always)]
+pub fn exponentials<S: Simd, const Q: usize>(
+    simd: S,
+    scores: &mut [Scores<Q>],
+    num_keys: usize,
+) -> ([f32; Q], [f32; Q]) {
+    let (mut max, mut sum) = ([0.0; Q], [0.0; Q]);
+    let Some((last, whole)) = scores.split_last_mut() else {
+        return (max, sum);
+    };
+    let bias = simd.load(bias(num_keys - whole.len() * LANES));
+    for i in 0..Q {
+        let of_last = simd.add(simd.load(&last[i]), bias);
+        let mut highest = of_last;
+        for tile in whole.iter() {
+            highest = simd.max(simd.load(&tile[i]), highest);
+        }
+        max[i] = highest_lane(simd, highest);
+        let shift = simd.splat(max[i]);
+        let mut total = simd.exp(simd.sub(of_last, shift));
+        simd.store(total, &mut last[i]);
+        for tile in whole.iter_mut() {
+            let weight = simd.exp(simd.sub(simd.load(&tile[i]), shift));
+            simd.store(weight, &mut tile[i]);
+            total = simd.add(total, weight);
+        }
+        sum[i] = simd.sum(total);
+    }
+    (max, sum)
+}
+
+#[inline(always)]
+fn highest_lane<S: Simd>(simd: S, v: S::V) -> f32 {
+    let mut lanes = [0.0; LANES];
+    simd.store(v, &mut lanes);
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            let (a, b) = (lanes[lane], lanes[lane + half]);
+            lanes[lane] = if a > b { a } else { b };
+        }
+    }
+    lanes[0]
+}
+
+/// Turns scores into softmax weights exp(score - lse), and the gradient of the weights into that of
+/// the scores: weight * (gradient - delta). Beyond the keys there is no meaning in either.
+#[inline(always)]
+pub fn weights_again<S: Simd, const Q: usize>(
+    simd: S,
+    scores: &mut [Scores<Q>],
+    gradient: &mut [Scores<Q>],
+    (lse, delta): (&[f32; Q], &[f32; Q]),
+) {
+    for (tile, grad) in scores.iter_mut().zip(gradient.iter_mut()) {
+        for i in 0..Q {
+            let score = simd.sub(simd.load(&tile[i]), simd.splat(lse[i]));
+            let weight = simd.exp(score);
+            let change = simd.sub(simd.load(&grad[i]), simd.splat(delta[i]));
+            simd.store(weight, &mut tile[i]);
+            simd.store(simd.mul(weight, change), &mut grad[i]);
+        }
+    }
+}
+
+/// a . b.
+#[inline(always)]
+pub fn dot<S: Simd, const E: usize>(simd: S, a: &Row<E>, b: &Row<E>) -> f32 {
+    let mut sum = simd.splat(0.0);
+    for e in 0..E {
+        sum = simd.fma(simd.load(&a[e]), simd.load(&b[e]), sum);
+    }
+    simd.sum(sum)
+}
+
+/// What is added to the scores of a tile of which the first `used` lanes stand for keys: nothing,
+/// and for the others so much that they become the lowest.
+#[inline(always)]
+fn bias(used: usize) -> &'static Lanes {
+    const LOWEST: [f32; 2 * LANES] = {
+        let mut numbers = [f32::MIN; 2 * LANES];
+        let mut at = 0;
+        while at < LANES {
+            numbers[at] = 0.0;
+            at += 1;
+        }
+        numbers
+    };
+    &LOWEST[LANES - used..].as_chunks().0[0]
+}
