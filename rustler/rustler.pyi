@@ -125,8 +125,8 @@ class Sampler:
         text_embedding f16[U, d_text]: each text of the batch once."""
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
-# Kernels of the CPU training path (used by rt.attention and rt.cpu). Arrays are float32, contiguous;
-# results are written into the arrays that are passed for them. N cells, H heads, D channels a head.
+# Kernels of the CPU training path (used by rt.cpu). Arrays are float32, contiguous; results are
+# written into the arrays that are passed for them. N cells, H heads, D channels a head.
 
 def attention_forward(
     qkv: NDArray[np.float32],
@@ -136,9 +136,9 @@ def attention_forward(
     lse: NDArray[np.float32],
     num_threads: int,
 ) -> None:
-    """Attention of qkv [N, 3, H, D] over groups: query_ptr, query, key_ptr, key, group_ptr, cell_ptr
-    of rt.plan.Groups. With a weight [D], queries and keys are RMS-normalised per head and queries
-    multiplied by it; without, queries are multiplied by 1 / sqrt(D).
+    """Attention of qkv [N, 3, H, D] over groups: query_ptr, query, key_ptr, key, group_ptr and
+    cell_ptr of rt.plan.Groups. With a weight [D], queries and keys are RMS-normalised per head and
+    queries multiplied by it; without, queries are multiplied by 1 / sqrt(D).
     Fills out [N, H, D] and lse [N, H], the log-sum-exp of each query's scores."""
 
 def attention_backward(
@@ -168,9 +168,7 @@ def norm_backward(
 ) -> None:
     """saved: y and factor. Fills grad_x = grad_residual + the gradient through the norm."""
 
-def swiglu_forward(
-    gates: NDArray[np.float32], a: NDArray[np.float32], num_threads: int
-) -> None:
+def swiglu_forward(gates: NDArray[np.float32], a: NDArray[np.float32], num_threads: int) -> None:
     """Fills a [N, f] = silu(g) * u from the halves g, u of the rows of gates [N, 2f]."""
 
 def swiglu_backward(

@@ -345,7 +345,7 @@ mod tests {
             check(simd.div(x, y), |a, b| a / b);
             check(simd.fma(x, y, x), |a, b| a * b + a);
             check(simd.max(x, simd.splat(2.0)), |a, _| a.max(2.0));
-            assert_eq!(simd.sum(x), a.iter().sum());
+            assert_eq!(simd.sum(x), a.iter().sum::<f32>());
             let rows: [Lanes; LANES] =
                 std::array::from_fn(|r| std::array::from_fn(|c| (100 * r + c) as f32));
             let mut to = [[0.0; LANES]; LANES];

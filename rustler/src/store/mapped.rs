@@ -93,7 +93,7 @@ impl Mapped {
         }
         let offset = self.start + info.data_offsets.0;
         let len: usize = info.shape.iter().product();
-        if offset % align_of::<T>() != 0 {
+        if !offset.is_multiple_of(align_of::<T>()) {
             return damaged(format!("array '{name}' is not aligned"));
         }
         let inside = len
