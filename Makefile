@@ -65,7 +65,7 @@ format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && cd rustler && cargo fmt
 
 bench: setup
-	@for program in benchmarks/*.py; do echo "==> $$program"; $(BIN)/python $$program; done
+	@for program in benchmarks/[a-z]*.py; do echo "==> $$program"; $(BIN)/python $$program; done
 
 clean:
 	rm -rf $(VENV) "$(DEMO_DIR)" rustler/target .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,15 +5,10 @@
 rows_per_s and cells_per_s count what `make_db` makes; writing the folder is not timed.
 """
 
-import os
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
-
 import argparse
 import time
 
-from report import finish, peak_mib, print_table
+from _report import finish, peak_mib, print_table
 
 from plurel import Config, SyntheticDataset
 

@@ -6,7 +6,7 @@ python benchmarks/links.py [--children 10000000] [--parents 1000000]
 import argparse
 import time
 
-from report import finish, peak_mib, print_table
+from _report import finish, peak_mib, print_table
 
 from plurel import Config
 from plurel.links import draw_links

@@ -7,13 +7,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import rustler
 
+import rustler
 from plurel.cli import clean_exit
 from plurel.errors import InputError
 from rt.meta import open_meta
 from rt.predict import cutoff_of
-from rt.scores import PROTOCOLS
+from rt.scores import PROTOCOLS, Protocol
 from rt.tasks import load_tasks, to_sampler
 from rt.text import DEFAULT_EMBEDDER
 from rt.viz import plot_context
@@ -46,7 +46,7 @@ def main() -> None:
         context_length=args.context_length,
     )
     # training targets are never cut off
-    protocol = "rolling" if args.split == "train" else args.protocol
+    protocol: Protocol = "rolling" if args.split == "train" else args.protocol
     cutoff = cutoff_of(open_meta(args.store), task, rows, protocol)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     plot_context(sampler.contexts(0, rows, cutoff=cutoff), args.store, args.out)

@@ -170,9 +170,7 @@ def cells(arrays: dict[str, np.ndarray]) -> dict[tuple[int, int], int]:
     column = arrays["column_number"]
     return {
         (int(arrays["row_number"][row]), int(column[col])): slot
-        for slot, (row, col) in enumerate(
-            zip(arrays["row"][0], arrays["column"][0], strict=True)
-        )
+        for slot, (row, col) in enumerate(zip(arrays["row"][0], arrays["column"][0], strict=True))
         if row >= 0
     }
 
@@ -220,9 +218,7 @@ def groups_of(groups, slots: dict[tuple[int, int], int]) -> set[tuple[frozenset,
             yield frozenset(name[slot] for slot in index[begin:end].tolist())
 
     return set(
-        zip(
-            parts(groups.query_ptr, groups.query), parts(groups.key_ptr, groups.key), strict=True
-        )
+        zip(parts(groups.query_ptr, groups.query), parts(groups.key_ptr, groups.key), strict=True)
     )
 
 
