@@ -8,7 +8,7 @@ vector; autograd takes both products apart again.
 Letters: N packed cells, d = d_model, H heads, D = d / H, f = d_ff.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from torch.autograd.function import once_differentiable
 
 import rustler
 from rt.plan import Groups
+
+CHUNK = 1024
+"""Rows of the feed-forward layer worked on at a time: what is between its products stays cached."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
@@ -155,26 +158,45 @@ class _AttentionLayer(torch.autograd.Function):
         return grad_x, grad_qkv.T @ y, grad_weight, grad_w_out, None
 
 
+def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Slices of `CHUNK` rows of each tensor. A tensor of one chunk's rows is used again and again:
+    a buffer that stays in the cache."""
+    rows = max(x.shape[0] for x in tensors)
+    for first in range(0, rows, CHUNK):
+        end = min(first + CHUNK, rows)
+        yield tuple(x[first:end] if x.shape[0] == rows else x[: end - first] for x in tensors)
+
+
 class _FeedForwardLayer(torch.autograd.Function):
     @staticmethod
     @_forward
     def forward(ctx: Any, x: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
         x = x.contiguous()
         y, factor = _norm(x)
-        gates = y @ w_in.T
-        a = x.new_empty(x.shape[0], w_out.shape[1])
-        rustler.swiglu_forward(_array(gates), _array(a), torch.get_num_threads())
+        gates, out = x.new_empty(len(x), len(w_in)), torch.empty_like(x)
+        buffer = x.new_empty(min(len(x), CHUNK), w_out.shape[1])
+        for x_part, y_part, gates_part, out_part, a in _chunks(x, y, gates, out, buffer):
+            torch.mm(y_part, w_in.T, out=gates_part)
+            rustler.swiglu_forward(_array(gates_part), _array(a), torch.get_num_threads())
+            torch.addmm(x_part, a, w_out.T, out=out_part)
         # a is made again in the backward pass: that is cheaper than keeping it
         ctx.save_for_backward(y, factor, gates, w_in, w_out)
-        return torch.addmm(x, a, w_out.T)
+        return out
 
     @staticmethod
     @_backward
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y, factor, gates, w_in, w_out = ctx.saved_tensors
-        grad = grad.contiguous()
-        a, grad_gates = grad @ w_out, torch.empty_like(gates)
-        arrays = (_array(gates), _array(a), _array(grad_gates))
-        rustler.swiglu_backward(*arrays, torch.get_num_threads())
-        grad_x = _norm_backward(y, factor, grad_gates @ w_in, grad)
-        return grad_x, grad_gates.T @ y, grad.T @ a
+        grad, grad_y = grad.contiguous(), torch.empty_like(y)
+        grad_w_in, grad_w_out = torch.zeros_like(w_in), torch.zeros_like(w_out)
+        buffer = y.new_empty(min(len(y), CHUNK), w_out.shape[1])
+        gates_buffer = y.new_empty(len(buffer), len(w_in))
+        tensors = (y, gates, grad, grad_y, buffer, gates_buffer)
+        for y_part, gates_part, grad_part, grad_y_part, a, grad_gates in _chunks(*tensors):
+            torch.mm(grad_part, w_out, out=a)
+            arrays = (_array(gates_part), _array(a), _array(grad_gates))
+            rustler.swiglu_backward(*arrays, torch.get_num_threads())
+            torch.mm(grad_gates, w_in, out=grad_y_part)
+            grad_w_in.addmm_(grad_gates.T, y_part)
+            grad_w_out.addmm_(grad_part.T, a)
+        return _norm_backward(y, factor, grad_y, grad), grad_w_in, grad_w_out
