@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -70,14 +71,20 @@ def main() -> None:
         *(f"store={pre / 'flights'}", f"tasks=[{','.join(TASKS)}]", "max_rows=2000"),
         f"out={run_dir / 'summary.json'}",
     )
+    pictures = run_dir / "pictures"
     run(
-        "6/6 pictures",
-        *(python, "scripts/demo_pictures.py", "--database", databases[0]),
-        *("--store", pre / "flights", "--task", "plane-idle", "--out", run_dir / "pictures"),
+        "6/6 pictures: a generated schema, a foreign key's blocks, one context",
+        *(python, "scripts/plot_database.py", databases[5], "--out", pictures),
     )
+    run(
+        "one context of the real database",
+        *(python, "scripts/show_context.py", pre / "flights", "--task", "plane-idle"),
+        *("--out", pictures / "context.png"),
+    )
+    shutil.copy(run_dir / "loss.png", pictures / "loss.png")
     summary = run_dir / "summary.json"
     json.loads(summary.read_text())
-    print(f"\nfinished in {time.monotonic() - start:.0f} s; pictures in {run_dir / 'pictures'}")
+    print(f"\nfinished in {time.monotonic() - start:.0f} s; pictures in {pictures}")
     print(summary)
 
 
