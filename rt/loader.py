@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 import rustler
 from plurel.errors import InputError
 from rt.data import Batch
+from rt.packing import Packed, pack, unpack
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Share:
             )
 
 
-class BatchStream(IterableDataset[Batch]):
-    """An endless stream of one rank's batches from step `start` on."""
+class BatchStream(IterableDataset[Batch | Packed]):
+    """An endless stream of one rank's batches from step `start` on, packed in a worker."""
 
     def __init__(
         self, sampler: rustler.Sampler, share: Share, start: int, split: str = "train"
@@ -48,12 +49,12 @@ class BatchStream(IterableDataset[Batch]):
         self.sampler, self.share = sampler, share
         self.start, self.split = start, split
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | Packed]:
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         begin = self.start * self.share.micro_batches + first
         for item in itertools.count(begin, stride):
-            yield self.item(item)
+            yield pack(self.item(item)) if worker else self.item(item)
 
     def item(self, number: int) -> Batch:
         """Item `number` of the stream from step 0 on."""
@@ -75,7 +76,7 @@ class Loader:
     def __init__(self, stream: BatchStream, num_workers: int = 0, prefetch: int = 4) -> None:
         self.waited = 0.0
         """Seconds that the caller has spent waiting."""
-        self._batches: Iterator[Batch] = iter(
+        self._batches: Iterator[Batch | Packed] = iter(
             DataLoader(
                 stream,
                 batch_size=None,
@@ -90,6 +91,8 @@ class Loader:
     def __next__(self) -> Batch:
         start = time.perf_counter()
         batch = next(self._batches)
+        if isinstance(batch, Packed):
+            batch = unpack(batch)
         self.waited += time.perf_counter() - start
         return batch
 

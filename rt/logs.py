@@ -1,5 +1,6 @@
 """What a run says: a progress line, metrics.jsonl, wandb, and the facts in the run's folder."""
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -201,8 +202,15 @@ def _start_wandb(folder: Path, config: LoggerConfig, facts: Mapping[str, Any]) -
         return None
     import wandb  # only here: it takes a second to import
 
-    identity = folder.resolve().name
-    return wandb.init(
-        project=config.project, name=config.name or identity, id=identity, resume="allow",
-        mode=config.wandb, dir=str(folder), config=dict(facts),
-    )  # fmt: skip
+    place = folder.resolve()
+    content = json.dumps([str(place), dict(facts)], sort_keys=True)
+    # the same for a run that continues, another for any other run
+    identity = f"{place.name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    try:
+        return wandb.init(
+            project=config.project, name=config.name or place.name, id=identity, resume="allow",
+            mode=config.wandb, dir=str(folder), config=dict(facts),
+        )  # fmt: skip
+    except wandb.errors.Error as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"logger.wandb={config.wandb}: wandb cannot start: {reason}") from None

@@ -1,7 +1,7 @@
 """The corpus and the stream of batches."""
 
 import pickle
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from rt.corpus import Corpus, DataConfig, build_sampler, natural_order, open_cor
 from rt.data import Batch
 from rt.heldout import HeldoutSet
 from rt.loader import BatchStream, Loader, Share
+from rt.packing import pack, unpack
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +185,41 @@ def test_a_null_target_is_never_held_out(pre: Path) -> None:
     assert 0 < len(filled) < end - start
     (batch,) = [b for b in HeldoutSet((database,), data, seed=0).batches if b.task == number]
     assert batch.rows.tolist() == filled
+
+
+@dataclass(frozen=True)
+class Inner:
+    flags: torch.Tensor
+    label: str
+
+
+@dataclass(frozen=True)
+class Outer:
+    odd: torch.Tensor
+    inner: Inner
+    empty: torch.Tensor
+    wide: torch.Tensor
+    scalar: torch.Tensor
+
+
+def test_a_packed_batch_comes_back_from_one_block() -> None:
+    value = Outer(
+        torch.arange(3, dtype=torch.int16),
+        Inner(torch.tensor([[True, False], [False, True]]), "as it is"),
+        torch.empty(0, 4, dtype=torch.float16),
+        torch.arange(6, dtype=torch.float64).reshape(2, 3).T,
+        torch.tensor(7),
+    )
+    packed = pickle.loads(pickle.dumps(pack(value)))
+    assert packed.block.dtype == torch.uint8
+    again = unpack(packed)
+    assert again.inner.label == "as it is"
+    for one, other in (
+        (value.odd, again.odd),
+        (value.inner.flags, again.inner.flags),
+        (value.empty, again.empty),
+        (value.wide, again.wide),
+        (value.scalar, again.scalar),
+    ):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)

@@ -246,6 +246,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(pre: Path, tmp_path: Path) -> N
         check_losses([0.5, math.inf], 7)
 
 
+def test_wandb_keeps_the_records_offline(
+    pre: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    folder = run(small_run(pre, tmp_path / "run", logger__wandb="offline"))
+    assert records(folder) == records(finished)
+    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    assert b"heldout_loss_boolean" in file.read_bytes()
+
+
 def test_parameters_are_a_function_of_the_seed(pre: Path, tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     one, again, other = (
