@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -70,7 +71,7 @@ def join_ranks(device: str = "auto", threads: int | None = None) -> Iterator[Ran
         )
     )  # fmt: skip
     place = _device(device, local_rank)
-    torch.set_num_threads(threads or max(1, _cores() // local_world_size))
+    torch.set_num_threads(threads or max(1, usable_cores() // local_world_size))
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if world_size > 1:
@@ -94,7 +95,11 @@ def _device(name: str, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The cores that this process may use: its affinity, and a container's quota of CPU time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        allowed, period = quota.read_text().split()
+        return max(1, min(cores or 1, int(allowed) // int(period)))
+    except (OSError, ValueError):  # no such file on this system, or "max": no quota
+        return cores or 1

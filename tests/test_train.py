@@ -21,7 +21,7 @@ from rt.corpus import open_corpus
 from rt.loader import BatchStream
 from rt.logs import read_metrics
 from rt.plots import smooth
-from rt.ranks import Ranks
+from rt.ranks import Ranks, usable_cores
 from rt.runs import Run
 from rt.train import run
 from rt.train_config import TrainConfig
@@ -296,6 +296,15 @@ class Gathered(Ranks):
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         return self.sent[0] + self.sent[1]  # type: ignore[attr-defined]
+
+
+def test_a_quota_of_cores_is_kept(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    quota = tmp_path / "cpu.max"
+    for text, expected in (("max 100000", cores), ("100000 100000", 1), ("50000 100000", 1)):
+        quota.write_text(text + "\n")
+        assert usable_cores(quota) == expected
+    assert usable_cores(tmp_path / "none") == cores
 
 
 def test_smoothing_keeps_a_line_and_its_ends() -> None:
