@@ -176,20 +176,17 @@ impl<const E: usize> Head<E> {
     pub fn load<S: Simd>(&mut self, simd: S, input: &Input, qkv: &[f32], head: usize) {
         let (width, dim) = (input.heads * input.dim, input.dim);
         let normalise = input.weight.is_some();
+        let cells = qkv.chunks_exact(3 * width);
         for list in [&mut self.q, &mut self.k, &mut self.v] {
-            list.clear();
+            list.resize(cells.len(), [[0.0; LANES]; E]);
         }
-        self.q_factor.clear();
-        self.k_factor.clear();
-        for cell in qkv.chunks_exact(3 * width) {
-            let (q, factor) = row(simd, &cell[head * dim..][..dim], normalise);
-            self.q.push(q);
-            self.q_factor.push(factor);
-            let (k, factor) = row(simd, &cell[width + head * dim..][..dim], normalise);
-            self.k.push(k);
-            self.k_factor.push(factor);
-            let (v, _) = row(simd, &cell[2 * width + head * dim..][..dim], false);
-            self.v.push(v);
+        self.q_factor.resize(cells.len(), 0.0);
+        self.k_factor.resize(cells.len(), 0.0);
+        for (i, cell) in cells.enumerate() {
+            let part = |which: usize| &cell[which * width + head * dim..][..dim];
+            (self.q[i], self.q_factor[i]) = row(simd, part(0), normalise);
+            (self.k[i], self.k_factor[i]) = row(simd, part(1), normalise);
+            self.v[i] = pad(part(2));
         }
     }
 

@@ -11,10 +11,14 @@
 pub mod attention;
 pub mod backward;
 pub mod groups;
-pub mod pointwise;
+#[cfg(test)]
+mod layer_tests;
+pub mod norm;
+mod pointwise;
 #[cfg(feature = "python")]
 pub mod python;
 mod simd;
+pub mod swiglu;
 #[cfg(test)]
 mod tests;
 mod threads;

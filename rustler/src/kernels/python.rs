@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::attention::{self, Input};
 use super::backward::{self, Saved};
 use super::groups::{GroupArrays, Groups};
-use super::{KernelError, pointwise};
+use super::{KernelError, norm, swiglu};
 
 type Ints<'py> = PyReadonlyArray1<'py, i32>;
 /// query_ptr, query, key_ptr, key, group_ptr, cell_ptr.
@@ -106,7 +106,7 @@ pub fn norm_forward(
     num_threads: usize,
 ) -> PyResult<()> {
     let (x, y, factor) = (x.as_slice()?, y.as_slice_mut()?, factor.as_slice_mut()?);
-    Ok(py.detach(|| pointwise::norm_forward(x, y, factor, num_threads))?)
+    Ok(py.detach(|| norm::norm_forward(x, y, factor, num_threads))?)
 }
 
 #[pyfunction]
@@ -121,7 +121,7 @@ pub fn norm_backward(
     let saved = (saved.0.as_slice()?, saved.1.as_slice()?);
     let (grad_y, grad_residual) = (grad_y.as_slice()?, grad_residual.as_slice()?);
     let grad_x = grad_x.as_slice_mut()?;
-    Ok(py.detach(|| pointwise::norm_backward(saved, grad_y, grad_residual, grad_x, num_threads))?)
+    Ok(py.detach(|| norm::norm_backward(saved, grad_y, grad_residual, grad_x, num_threads))?)
 }
 
 #[pyfunction]
@@ -133,7 +133,7 @@ pub fn swiglu_forward(
 ) -> PyResult<()> {
     let width = last_dimension(a.shape());
     let (gates, a) = (gates.as_slice()?, a.as_slice_mut()?);
-    Ok(py.detach(|| pointwise::swiglu_forward(gates, a, width, num_threads))?)
+    Ok(py.detach(|| swiglu::swiglu_forward(gates, a, width, num_threads))?)
 }
 
 #[pyfunction]
@@ -147,7 +147,7 @@ pub fn swiglu_backward(
     let width = last_dimension(grad_a.shape());
     let (gates, grad_a) = (gates.as_slice()?, grad_a.as_slice_mut()?);
     let grad_gates = grad_gates.as_slice_mut()?;
-    Ok(py.detach(|| pointwise::swiglu_backward(gates, grad_a, grad_gates, width, num_threads))?)
+    Ok(py.detach(|| swiglu::swiglu_backward(gates, grad_a, grad_gates, width, num_threads))?)
 }
 
 fn last_dimension(shape: &[usize]) -> usize {

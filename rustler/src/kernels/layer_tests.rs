@@ -1,0 +1,80 @@
+//! Norm and SwiGLU, forward and backward, against their definitions in f64.
+
+use super::KernelError;
+use super::attention::EPSILON;
+use super::norm::{norm_backward, norm_forward};
+use super::swiglu::{swiglu_backward, swiglu_forward};
+use super::tests::{close, random, wide};
+
+#[test]
+fn norm_and_swiglu_are_their_definitions() -> Result<(), KernelError> {
+    let (rows, width) = (150, 21);
+    let x = random(6, rows * width);
+    let (mut y, mut factor) = (vec![0.0; x.len()], vec![0.0; rows]);
+    norm_forward(&x, &mut y, &mut factor, 2)?;
+    let (grad_y, residual) = (random(7, x.len()), random(8, x.len()));
+    let mut grad_x = vec![0.0; x.len()];
+    norm_backward((&y, &factor), &grad_y, &residual, &mut grad_x, 2)?;
+    let norm = |x: &[f64]| {
+        let mean = x.iter().map(|x| x * x).sum::<f64>() / width as f64;
+        x.iter()
+            .map(|v| v / (mean + f64::from(EPSILON)).sqrt())
+            .collect::<Vec<f64>>()
+    };
+    for row in (0..rows).step_by(7) {
+        let at = row * width..(row + 1) * width;
+        let x = wide(&x[at.clone()]);
+        close(&y[at.clone()], &norm(&x), 1e-5);
+        for d in 0..width {
+            let mut slope = f64::from(residual[row * width + d]);
+            for sign in [1.0, -1.0] {
+                let mut moved = x.clone();
+                moved[d] += sign * 1e-5;
+                let grads = grad_y[at.clone()].iter();
+                let value: f64 = norm(&moved)
+                    .iter()
+                    .zip(grads)
+                    .map(|(y, g)| y * f64::from(*g))
+                    .sum();
+                slope += sign * value / 2e-5;
+            }
+            close(&grad_x[row * width + d..][..1], &[slope], 1e-4);
+        }
+    }
+    swiglu(rows, width)
+}
+
+fn swiglu(rows: usize, width: usize) -> Result<(), KernelError> {
+    let gates = random(9, rows * 2 * width);
+    let mut a = vec![0.0; rows * width];
+    swiglu_forward(&gates, &mut a, width, 2)?;
+    let (mut grad_gates, grad_a) = (vec![0.0; gates.len()], random(10, a.len()));
+    let mut again = grad_a.clone();
+    swiglu_backward(&gates, &mut again, &mut grad_gates, width, 2)?;
+    let value = |g: f64, u: f64| g / (1.0 + (-g).exp()) * u;
+    for row in 0..rows {
+        for d in 0..width {
+            let (g, u) = (
+                gates[row * 2 * width + d],
+                gates[row * 2 * width + width + d],
+            );
+            let (g, u, grad) = (
+                f64::from(g),
+                f64::from(u),
+                f64::from(grad_a[row * width + d]),
+            );
+            close(&a[row * width + d..][..1], &[value(g, u)], 1e-5);
+            close(&again[row * width + d..][..1], &[value(g, u)], 1e-5);
+            let step = 1e-5;
+            let of_gate = (value(g + step, u) - value(g - step, u)) / (2.0 * step) * grad;
+            let of_up = value(g, 1.0) * grad;
+            close(&grad_gates[row * 2 * width + d..][..1], &[of_gate], 1e-4);
+            close(
+                &grad_gates[row * 2 * width + width + d..][..1],
+                &[of_up],
+                1e-4,
+            );
+        }
+    }
+    Ok(())
+}
