@@ -20,7 +20,8 @@ from scripts.hydra_entry import no_empty_folder, one_line_errors, plain, registe
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="synthetic_pretrain")
 def main(config: DictConfig) -> None:
-    with no_empty_folder():
+    # here too: an exit passes Hydra in silence, an error would get a line of Hydra's own
+    with clean_exit(), one_line_errors(), no_empty_folder():
         run(from_dict(TrainConfig, plain(config)))
 
 

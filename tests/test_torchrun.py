@@ -107,6 +107,7 @@ def test_a_wrong_override_ends_in_one_clear_line(started: dict[str, Started]) ->
     # what follows the child's last line is torchrun's own report
     line = "error: trainer.stpes is not known: did you mean trainer.steps?\n"
     assert err.count(line) == 1
+    assert "Error executing job" not in err
     assert "Traceback" not in err.partition(line)[0]
     assert not folder.exists()
 
