@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import hydra
-import torch
 from omegaconf import DictConfig
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; the rest is installed
+
+import rt  # noqa: F401  # isort: skip  # before torch: rt/__init__.py says why
+import torch
 
 from plurel.cli import clean_exit
 from plurel.errors import InputError
