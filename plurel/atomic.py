@@ -1,4 +1,4 @@
-"""Folders that are complete or not there.
+"""Folders and files that are complete or not there.
 
 A folder is filled under a hidden name beside its place, `.<name>.partial`, which its writer keeps
 locked; then it is synced to disk and renamed. What a killed run leaves behind is locked by no one,
@@ -8,6 +8,7 @@ and the next run that writes the same folder removes it.
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,34 @@ def new_folder(path: str | Path, *, marker: str, overwrite: bool = False) -> Ite
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def complete_file(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary neighbour, which replaces the file when the block ends without an error.
+
+    Folders above it are made. Raises InputError if the place can't be written.
+    """
+    target = Path(path).absolute()
+    if target.is_dir():
+        raise InputError(f"{target} is a folder, not a file; choose another place")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
+    except OSError as error:
+        raise InputError(f"can't write {target}: {error.strerror or error}") from None
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o644)
+        yield temporary
+        sync(temporary)
+        temporary.replace(target)
+        sync(target.parent)
+    except OSError as error:
+        raise InputError(f"can't write {target}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: str | Path) -> None:
@@ -99,7 +128,7 @@ def _try_lock(folder: Path) -> int | None:
     """A descriptor that holds the folder's lock, or None if another process holds it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,11 +141,12 @@ def _try_lock(folder: Path) -> int | None:
 def _sync_tree(folder: Path) -> None:
     for parent, _, files in os.walk(folder):
         for name in files:
-            _sync(Path(parent) / name)
-        _sync(Path(parent))
+            sync(Path(parent) / name)
+        sync(Path(parent))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file's content, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -130,5 +160,5 @@ def _swap_in(partial: Path, path: Path) -> None:
     if path.exists():
         path.rename(old)
     partial.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)

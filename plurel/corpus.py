@@ -4,17 +4,13 @@ Each database is a function of its seed, so neither the number of processes nor 
 byte. Complete folders are skipped; a seed that fails is reported and the others go on.
 """
 
-import os
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from tqdm import tqdm
@@ -24,8 +20,8 @@ from plurel.config import Config
 from plurel.dataset import DEFAULT_PREFIX, SyntheticDataset
 from plurel.errors import InputError
 from plurel.folder import is_complete, read_provenance
+from plurel.processes import one_thread_each, worker_pool
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MAX_TRIES = 2
 
 
@@ -76,7 +72,7 @@ def generate_corpus(
         else:
             jobs[seed] = job
     with (
-        _one_thread_each(),
+        one_thread_each(),
         tqdm(total=len(jobs), desc="generate", unit="db", smoothing=0.05) as bar,
     ):
         if report.skipped:
@@ -104,19 +100,6 @@ def _write(job: Job) -> int:
     """Runs in a worker: write one database; the number of its rows."""
     dataset = SyntheticDataset(job.seed, job.config)
     return dataset.save(job.folder, overwrite=job.overwrite)
-
-
-def _prepare_worker() -> None:
-    """Ctrl-C is the parent's business; a parent that is killed takes its workers along."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_after(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 def _note(report: Report, job: Job, outcome: int | BaseException, bar: "tqdm[Any]") -> None:
@@ -164,8 +147,7 @@ def _run_pool(
     # one server imports what is slow to import, and forks the workers before it has any threads
     context = get_context("forkserver")
     context.set_forkserver_preload(["plurel.dataset"])
-    pool = ProcessPoolExecutor(num_proc, context, _prepare_worker)
-    try:
+    with worker_pool(num_proc, context) as pool:
         while batch or running:
             while batch and len(running) < num_proc and not lost:
                 job = batch.popleft()
@@ -182,20 +164,3 @@ def _run_pool(
                     lost.append(job)
                 else:
                     yield job, error if error is not None else future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside use one thread for linear algebra."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

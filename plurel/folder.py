@@ -23,8 +23,8 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 
 from plurel.atomic import new_folder
 from plurel.errors import InputError
+from plurel.manifest import MANIFEST
 
-MANIFEST = "manifest.yaml"
 PROVENANCE = "provenance.yaml"
 SPLITS = ("train", "val", "test")
 _FILE_NAME = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")

@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from relbench.manifest import DatasetManifest, TableSpec
 
-from plurel.canvas import INK, SOFT, read_manifest, read_table, save
+from plurel.canvas import INK, SOFT, read_manifest, read_table
 from plurel.config import Config
 from plurel.dataset import SyntheticDataset
 from plurel.errors import InputError
 from plurel.folder import read_provenance
 from plurel.links import Blocks, LinkResult
+from plurel.picture import save
 from plurel.plot_schema import plot_schema
 
 __all__ = ["plot_links", "plot_schema", "plot_series"]

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from relbench.manifest import TableSpec
 
-from plurel.canvas import ACTIVITY, ENTITY, INK, SOFT, open_table, read_manifest, save
+from plurel.canvas import ACTIVITY, ENTITY, INK, SOFT, open_table, read_manifest
+from plurel.picture import save
 from plurel.schema import Schema
 
 _WIDTH, _HEIGHT = 2.5, 0.9

@@ -12,9 +12,7 @@ Nothing that is loaded can run code.
 
 import os
 import pickle
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from plurel.atomic import complete_file, new_folder
 from plurel.errors import InputError
 from rt.model import ModelConfig, RelationalTransformer
 
@@ -57,12 +56,10 @@ def save_checkpoint(
     """
     folder = Path(run) / f"step_{step}"
 
-    def write(temporary: Path) -> None:
-        _write_model(temporary, model, settings, step)
+    with new_folder(folder, marker=MODEL_FILE, overwrite=True) as place:
+        _write_model(place, model, settings, step)
         if trainer is not None:
-            torch.save(dict(trainer), temporary / TRAINER_FILE)
-
-    _write_folder(folder, write)
+            torch.save(dict(trainer), place / TRAINER_FILE)
     point(run, "latest", folder)
     return folder
 
@@ -72,7 +69,8 @@ def save_pretrained(
 ) -> Path:
     """Write the model alone to the folder `path`, which `load_model` reads."""
     folder = Path(path)
-    _write_folder(folder, lambda temp: _write_model(temp, model, settings or Settings(), None))
+    with new_folder(folder, marker=MODEL_FILE, overwrite=True) as place:
+        _write_model(place, model, settings or Settings(), None)
     return folder
 
 
@@ -80,13 +78,8 @@ def point(run: AnyPath, name: str, folder: Path) -> None:
     """Let the pointer `name`, "latest" or "best", name one of the run's checkpoints."""
     if name not in POINTERS:
         raise InputError(f"a checkpoint pointer is one of {', '.join(POINTERS)}, not {name!r}")
-    temporary = Path(run) / f".{name}.tmp"
-    with open(temporary, "w") as file:
-        file.write(f"{folder.name}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(Path(run) / name)
-    _sync(Path(run))
+    with complete_file(Path(run) / name) as file:
+        file.write_text(f"{folder.name}\n")
 
 
 def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
@@ -175,35 +168,6 @@ def _write_model(
         "context": settings.context,
     }
     (folder / CONFIG_FILE).write_text(yaml.safe_dump(config, sort_keys=False))
-
-
-def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a new folder, then put it in place; one that is there is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    replaced = temporary.with_name(f"{temporary.name}.old")
-    try:
-        temporary.chmod(0o755)
-        write(temporary)
-        for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
-        if folder.exists():
-            folder.rename(replaced)
-        temporary.rename(folder)
-        _sync(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Bring a file's content, or a folder's list of names, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _load_tensors(file: Path) -> dict[str, Tensor]:

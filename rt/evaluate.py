@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from relbench.base import Table
 
 from plurel.errors import InputError
+from plurel.manifest import MANIFEST, read_yaml
 from plurel.rng import stream
 from rt.baselines import baselines
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import ContextSettings, predict
+from rt.raw import read_database
 from rt.scores import BETTER, Protocol, relbench_score
 from rt.store import read_arrays
 from rt.tasks import Task, load_tasks
@@ -230,6 +232,7 @@ def _baseline_scores(dataset: Any, labelled: Labelled, selection: Selection) -> 
 
 
 def _open_dataset(raw_folder: str | Path) -> Any:
+    read_database(Path(raw_folder))  # says in one line what is wrong with a folder
     try:
         return relbench.load_dataset(str(Path(raw_folder).resolve()))
     except (OSError, ValueError, KeyError) as error:
@@ -237,6 +240,9 @@ def _open_dataset(raw_folder: str | Path) -> Any:
 
 
 def _load_task(dataset: Any, name: str) -> Any:
+    manifest = Path(dataset.dataset_dir) / "tasks" / name / MANIFEST
+    if manifest.is_file():
+        read_yaml(manifest)  # says in one line what is wrong with a file that is no YAML
     try:
         return dataset.load_task(name)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -1,11 +1,9 @@
-"""Files written whole or not at all, and safetensors without a second copy of the arrays."""
+"""Safetensors written without a second copy of the arrays."""
 
 import json
 import os
 import struct
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,28 +42,3 @@ def write_safetensors(
                 np.ascontiguousarray(piece).tofile(file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def complete_file(target: Path) -> Iterator[Path]:
-    """A temporary neighbour of a file that replaces it when the block ends without an error."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    temporary.chmod(0o644)
-    try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(target)
-        sync(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)

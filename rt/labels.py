@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from plurel.errors import InputError
-from rt.raw import JoinedSource, MemorySource, ParquetSource, RawDatabase, Source, read_yaml
+from plurel.manifest import read_yaml
+from rt.raw import JoinedSource, MemorySource, ParquetSource, RawDatabase, Source
 
 SPLITS = ("train", "val", "test")
 LABEL_TYPES = {

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from plurel.picture import save
+
 TRAIN, HELDOUT, CONSTANT = "#4477aa", "#cc3311", "#777777"
 
 Records = Sequence[Mapping[str, Any]]
@@ -37,7 +39,7 @@ def plot_losses(records: Records, path: Path, title: str = "") -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False)
     figure.suptitle(title)
-    figure.savefig(path, dpi=130)
+    save(figure, path)
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:

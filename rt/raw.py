@@ -13,11 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from plurel.errors import InputError
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from plurel.manifest import MANIFEST, TableKeys, read_tables
 
 
 class Source(Protocol):
@@ -127,58 +125,21 @@ class RawDatabase:
 
 def read_database(folder: Path) -> RawDatabase:
     """Open a raw folder; InputError names what is missing or does not fit together."""
-    path = folder / "manifest.yaml"
-    if not path.is_file():
-        raise InputError(f"{folder}: no manifest.yaml; give the folder of a RelBench 3 database")
-    manifest = read_yaml(path)
-    specs = manifest.get("tables")
-    if not isinstance(specs, dict) or not specs:
-        raise InputError(f"{path}: 'tables' must name at least one table")
+    manifest, keys = read_tables(folder)
+    path = folder / MANIFEST
     val, test = (timestamp(manifest, key, path) for key in ("val_timestamp", "test_timestamp"))
     if val > test:
         raise InputError(f"{path}: val_timestamp lies after test_timestamp; swap them")
-    tables = tuple(_read_table(folder, str(name), spec, path) for name, spec in specs.items())
-    _check_references(tables, path)
+    tables = tuple(_read_table(folder, name, table, path) for name, table in keys.items())
     return RawDatabase(folder, str(manifest.get("name") or folder.name), val, test, tables)
 
 
-def _read_table(folder: Path, name: str, spec: Any, path: Path) -> RawTable:
-    spec = spec if spec is not None else {}
-    keys = (spec.get("fkeys") or {}) if isinstance(spec, dict) else None
-    if not isinstance(keys, dict):
-        raise InputError(f"{path}: table '{name}' must be a mapping with pkey, time_col, fkeys")
+def _read_table(folder: Path, name: str, keys: TableKeys, path: Path) -> RawTable:
     source = ParquetSource(folder / "db" / f"{name}.parquet")
     if source.num_rows == 0:
         raise InputError(f"{source.label}: the table is empty; take '{name}' out of the manifest")
-    table = RawTable(name, source, spec.get("pkey"), spec.get("time_col"), dict(keys))
-    for column in (table.primary_key, table.time_column, *keys):
-        if column is not None and column not in source.schema.names:
-            raise InputError(f"{path}: table '{name}' has no column '{column}' in {source.label}")
-    return table
-
-
-def _check_references(tables: Sequence[RawTable], path: Path) -> None:
-    by_name = {table.name: table for table in tables}
-    for table in tables:
-        for column, parent in table.foreign_keys.items():
-            where = f"{path}: foreign key '{table.name}.{column}'"
-            if parent not in by_name:
-                raise InputError(f"{where} references table '{parent}', which is not there")
-            if by_name[parent].primary_key is None:
-                raise InputError(
-                    f"{where} references table '{parent}', which has no primary key; name its pkey"
-                )
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; InputError in one line otherwise."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: broken YAML ({_line(error)})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold keys and values")
-    return content
+    keys.check(name, source.schema.names, path, source.label)
+    return RawTable(name, source, keys.primary_key, keys.time_column, keys.foreign_keys)
 
 
 def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:

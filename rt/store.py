@@ -47,7 +47,7 @@ import hashlib
 import json
 import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,10 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 import plurel
-from plurel.atomic import new_folder
+from plurel.atomic import complete_file, new_folder
 from plurel.errors import InputError
-from rt.files import complete_file, write_safetensors
+from plurel.processes import one_thread_each, worker_pool
+from rt.files import write_safetensors
 from rt.meta import (
     FORMAT_VERSION,
     NO_TIME,
@@ -153,6 +154,8 @@ def tokenise_many(
     show_progress: bool = True,
 ) -> list[Path]:
     """The stores of many databases without embeddings, in the order of `raw_folders`."""
+    if num_proc < 1:
+        raise InputError(f"num_proc must be at least 1, got {num_proc}")
     raw = [Path(folder).resolve() for folder in raw_folders]
     outs = [Path(out_root) / folder.name for folder in raw]
     for i, out in enumerate(outs):
@@ -160,12 +163,17 @@ def tokenise_many(
             raise InputError(f"{raw[i]}: another database is named '{out.name}'; rename one")
     work = partial(write_store, overwrite=overwrite)
     bar = partial(tqdm, total=len(raw), desc="tokenise", unit="db", disable=not show_progress)
-    if num_proc <= 1 or len(raw) <= 1:
+    if num_proc == 1 or len(raw) <= 1:
         return list(bar(map(work, raw, outs)))
     # Threads of pyarrow do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_proc, len(raw)), mp_context=context) as pool:
-        return list(bar(pool.map(work, raw, outs)))
+    with one_thread_each(), worker_pool(min(num_proc, len(raw)), context) as pool:
+        try:
+            return list(bar(pool.map(work, raw, outs)))
+        except BrokenProcessPool:
+            raise InputError(
+                "a process died while tokenising: is there enough memory? give a smaller num_proc"
+            ) from None
 
 
 def write_store(
@@ -255,7 +263,9 @@ def read_texts(folder: str | Path) -> pa.ChunkedArray:
     try:
         return pq.read_table(Path(folder) / _STRINGS).column("text")
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{folder}: unreadable {_STRINGS} ({error}); preprocess again") from None
+        raise InputError(
+            f"{folder}: missing or unreadable {_STRINGS} ({error}); preprocess again"
+        ) from None
 
 
 def embed_stores(

@@ -42,19 +42,24 @@ class Task:
 
     @classmethod
     def from_meta(cls, entry: dict[str, Any]) -> "Task":
-        """The task of one entry of meta["tasks"]."""
-        return cls(
-            name=entry["name"],
-            kind=entry["kind"],
-            task_type=entry["task_type"],
-            table=entry["table"],
-            column=entry["column"],
-            splits={name: (rows[0], rows[1]) for name, rows in entry["splits"].items()},
-            horizon=entry["horizon"],
-            hidden_columns=tuple(entry["hidden_columns"]),
-            entity_table=entry["entity_table"],
-            entity_column=entry["entity_column"],
-        )
+        """The task of one entry of meta["tasks"]; InputError if a part is missing."""
+        try:
+            return cls(
+                name=entry["name"],
+                kind=entry["kind"],
+                task_type=entry["task_type"],
+                table=entry["table"],
+                column=entry["column"],
+                splits={name: (rows[0], rows[1]) for name, rows in entry["splits"].items()},
+                horizon=entry["horizon"],
+                hidden_columns=tuple(entry["hidden_columns"]),
+                entity_table=entry["entity_table"],
+                entity_column=entry["entity_column"],
+            )
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise InputError(
+                f"meta.json: malformed task {entry!r:.60} ({error!r}); preprocess again"
+            ) from None
 
 
 def load_tasks(store_folder: str | Path, names: Sequence[str] | None = None) -> list[Task]:
@@ -63,11 +68,8 @@ def load_tasks(store_folder: str | Path, names: Sequence[str] | None = None) -> 
     InputError for a name that the store lacks.
     """
     meta = open_meta(store_folder)
-    tasks = {
-        entry["name"]: Task.from_meta(entry)
-        for entry in meta.tasks
-        if entry["task_type"] in TASK_TYPES
-    }
+    every = (Task.from_meta(entry) for entry in meta.tasks)
+    tasks = {task.name: task for task in every if task.task_type in TASK_TYPES}
     if names is None:
         return list(tasks.values())
     for name in names:

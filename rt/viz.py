@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
+from plurel.picture import save
 from rt.meta import NO_TIME, StoreMeta, open_meta
 from rt.store import read_arrays, read_texts
 
@@ -99,7 +100,7 @@ def plot_context(
         f"{count} of {len(seen.tables)} rows; arrows point at referenced rows", loc="left"
     )
     _draw_cells(table, seen, max_cells, colors)
-    figure.savefig(path, dpi=130)
+    save(figure, path)
 
 
 def _cells(

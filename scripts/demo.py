@@ -4,7 +4,6 @@ Each stage is one of the commands of README, run as a user would run it; a stage
 complete is skipped by the command itself, so the demo can be run again at once.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -14,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from plurel.cli import clean_exit
+from plurel.cli import Parser, clean_exit
 from plurel.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +36,7 @@ def run(title: str, *command: str | Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="output folder")
     out = parser.parse_args().out.resolve()
     raw, pre, run_dir = out / "raw", out / "pre", out / "run"

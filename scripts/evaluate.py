@@ -17,12 +17,12 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; th
 import rt  # noqa: F401  # isort: skip  # before torch: rt/__init__.py says why
 import torch
 
+from plurel.atomic import complete_file
 from plurel.cli import clean_exit
 from plurel.errors import InputError
 from rt.checkpoint import POINTERS, Settings, find_checkpoint, load_model, load_settings
 from rt.config import from_dict
 from rt.evaluate import ContextSettings, Selection, evaluate_table, format_table, untrained_like
-from rt.files import complete_file
 from scripts.hydra_entry import one_line_errors, plain, register
 
 
@@ -92,7 +92,6 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     result["checkpoint"] = str(config.checkpoint)
     print(format_table(result))
     if config.out is not None:
-        Path(config.out).parent.mkdir(parents=True, exist_ok=True)
         with complete_file(Path(config.out)) as file:
             file.write_text(json.dumps(result, indent=1) + "\n")
     return result

@@ -3,16 +3,15 @@
 python scripts/import_flights.py [--out FOLDER] [--overwrite]
 """
 
-import argparse
 from pathlib import Path
 
-from plurel.cli import clean_exit
+from plurel.cli import Parser, clean_exit
 from plurel.paths import raw_dir
 from rt.databases import make_flights
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", type=Path, default=raw_dir() / "flights", help="folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
     args = parser.parse_args()

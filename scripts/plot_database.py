@@ -3,21 +3,19 @@
 python scripts/plot_database.py FOLDER --out DIR [--table TABLE --column COLUMN]
 """
 
-import argparse
 from pathlib import Path
 
-from plurel.cli import clean_exit
+from plurel.cli import Parser, clean_exit
 from plurel.plot import plot_links, plot_schema, plot_series
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, help="relbench folder")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--table", help="table of the foreign key (default: the first with one)")
     parser.add_argument("--column", help="the foreign key (default: the table's first)")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
     print(plot_schema(args.folder, args.out / "schema.png"))
     key = {"table": args.table, "column": args.column}
     print(plot_links(args.folder, args.out / "links.png", **key))

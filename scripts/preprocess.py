@@ -7,14 +7,14 @@ import argparse
 import time
 from pathlib import Path
 
-from plurel.cli import clean_exit
+from plurel.cli import Parser, clean_exit
 from plurel.paths import pre_dir
 from rt.store import embed_stores, open_meta, tokenise_many
 from rt.text import DEFAULT_EMBEDDER, embedder_name
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("raw", nargs="+", type=Path, metavar="RAW_FOLDER")
     parser.add_argument(
         "--out", type=Path, default=pre_dir(), help="stores go to OUT/<name of the raw folder>"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import rustler
-from plurel.cli import clean_exit
+from plurel.cli import Parser, clean_exit
 from plurel.errors import InputError
 from rt.meta import open_meta
 from rt.predict import cutoff_of
@@ -20,7 +20,7 @@ from rt.viz import plot_context
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("store", type=Path, help="store folder")
     parser.add_argument("--task", required=True, help="task of the store")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
@@ -48,7 +48,6 @@ def main() -> None:
     # training targets are never cut off
     protocol: Protocol = "rolling" if args.split == "train" else args.protocol
     cutoff = cutoff_of(open_meta(args.store), task, rows, protocol)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     plot_context(sampler.contexts(0, rows, cutoff=cutoff), args.store, args.out)
     print(args.out)
 

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from plurel.cli import clean_exit
+from plurel.cli import Parser, clean_exit
 from plurel.config import PRESETS, Config
 from plurel.corpus import Report, generate_corpus
 from plurel.dataset import DEFAULT_PREFIX
@@ -13,7 +13,7 @@ from plurel.paths import pre_dir, raw_dir
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--seed_offset", type=int, default=0, help="seed of the first database")
     parser.add_argument("--num_dbs", type=int, default=1, help="number of databases")
     parser.add_argument(
@@ -62,6 +62,10 @@ def main() -> None:
     args = parse_args()
     if args.num_dbs < 1 or args.seed_offset < 0:
         raise InputError("--num_dbs must be at least 1 and --seed_offset at least 0")
+    if args.preprocess:
+        from rt.text import embedder_name
+
+        embedder_name(args.embedder)  # refuses an unknown one before the work, not after it
     out = args.out or raw_dir()
     report = generate_corpus(
         range(args.seed_offset, args.seed_offset + args.num_dbs),

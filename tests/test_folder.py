@@ -14,7 +14,6 @@ from relbench.base import Database, Table
 from relbench.manifest import TaskManifest
 
 from plurel.atomic import is_hidden, new_folder
-from plurel.cli import clean_exit
 from plurel.errors import InputError
 from plurel.folder import is_complete, read_provenance, write_folder
 
@@ -238,15 +237,3 @@ def test_bad_tasks_are_refused(tmp_path: Path) -> None:
         write(tmp_path / "toy", labels={"other": {}})
     with pytest.raises(InputError, match="split 'tests'"):
         write(tmp_path / "toy", labels={"visits-paid": {"tests": pd.DataFrame()}})
-
-
-def test_clean_exit(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught, clean_exit():
-        raise InputError("table x:\n  broken")
-    assert caught.value.code == 1
-    assert capsys.readouterr().err == "error: table x: broken\n"
-    with pytest.raises(SystemExit) as caught, clean_exit():
-        raise KeyboardInterrupt
-    assert caught.value.code == 130
-    with pytest.raises(ZeroDivisionError), clean_exit():
-        raise ZeroDivisionError

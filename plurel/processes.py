@@ -1,0 +1,67 @@
+"""Processes that share work, one thread each, and leave nothing behind when they are stopped."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children, connection, parent_process
+from multiprocessing.context import BaseContext
+from threading import Thread
+from types import FrameType
+from typing import NoReturn
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextmanager
+def worker_pool(num_proc: int, context: BaseContext) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes. If the block ends with an error, Ctrl-C or SIGTERM, work in progress is
+    given up, its temporary files removed, and what waits is never begun."""
+    others = set(active_children())
+    pool = ProcessPoolExecutor(num_proc, context, _prepare_worker)
+    try:
+        yield pool
+    except BaseException:
+        for process in set(active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes started inside use one thread for linear algebra."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _prepare_worker() -> None:
+    """Ctrl-C is the parent's business; SIGTERM unwinds the stack, so that what is half-written is
+    removed; a parent that is killed takes its workers along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _unwind)
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _unwind(number: int, frame: FrameType | None) -> NoReturn:
+    # once is enough: a second signal must not stop the cleaning up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def _exit_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
