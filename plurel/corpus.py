@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +143,7 @@ def _run_pool(
 ) -> Iterator[tuple[Job, int | BaseException]]:
     """Run a batch until it is done or a process dies; `lost` then gets the jobs in flight."""
     running: dict[Future[int], Job] = {}
-    # one server imports what is slow to import, and forks the workers before it has any threads
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["plurel.dataset"])
-    with worker_pool(num_proc, context) as pool:
+    with worker_pool(num_proc, "plurel.dataset") as pool:
         while batch or running:
             while batch and len(running) < num_proc and not lost:
                 job = batch.popleft()

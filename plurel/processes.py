@@ -6,8 +6,14 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, connection, parent_process
-from multiprocessing.context import BaseContext
+from multiprocessing import (
+    active_children,
+    connection,
+    forkserver,
+    get_context,
+    parent_process,
+    resource_tracker,
+)
 from threading import Thread
 from types import FrameType
 from typing import NoReturn
@@ -16,9 +22,19 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
-def worker_pool(num_proc: int, context: BaseContext) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes. If the block ends with an error, Ctrl-C or SIGTERM, work in progress is
+def worker_pool(num_proc: int, preload: str) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes, forked from a server that has imported the module `preload` and has no
+    threads yet. If the block ends with an error, Ctrl-C or SIGTERM, work in progress is
     given up, its temporary files removed, and what waits is never begun."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    resource_tracker.ensure_running()  # first: starting it lifts the mask
+    # The server and all that it forks inherit the mask: Ctrl-C is the parent's business alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     others = set(active_children())
     pool = ProcessPoolExecutor(num_proc, context, _prepare_worker)
     try:

@@ -45,7 +45,6 @@ std 0.5.
 
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -165,9 +164,7 @@ def tokenise_many(
     bar = partial(tqdm, total=len(raw), desc="tokenise", unit="db", disable=not show_progress)
     if num_proc == 1 or len(raw) <= 1:
         return list(bar(map(work, raw, outs)))
-    # Threads of pyarrow do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with one_thread_each(), worker_pool(min(num_proc, len(raw)), context) as pool:
+    with one_thread_each(), worker_pool(min(num_proc, len(raw)), "rt.tokenise") as pool:
         try:
             return list(bar(pool.map(work, raw, outs)))
         except BrokenProcessPool:
