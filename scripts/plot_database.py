@@ -16,9 +16,10 @@ def main() -> None:
     parser.add_argument("--table", help="table of the foreign key (default: the first with one)")
     parser.add_argument("--column", help="the foreign key (default: the table's first)")
     args = parser.parse_args()
-    print(plot_schema(args.folder, args.out / "schema.png"))
     key = {"table": args.table, "column": args.column}
+    # first, as the one that can be asked for something that is not there
     print(plot_links(args.folder, args.out / "links.png", **key))
+    print(plot_schema(args.folder, args.out / "schema.png"))
     print(plot_series(args.folder, args.out / "series.png"))
 
 

@@ -83,7 +83,10 @@ def main() -> None:
     )
     if report.failed:
         seeds = ", ".join(map(str, sorted(report.failed)))
-        raise InputError(f"these seeds failed: {seeds}; start again to retry them")
+        first, reason = min(report.failed.items())
+        raise InputError(
+            f"these seeds failed: {seeds} (seed {first}: {reason}); start again to retry them"
+        )
 
 
 if __name__ == "__main__":
