@@ -65,6 +65,7 @@ def small_config(pre: Path, run_dir: Path) -> dict[str, Any]:
         "model": {"num_blocks": 1, "d_model": 16, "num_heads": 2, "d_ff": 32},
         "data": {
             "root": str(pre),
+            "pattern": "rel-synthetic-*",
             "heldout_dbs": 1,
             "heldout_tasks": 3,
             "heldout_rows": 5,

@@ -213,7 +213,7 @@ def test_bad_requests_end_in_one_line(model, folders, tmp_path):
     raw, store = folders
     with pytest.raises(InputError, match="no task 'other'"):
         evaluate_table({}, raw, store, settings=SETTINGS, tasks=["other"])
-    with pytest.raises(InputError, match="not a RelBench folder"):
+    with pytest.raises(InputError, match="no manifest"):
         evaluate_table({}, tmp_path, store, settings=SETTINGS)
     with pytest.raises(InputError, match="choose val or test"):
         evaluate_table({}, raw, store, settings=SETTINGS, selection=Selection(split="train"))

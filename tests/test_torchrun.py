@@ -117,7 +117,8 @@ def test_killed_and_started_again_a_run_has_the_same_losses(
 ) -> None:
     folder = tmp_path / "killed"
     process = start([sys.executable, str(SCRIPT), *config(pre, folder), "data.num_workers=1"])
-    while not (folder / "step_2").is_dir():
+    # once `latest` is there the second start continues; before, it would begin anew
+    while not (folder / "latest").is_file():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
