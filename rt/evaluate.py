@@ -245,6 +245,6 @@ def _load_task(dataset: Any, name: str) -> Any:
         read_yaml(manifest)  # says in one line what is wrong with a file that is no YAML
     try:
         return dataset.load_task(name)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{dataset.dataset_dir}: task {name} cannot be loaded: {reason}") from None
