@@ -1,7 +1,6 @@
 """Task manifests of a raw folder, with their label files (RelBench 3: `tasks/<task>/`)."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +161,3 @@ def _pairs(pairs: Any, path: Path) -> tuple[tuple[str, str], ...]:
     if not good:
         raise InputError(f"{path}: remove_columns must be a list of [table, column] pairs")
     return tuple((str(table), str(column)) for table, column in pairs)
-
-
-def safe_name(name: str) -> str:
-    """A name that can stand in a file name."""
-    return re.sub(r"[^\w.-]+", "_", name)
