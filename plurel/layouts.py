@@ -119,20 +119,20 @@ def _reverse_random_tree(n: int, params: DAGParams, rng: np.random.Generator) ->
 
 
 def _layered(n: int, params: DAGParams, rng: np.random.Generator) -> Edges:
-    """Nodes spread over layers at random, none empty; all edges between neighbouring layers but
-    for a share that is dropped; every node keeps a parent and a child."""
+    """Layers of random sizes, none empty, each of successive nodes; all edges between neighbouring
+    layers but for a share that is dropped; every node keeps a parent and a child."""
     depth = min(params.layered_depth_choices.sample(rng), n)
     extra = rng.integers(depth, size=n - depth)
-    layer = rng.permutation(np.concatenate([np.arange(depth), extra]))
+    layer = np.sort(np.concatenate([np.arange(depth), extra]))
     edges: Edges = set()
     for upper_layer in range(depth - 1):
         upper = np.flatnonzero(layer == upper_layer)
         lower = np.flatnonzero(layer == upper_layer + 1)
         kept = rng.random((len(upper), len(lower))) >= params.layered_edge_dropout_p
-        for row in np.flatnonzero(~kept.any(axis=1)):
-            kept[row, rng.integers(len(lower))] = True
         for column in np.flatnonzero(~kept.any(axis=0)):
             kept[rng.integers(len(upper)), column] = True
+        for row in np.flatnonzero(~kept.any(axis=1)):
+            kept[row, rng.integers(len(lower))] = True
         starts, ends = np.nonzero(kept)
         edges |= set(zip(upper[starts].tolist(), lower[ends].tolist(), strict=True))
     return edges

@@ -123,7 +123,7 @@ def test_random_tree_is_uniform_over_labelled_trees_and_roots() -> None:
 def test_layered_keeps_parents_and_children() -> None:
     params = DAGParams(layered_depth_choices=Choices("set", (4,)), layered_edge_dropout_p=0.9)
     for seed in range(50):
-        # before joining, whose edges may skip layers
+        # before joining, whose edges may skip layers; layers are of successive nodes
         graph = nx.DiGraph(LAYOUT_FUNCTIONS["Layered"](20, params, stream(seed)))
         assert len(graph) == 20
         sources = [node for node in graph if graph.in_degree(node) == 0]
@@ -134,6 +134,8 @@ def test_layered_keeps_parents_and_children() -> None:
             for child in graph.successors(node):
                 assert depth.setdefault(child, depth[node] + 1) == depth[node] + 1
         assert all(depth[node] == 3 for node in sinks(graph))
+        layers = [depth[node] for node in range(20)]
+        assert layers == sorted(layers)
 
 
 def test_layered_drops_edges_at_its_rate() -> None:
