@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from plurel.config import Config
 from plurel.rng import stream
 
-MIN_SECONDS = 86_400
-"""A window is at least a day long, so that the splits never coincide."""
+DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -37,23 +36,30 @@ class Window:
 
 
 def draw_window(config: Config, seed: int) -> Window:
-    """Two uniform instants inside the config's bounds, at least a day apart, in whole seconds."""
+    """Two different days, drawn uniformly from the config's lower bound on and before the upper.
+
+    The splits are days too, shares of the number of days from start to end, both included; in
+    windows of so few days that two of the four would coincide, shares of the time instead.
+    """
     params = config.database_params
     low, high = (
         int(pd.Timestamp(bound).timestamp())
         for bound in (params.min_timestamp, params.max_timestamp)
     )
+    days = (high - low) // DAY
     rng = stream(seed, "window")
-    start = end = low
-    while end - start < MIN_SECONDS:
-        start, end = sorted(rng.integers(low, high, size=2, endpoint=True).tolist())
-    length = end - start
-    return Window(
-        start,
-        end,
-        start + int(length * config.val_split),
-        start + int(length * config.test_split),
+    first, second = int(rng.integers(days)), int(rng.integers(days - 1))
+    second += second >= first
+    start, end = (low + DAY * day for day in sorted((first, second)))
+    length = (end - start) // DAY + 1
+    val, test = (
+        start + DAY * int(length * split) for split in (config.val_split, config.test_split)
     )
+    if not start < val < test < end:
+        val, test = (
+            start + int((end - start) * split) for split in (config.val_split, config.test_split)
+        )
+    return Window(start, end, val, test)
 
 
 def even_dates(window: Window, num_rows: int) -> NDArray[np.datetime64]:

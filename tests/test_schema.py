@@ -103,23 +103,54 @@ def test_windows() -> None:
     low, high = (pd.Timestamp(year).timestamp() for year in ("1990-01-01", "2025-01-01"))
     windows = [draw_window(CONFIG, seed) for seed in range(2000)]
     for window in windows:
-        assert low <= window.start < window.val < window.test < window.end <= high
+        assert low <= window.start < window.val < window.test < window.end < high
         length = window.end - window.start
-        assert abs(window.val - window.start - 0.8 * length) <= 1
-        assert abs(window.test - window.start - 0.9 * length) <= 1
+        assert abs(window.val - window.start - 0.8 * length) <= 86_400
+        assert abs(window.test - window.start - 0.9 * length) <= 86_400
+    # whole days, the splits too unless the window is a few days long
+    assert all(window.start % 86_400 == window.end % 86_400 == 0 for window in windows)
+    assert np.mean([(w.val % 86_400, w.test % 86_400) == (0, 0) for w in windows]) > 0.99
     # two sorted uniforms: the window's length has mean 1/3 of the range
     lengths = np.array([window.end - window.start for window in windows]) / (high - low)
     assert abs(lengths.mean() - 1 / 3) < 0.016
     assert windows[0].val_timestamp == pd.Timestamp(windows[0].val, unit="s")
 
 
+def test_splits_count_the_days_of_both_ends() -> None:
+    """Of 21 days the validation timestamp is the 17th, the test timestamp the 19th."""
+    limits = [
+        "database_params.min_timestamp=2000-01-01",
+        "database_params.max_timestamp=2000-04-10",
+    ]
+    config = CONFIG.overridden(limits)
+    for seed in range(200):
+        window = draw_window(config, seed)
+        days = (window.end - window.start) // 86_400 + 1
+        if days > 10:
+            assert (window.val - window.start) // 86_400 == int(days * 0.8)
+            assert (window.test - window.start) // 86_400 == int(days * 0.9)
+
+
+def test_every_pair_of_days_is_as_likely() -> None:
+    limits = [
+        "database_params.min_timestamp=2000-01-01",
+        "database_params.max_timestamp=2000-01-05",
+    ]
+    config = CONFIG.overridden(limits)
+    pairs = [(w.start, w.end) for w in (draw_window(config, seed) for seed in range(3000))]
+    counts = np.unique(pairs, axis=0, return_counts=True)[1]
+    assert len(counts) == 6
+    assert ((counts - 500) ** 2 / 500).sum() < 20.5  # 99.9 %, 5 df
+
+
 def test_short_ranges_still_give_a_window() -> None:
     limits = [
         "database_params.min_timestamp=2000-01-01",
-        "database_params.max_timestamp=2000-01-04",
+        "database_params.max_timestamp=2000-01-03",
     ]
-    window = draw_window(CONFIG.overridden(limits), 0)
-    assert window.end - window.start >= 86_400
+    for seed in range(9):
+        window = draw_window(CONFIG.overridden(limits), seed)
+        assert window.start < window.val < window.test < window.end == window.start + 86_400
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4999, 1_000_003])
