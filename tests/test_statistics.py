@@ -211,7 +211,10 @@ def evenly_spaced(dates: F64, start: float, end: float) -> bool:
 
 def test_dates_of_a_database_are_evenly_spaced_over_one_window() -> None:
     config = Config().overridden(
-        ["database_params.num_cols_choices=1", "database_params.table_layout_choices=BarabasiAlbert"]
+        [
+            "database_params.num_cols_choices=1",
+            "database_params.table_layout_choices=BarabasiAlbert",
+        ]
     )
     dataset = SyntheticDataset(3, config)
     tables = dataset.make_db().table_dict.values()
