@@ -27,7 +27,7 @@ def new_folder(path: str | Path, *, marker: str, overwrite: bool = False) -> Ite
     Raises InputError otherwise, if another process is writing it, or if the place can't be written.
     """
     path = Path(path).absolute()
-    _check_place(path, marker, overwrite)
+    check_place(path, marker, overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial, lock = _locked_partial(path)
@@ -38,7 +38,7 @@ def new_folder(path: str | Path, *, marker: str, overwrite: bool = False) -> Ite
         if not (partial / marker).exists():
             raise RuntimeError(f"a folder of this kind needs a file {marker}")
         _sync_tree(partial)
-        _check_place(path, marker, overwrite)
+        check_place(path, marker, overwrite)
         _swap_in(partial, path)
     except OSError as error:
         raise InputError(f"can't write {path}: {error}") from error
@@ -75,6 +75,33 @@ def complete_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Yields a place for a file and its side files in a hidden folder, which no other process gets
+    and which the next run removes if this one is killed; on success the file replaces `path`.
+
+    Raises InputError if another process is writing it, or if the place can't be written.
+    """
+    target = Path(path).absolute()
+    if target.is_dir():
+        raise InputError(f"{target} is a folder, not a file; choose another place")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial, lock = _locked_partial(target)
+    except OSError as error:
+        raise InputError(f"can't write {target}: {error.strerror or error}") from None
+    try:
+        yield partial / target.name
+        sync(partial / target.name)
+        (partial / target.name).replace(target)
+        sync(target.parent)
+    except OSError as error:
+        raise InputError(f"can't write {target}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
 def remove_leftovers(path: str | Path) -> None:
     """Remove what killed runs left beside `path`; what a living process holds stays."""
     for suffix in (_PARTIAL, _REPLACED):
@@ -90,7 +117,8 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith((_PARTIAL, _REPLACED))
 
 
-def _check_place(path: Path, marker: str, overwrite: bool) -> None:
+def check_place(path: Path, marker: str, overwrite: bool) -> None:
+    """InputError if `new_folder` would not write there."""
     if not path.exists():
         return
     if not path.is_dir():

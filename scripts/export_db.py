@@ -1,0 +1,54 @@
+"""Export a RelBench folder into SQLite, DuckDB or PostgreSQL, or as SQL or CSV: plurel.export.
+
+python scripts/export_db.py FOLDER TARGET
+"""
+
+import argparse
+from pathlib import Path
+
+from plurel.cli import Parser, clean_exit
+from plurel.export import FORMATS, export_database
+from plurel.export_ddl import DIALECTS
+from plurel.export_postgres import without_password
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, help="folder of the database")
+    parser.add_argument(
+        "target",
+        help="x.sqlite, x.duckdb, x.sql, a folder for CSV files, or postgresql://user@host/name",
+    )
+    parser.add_argument("--to", choices=FORMATS, help="format (default: by the target's name)")
+    parser.add_argument(
+        "--dialect",
+        choices=DIALECTS,
+        default="postgresql",
+        help="dialect of the statements for SQL and CSV (default: %(default)s)",
+    )
+    parser.add_argument("--schema", help="schema in PostgreSQL (default: the database's name)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    done = export_database(
+        args.folder,
+        args.target,
+        to=args.to,
+        dialect=args.dialect,
+        schema=args.schema,
+        overwrite=args.overwrite,
+    )
+    print(
+        f"{done.num_tables} tables, {done.num_rows:,} rows, {done.num_keys} foreign keys declared: "
+        f"{without_password(args.target)}"
+    )
+    for key in done.undeclared:
+        print(f"  not declared, since DuckDB can't keep it: {key}")
+
+
+if __name__ == "__main__":
+    with clean_exit():
+        main()
