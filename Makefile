@@ -33,7 +33,7 @@ $(VENV)/.dependencies: pyproject.toml constraints.txt
 	@echo "==> installing Python packages into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra dev --extra demo -c constraints.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra dev --extra demo --extra postgres --extra ray -c constraints.txt
 	@touch $@
 
 $(VENV)/.rustler: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml README.md LICENSE
