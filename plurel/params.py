@@ -147,7 +147,7 @@ class SCMParams(_Group):
     propagation_mode_choices: Choices = _names(MODES)
     cat_label_permute_prob_choices: Choices = _floats(0.3, 1.0, 0.0, 1.0)
     cat_label_reverse_prob_choices: Choices = _floats(0.2, 0.8, 0.0, 1.0)
-    propagate_batch_size: int = _ruled(65_536, Number(1, integer=True))
+    propagate_batch_size: int = _ruled(4096, Number(1, integer=True))
 
 
 @dataclass(frozen=True)
