@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from plurel.config import Choices, Config, DAGParams, DatabaseParams, SCMParams
+from plurel.config import Choices, Config, DAGParams, DatabaseParams, SCMParams, SQLParams
 from plurel.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ __all__ = [
     "DatabaseParams",
     "InputError",
     "SCMParams",
+    "SQLParams",
     "SyntheticDataset",
     "__version__",
 ]

@@ -207,4 +207,53 @@ class OptionalPath:
         return text
 
 
-Rule = Number | Named | Drawn | Date | OptionalPath
+@dataclass(frozen=True)
+class OptionalNamed:
+    """Rule of a name out of a list, or nothing."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, field: str, value: Any) -> str | None:
+        """The name or None; raises InputError like `Named`."""
+        return None if value is None else Named(self.names)(field, value)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Rule of yes or no."""
+
+    def __call__(self, field: str, value: Any) -> bool:
+        """The boolean; raises InputError naming `field`."""
+        if not isinstance(value, bool):
+            raise InputError(f"{field} must be true or false, got {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class PerTable:
+    """Rule of a mapping from names of tables to what `each` accepts, kept as sorted pairs."""
+
+    each: "Number | Text"
+
+    def __call__(self, field: str, value: Any) -> tuple[tuple[str, Any], ...]:
+        """The pairs; raises InputError naming `field` and the table."""
+        if isinstance(value, tuple):
+            value = dict(value)
+        if not isinstance(value, dict):
+            raise InputError(f"{field} must map names of tables to values, got {value!r}")
+        pairs = {str(table): self.each(f"{field}.{table}", item) for table, item in value.items()}
+        return tuple(sorted(pairs.items()))
+
+
+@dataclass(frozen=True)
+class Text:
+    """Rule of a text that isn't empty."""
+
+    def __call__(self, field: str, value: Any) -> str:
+        """The text; raises InputError naming `field`."""
+        if not isinstance(value, str) or not value:
+            raise InputError(f"{field} must be a name, got {value!r}")
+        return value
+
+
+Rule = Number | Named | Drawn | Date | OptionalPath | OptionalNamed | Flag | PerTable

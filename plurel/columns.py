@@ -24,7 +24,7 @@ def _identity(values: F64) -> F64:
     return values
 
 
-def _rank_uniform(values: F64) -> F64:
+def rank_uniform(values: F64) -> F64:
     """rank / (rows + 1), ranks from 1; ties take different ranks, in the order of the rows."""
     ranks = np.empty(len(values))
     ranks[np.argsort(values, kind="stable")] = np.arange(1, len(values) + 1)
@@ -45,7 +45,7 @@ def _standardize(values: F64) -> F64:
 
 TRANSFORMS: dict[str, Callable[[F64], F64]] = {
     "identity": _identity,
-    "rank_uniform": _rank_uniform,
+    "rank_uniform": rank_uniform,
     "log": _log,
     "sqrt": _sqrt,
     "standardize": _standardize,

@@ -12,14 +12,15 @@ import yaml
 
 from plurel.choices import Choices, Number, OptionalPath, Rule, nearest
 from plurel.errors import InputError
-from plurel.params import LAYOUTS, DAGParams, DatabaseParams, SCMParams
+from plurel.params import LAYOUTS, DAGParams, DatabaseParams, SCMParams, SQLParams
 
-__all__ = ["PRESETS", "Choices", "Config", "DAGParams", "DatabaseParams", "SCMParams"]
+__all__ = ["PRESETS", "Choices", "Config", "DAGParams", "DatabaseParams", "SCMParams", "SQLParams"]
 
 _GROUPS = {
     "database_params": DatabaseParams,
     "scm_params": SCMParams,
     "dag_params": DAGParams,
+    "sql_params": SQLParams,
 }
 _RULES: dict[str, Rule] = {
     "val_split": Number(0.0, 1.0),
@@ -35,7 +36,7 @@ class Config:
 
     val_split, test_split: where the validation and test timestamps stand in the time window.
     cache_dir: folder where `SyntheticDataset` keeps what it made. schema_file: CREATE TABLE
-    statements that give the schema.
+    statements that give the schema. sql_params: how they are read.
     """
 
     database_params: DatabaseParams = field(default_factory=DatabaseParams)
@@ -45,6 +46,7 @@ class Config:
     test_split: float = 0.9
     cache_dir: str | None = None
     schema_file: str | None = None
+    sql_params: SQLParams = field(default_factory=SQLParams)
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
@@ -141,6 +143,9 @@ def _one_line(error: Exception) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """As YAML holds it; pairs, the frozen form of a mapping, become one again."""
+    if isinstance(value, tuple):
+        return dict(value)
     return value.to_dict() if isinstance(value, Choices) else value
 
 

@@ -61,7 +61,13 @@ class SyntheticDataset(Dataset):
         """What decides every byte: seed, version and config (but for where things are kept)."""
         config = self.config.to_dict()
         del config["cache_dir"]
-        return {"seed": self.seed, "version": plurel.__version__, "config": config}
+        made = {"seed": self.seed, "version": plurel.__version__, "config": config}
+        if self.config.schema_file is None:
+            del config["sql_params"]
+            return made
+        from plurel.sql_schema import schema_digest
+
+        return made | {"schema_sha256": schema_digest(self.config)}
 
     def save(self, path: str | Path, *, name: str | None = None, overwrite: bool = False) -> int:
         """Generate and write the RelBench folder with its autocomplete tasks; the rows written."""
@@ -81,6 +87,10 @@ class SyntheticDataset(Dataset):
 
     def _generate(self) -> Database:
         schema = self.make_schema()
+        if self.config.schema_file is not None:
+            from plurel.sql_tables import make_sql_tables
+
+            return Database(make_sql_tables(schema, self.config, self.seed))
         finished: dict[str, TableValues] = {}
         tables: dict[str, Table] = {}
         for table in schema.tables:
@@ -95,6 +105,11 @@ class SyntheticDataset(Dataset):
 
     def links(self, schema: Schema, table: TableSchema) -> list[LinkResult]:
         """For each foreign key of the table its references and their block structure."""
+        if table.sql is not None:
+            from plurel.sql_keys import KeyDraw
+
+            drawn = KeyDraw(schema, self.config, self.seed).links(table.name)
+            return [LinkResult(link.rows, link.blocks) for link in drawn]
         return [
             draw_links(
                 schema.by_name[key.parent].num_rows,

@@ -1,7 +1,7 @@
 """The parameter groups of the config: the design space of the generator.
 
 Field names, defaults and names of choices follow PluRel (arXiv 2602.04029); own additions are
-fields with defaults that keep its behaviour: DAGParams.ws_k_choices.
+fields with defaults that keep its behaviour: DAGParams.ws_k_choices and all of SQLParams.
 """
 # ruff: noqa: RUF009  (the calls below make dataclass fields, not shared values)
 
@@ -10,7 +10,18 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from plurel.choices import Choices, Date, Drawn, Named, Number, Rule
+from plurel.choices import (
+    Choices,
+    Date,
+    Drawn,
+    Flag,
+    Named,
+    Number,
+    OptionalNamed,
+    PerTable,
+    Rule,
+    Text,
+)
 from plurel.errors import InputError
 
 LAYOUTS = (
@@ -42,6 +53,7 @@ ACTIVATIONS = (
 )
 AGGREGATIONS = ("sum", "max", "product", "logexp")
 MODES = ("type_eager", "type_lazy")
+DIALECTS = ("postgres", "mysql", "sqlite")
 TRANSFORMS = ("identity", "rank_uniform", "log", "sqrt", "standardize")
 
 
@@ -164,3 +176,21 @@ class DAGParams(_Group):
     layered_depth_choices: Choices = _integers(2, 8, 1)
     layered_edge_dropout_p: float = _ruled(0.1, Number(0.0, 1.0))
     edge_weight_dist_choices: Choices = _names(EDGE_WEIGHTS)
+
+
+@dataclass(frozen=True)
+class SQLParams(_Group):
+    """How a schema file is read; without one nothing here has an effect.
+
+    dialect: of the statements, None to tell it from the file. strict: refuse what is not
+    understood, or leave it out where the rest makes sense without it. num_rows: rows by table; the
+    others draw theirs from DatabaseParams. time_columns: by table the column that is the time of
+    its rows, beside those that are found (`docs/sql_schemas.md`). null_key_choices: share of a
+    nullable foreign key's rows that reference nothing, drawn per key.
+    """
+
+    dialect: str | None = _ruled(None, OptionalNamed(DIALECTS))
+    strict: bool = _ruled(True, Flag())
+    num_rows: tuple[tuple[str, int], ...] = _ruled((), PerTable(Number(1, integer=True)))
+    time_columns: tuple[tuple[str, str], ...] = _ruled((), PerTable(Text()))
+    null_key_choices: Choices = _floats(0.05, 0.3, 0.0, 1.0)

@@ -11,9 +11,9 @@ import networkx as nx
 import numpy as np
 
 from plurel.config import Config
-from plurel.errors import InputError
 from plurel.layouts import draw_dag
 from plurel.rng import stream
+from plurel.sql_model import Roles, SqlColumn, SqlKey, SqlTable
 
 PRIMARY_KEY = "row_idx"
 TIME_COLUMN = "date"
@@ -25,25 +25,38 @@ TableKind = Literal["entity", "activity"]
 @dataclass(frozen=True)
 class ColumnSchema:
     """A feature column. `num_categories` is None exactly for numerical columns; `categories`
-    holds the values of a categorical column that a schema names (None: drawn integers)."""
+    holds the values of a categorical column that a schema names (None: drawn integers). `sql` is
+    the declaration of a column that SQL names; its values are finished as it says."""
 
     name: str
     kind: ColumnKind
     num_categories: int | None = None
     categories: tuple[str, ...] | None = None
+    sql: SqlColumn | None = None
 
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """`column` of the table that holds this key references the primary key of table `parent`."""
+    """`column` of the table that holds this key references the primary key of table `parent`.
+
+    sql: the key as SQL declares it, whose columns `column` may stand for. read: the child's
+    features depend on the parent's; False for references to the table itself and for one reference
+    of every cycle of tables.
+    """
 
     column: str
     parent: str
+    sql: SqlKey | None = None
+    read: bool = True
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One table. Activity tables (sinks of the graph) have a time column, entity tables none."""
+    """One table. Activity tables (sinks of the graph) have a time column, entity tables none.
+
+    sql: the table as SQL declares it (then an activity table may lack a time column, too); roles:
+    what becomes of its columns. Both or none are there.
+    """
 
     name: str
     kind: TableKind
@@ -52,11 +65,14 @@ class TableSchema:
     foreign_keys: tuple[ForeignKey, ...] = ()
     primary_key: str = PRIMARY_KEY
     time_column: str | None = None
+    sql: SqlTable | None = None
+    roles: Roles | None = None
 
 
 @dataclass(frozen=True)
 class Schema:
-    """A database's tables, parents before children (topological order of the foreign keys)."""
+    """A database's tables, parents before children (topological order of the foreign keys that
+    are read)."""
 
     tables: tuple[TableSchema, ...]
     layout: str = ""
@@ -71,10 +87,12 @@ def draw_schema(config: Config, seed: int) -> Schema:
 
     An edge A -> B of the drawn layout makes a foreign key of B to A. Sinks of the graph are
     activity tables, all others entity tables. Tables are named by their nodes and stand in
-    topological order. Raises InputError for a config that names a schema file.
+    topological order. A config that names a schema file takes the tables from there.
     """
     if config.schema_file is not None:
-        raise InputError("Config.schema_file: reading a schema from SQL is not supported; unset it")
+        from plurel.sql_schema import draw_sql_schema  # a parser that few need
+
+        return draw_sql_schema(config, seed)
     params = config.database_params
     rng = stream(seed, "schema")
     layout = params.table_layout_choices.sample(rng)

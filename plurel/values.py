@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from plurel.schema import ColumnSchema
@@ -29,3 +30,15 @@ class TableValues:
         if self.mode == EAGER:
             return [column.num_categories for column in self.columns]
         return [None] * len(self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Finished cells of one column: values of any kind, and where there is one."""
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_]
+
+    def take(self, rows: NDArray[np.int64]) -> "Cells":
+        """The cells of these rows; null for row -1."""
+        return Cells(self.values[rows], self.valid[rows] & (rows >= 0))

@@ -1,0 +1,138 @@
+"""A file of SQL as statements with their lines, and which dialect it is written in.
+
+Only what defines tables is kept: CREATE TABLE, ALTER TABLE, CREATE UNIQUE INDEX, and CREATE TYPE
+and CREATE DOMAIN. Dumps hold much else (data, functions, triggers, settings), which is skipped
+without being parsed, so nothing in it can go wrong.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from plurel.errors import InputError
+from plurel.params import DIALECTS
+
+_SIGNS = {
+    "mysql": r"`|\bengine\s*=|\bauto_increment\b|\bunsigned\b|\btinyint\b|\bmediumint\b|\bdatetime\s*\(\d\)"
+    r"|\bmediumtext\b|\blongtext\b|\benum\s*\(|\bcollate\s+utf8\w*|\bunique\s+key\b|^\s*key\b|^\s*use\b",
+    "postgres": r"::|\b(small|big)?serial\b|\bcharacter\s+varying\b|\bwith(out)?\s+time\s+zone\b"
+    r"|\balter\s+table\s+only\b|\bcreate\s+(type|domain|sequence|extension)\b|\bbytea\b|\bjsonb\b"
+    r"|\btimestamptz\b|\bbpchar\b|\bpublic\.|\bnextval\b|\bowner\s+to\b|\$\w*\$|\bint[248]\b",
+    "sqlite": r"\bautoincrement\b|\bpragma\b|\bwithout\s+rowid\b|^\s*\[|\(\s*\[|\bstrict\s*;"
+    r"|\bon\s+conflict\b|\bglob\b|\bjulianday\b|\bnvarchar\b",
+}
+_KEPT = {
+    "table": r"create\s+(?:(?:global|local)\s+)?(?:unlogged\s+)?table\b",
+    "alter": r"alter\s+table\b",
+    "index": r"create\s+unique\s+index\b",
+    "type": r"create\s+type\b",
+    "domain": r"create\s+domain\b",
+    "virtual": r"create\s+(?:virtual|foreign)\s+table\b",
+}
+_BLOCKS = (
+    # bodies of MySQL procedures, rows of a PostgreSQL dump, commands to psql
+    re.compile(r"^[ \t]*delimiter[ \t]+(?!;)\S+.*?^[ \t]*delimiter[ \t]+;[^\n]*", re.I | re.M | re.S),
+    re.compile(r"^copy\b[^;\n]*\bfrom\s+stdin\b[^;\n]*;.*?^\\\.[ \t]*$", re.I | re.M | re.S),
+    re.compile(r"^\\[^\n]*$", re.M),
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement without its comments. kind: a key of what is kept; line: where it begins."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def read_text(path: str) -> str:
+    """The file's text; InputError if it can't be read."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise InputError(f"Config.schema_file: {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"Config.schema_file: {path} can't be read: {reason}") from None
+
+
+def detect_dialect(text: str) -> str:
+    """The dialect whose signs occur most often outside of strings; PostgreSQL without any."""
+    code = re.sub(r"'(?:[^'\\]|''|\\.)*'|--[^\n]*|/\*.*?\*/", " ", text, flags=re.S)
+    counts = {
+        name: len(re.findall(signs, code, re.IGNORECASE | re.MULTILINE))
+        for name, signs in _SIGNS.items()
+    }
+    return max(DIALECTS, key=lambda name: counts[name])
+
+
+def statements(text: str, dialect: str, path: str) -> list[Statement]:
+    """The statements that define tables, in order; InputError for a quote that is never closed."""
+    for block in _BLOCKS:
+        text = block.sub(lambda match: "\n" * match[0].count("\n"), text)
+    kept = []
+    for start, code in _split(text, dialect, path):
+        body = code.lstrip()
+        for kind, pattern in _KEPT.items():
+            if re.match(pattern, body, re.IGNORECASE):
+                line = text.count("\n", 0, start + len(code) - len(body)) + 1
+                kept.append(Statement(kind, body.rstrip(), line))
+    return kept
+
+
+def _split(text: str, dialect: str, path: str) -> Iterator[tuple[int, str]]:
+    """(offset, text) between semicolons, comments replaced by blanks that keep the lines."""
+    start, parts = 0, []
+    for match in _tokens(dialect).finditer(text):
+        token, kind = match[0], match.lastgroup
+        if kind == "open":
+            line = text.count("\n", 0, match.start()) + 1
+            raise InputError(f"{path}, line {line}: this quote {token} is never closed")
+        if kind == "end":
+            yield start, "".join(parts)
+            start, parts = match.end(), []
+        elif kind == "comment":
+            parts.append(re.sub(r"[^\n]", " ", token))
+        else:
+            parts.append(token)
+    yield start, "".join(parts)
+
+
+def _tokens(dialect: str) -> "re.Pattern[str]":
+    escape = r"|\\." if dialect == "mysql" else ""
+    inside = r"[^'\\]" if dialect == "mysql" else "[^']"
+    comment = r"--[^\n]*|/\*.*?\*/" + (r"|\#[^\n]*" if dialect == "mysql" else "")
+    quoted = [rf"'(?:{inside}|''{escape})*'", r'"(?:[^"]|"")*"']
+    if dialect != "postgres":
+        quoted.append(r"`[^`]*`")
+    if dialect == "sqlite":
+        quoted.append(r"\[[^\]\n]*\]")
+    if dialect == "postgres":
+        # before plain quotes: strings with backslashes, and bodies between dollars
+        quoted[:0] = [r"\b[eE]'(?:[^'\\]|''|\\.)*'", r"(?P<tag>\$\w*\$).*?(?P=tag)"]
+    plain = r"[^'\"`;\[$\-/\#eE]+|."
+    return re.compile(
+        rf"(?P<comment>{comment})|(?P<quoted>{'|'.join(quoted)})|(?P<end>;)"
+        rf"|(?P<open>['\"])|(?P<plain>{plain})",
+        re.DOTALL,
+    )
+
+
+def split_body(statement: Statement, dialect: str) -> tuple[str, str, str]:
+    """A CREATE TABLE as head, the list of columns in parentheses, and what follows it."""
+    depth, begin, at = 0, -1, 0
+    for match in _tokens(dialect).finditer(statement.text):
+        if match.lastgroup != "plain":
+            continue
+        for at, letter in enumerate(match[0], match.start()):
+            if letter == "(":
+                depth += 1
+                begin = at if begin < 0 else begin
+            elif letter == ")":
+                depth -= 1
+                if depth == 0:
+                    text = statement.text
+                    return text[:begin], text[begin : at + 1], text[at + 1 :]
+    return statement.text, "", ""
