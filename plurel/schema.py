@@ -68,6 +68,12 @@ class TableSchema:
     sql: SqlTable | None = None
     roles: Roles | None = None
 
+    def declared(self) -> tuple[SqlTable, Roles]:
+        """What SQL declares of this table; ValueError for a table that was drawn."""
+        if self.sql is None or self.roles is None:
+            raise ValueError(f"table {self.name} does not come from SQL")
+        return self.sql, self.roles
+
 
 @dataclass(frozen=True)
 class Schema:

@@ -92,7 +92,7 @@ class _Reader:
         else:
             self.notes.leave_out(statement.line, f"'{_first_line(statement.text)}'")
 
-    def _parse(self, text: str, line: int) -> exp.Expression:
+    def _parse(self, text: str, line: int) -> exp.Expr:
         for pattern, new in (*_REWRITES[""], *_REWRITES[self.notes.dialect]):
             text = _rewrite(text, pattern, new)
         try:
@@ -157,7 +157,7 @@ class _Reader:
         draft.apply_checks(self.notes)
         self.types[match[1].lower()] = draft
 
-    def _draft(self, target: exp.Expression, line: int) -> Draft:
+    def _draft(self, target: exp.Expr, line: int) -> Draft:
         if target.name.lower() not in self.drafts:
             raise self.notes.error(line, f"table {target.name} is not declared before this line")
         return self.drafts[target.name.lower()]
@@ -184,7 +184,7 @@ class _Reader:
         for action in tree.args["actions"]:
             self._action(draft, action, statement)
 
-    def _action(self, draft: Draft, action: exp.Expression, statement: Statement) -> None:
+    def _action(self, draft: Draft, action: exp.Expr, statement: Statement) -> None:
         line = line_of(action, statement.line)
         if isinstance(action, exp.AddConstraint):
             for part in action.expressions:

@@ -28,7 +28,7 @@ class Narrowed:
     ordered: list[Ordered]
 
 
-_COMPARISONS: dict[type[exp.Expression], str] = {
+_COMPARISONS: dict[type[exp.Expr], str] = {
     exp.GT: ">",
     exp.GTE: ">=",
     exp.LT: "<",
@@ -40,12 +40,12 @@ _FLIPPED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "=": "=", "<>": "<>"}
 _NOW = (exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentTime)
 
 
-def apply_check(check: exp.Expression, state: Narrowed, names: Mapping[str, str]) -> None:
+def apply_check(check: exp.Expr, state: Narrowed, names: Mapping[str, str]) -> None:
     """Narrow the columns of a table by one CHECK; raises NotUnderstood, naming the part.
 
     names: the columns by their names in lower case.
     """
-    check = _bare(check)
+    check = _bare(check) or check
     if isinstance(check, exp.And):
         apply_check(check.left, state, names)
         apply_check(check.right, state, names)
@@ -57,7 +57,8 @@ def apply_check(check: exp.Expression, state: Narrowed, names: Mapping[str, str]
     elif isinstance(check, exp.In) and check.expressions and not check.args.get("query"):
         _choose(_column(check.this, names, check), check.expressions, state, check)
     elif isinstance(check, exp.Not) and _is_null_test(check.this):
-        state.not_null.add(_column(_bare(check.this).this, names, check))
+        test = _bare(check.this) or check
+        state.not_null.add(_column(test.this, names, check))
     elif type(check) in _COMPARISONS:
         sign = _COMPARISONS[type(check)]
         _compare(check, check.this, sign, check.expression, state, names)
@@ -65,7 +66,7 @@ def apply_check(check: exp.Expression, state: Narrowed, names: Mapping[str, str]
         raise NotUnderstood(_spell(check))
 
 
-def literal(node: exp.Expression | None) -> Value | None:
+def literal(node: exp.Expr | None) -> Value | None:
     """The value of a literal, through casts, parentheses and signs; None if it isn't one."""
     node = _bare(node)
     if isinstance(node, exp.Neg):
@@ -83,18 +84,18 @@ def literal(node: exp.Expression | None) -> Value | None:
     return int(number) if number.is_integer() and "." not in node.this else number
 
 
-def _bare(node: exp.Expression | None) -> exp.Expression | None:
+def _bare(node: exp.Expr | None) -> exp.Expr | None:
     """Without parentheses and casts around it."""
     while isinstance(node, exp.Paren | exp.Cast):
         node = node.this
     return node
 
 
-def _spell(node: exp.Expression) -> str:
+def _spell(node: exp.Expr) -> str:
     return f"CHECK ({' '.join(node.sql().split())})"
 
 
-def _column(node: exp.Expression | None, names: Mapping[str, str], whole: exp.Expression) -> str:
+def _column(node: exp.Expr | None, names: Mapping[str, str], whole: exp.Expr) -> str:
     node = _bare(node)
     name = names.get(node.name.lower()) if isinstance(node, exp.Column | exp.Identifier) else None
     if name is None:
@@ -102,7 +103,7 @@ def _column(node: exp.Expression | None, names: Mapping[str, str], whole: exp.Ex
     return name
 
 
-def _is_null_test(node: exp.Expression | None) -> bool:
+def _is_null_test(node: exp.Expr | None) -> bool:
     node = _bare(node)
     return isinstance(node, exp.Is) and isinstance(_bare(node.expression), exp.Null)
 
@@ -114,7 +115,7 @@ def _apply_or(check: exp.Or, state: Narrowed, names: Mapping[str, str]) -> None:
     if len(rest) == 1 and len(parts) > 1:
         apply_check(rest[0], state, names)
         return
-    values: list[exp.Expression] = []
+    values: list[exp.Expr] = []
     chosen = set()
     for part in rest:
         if isinstance(part, exp.In) and part.expressions:
@@ -129,9 +130,7 @@ def _apply_or(check: exp.Or, state: Narrowed, names: Mapping[str, str]) -> None:
     _choose(chosen.pop(), values, state, check)
 
 
-def _choose(
-    name: str, nodes: list[exp.Expression], state: Narrowed, whole: exp.Expression
-) -> None:
+def _choose(name: str, nodes: list[exp.Expr], state: Narrowed, whole: exp.Expr) -> None:
     """The column holds one of the literals."""
     kind = state.types[name]
     values = [literal(node) for node in nodes]
@@ -150,7 +149,7 @@ def _choose(
     state.types[name] = replace(category(wanted), spelled=kind.spelled)
 
 
-def _typed(value: Value, kind: SqlType, whole: exp.Expression) -> Value:
+def _typed(value: Value, kind: SqlType, whole: exp.Expr) -> Value:
     """A literal as a value of the column's type."""
     of_texts = kind.base == "text" or (kind.base == "category" and isinstance(kind.values[0], str))
     if of_texts:
@@ -165,10 +164,10 @@ def _typed(value: Value, kind: SqlType, whole: exp.Expression) -> Value:
 
 
 def _compare(
-    whole: exp.Expression,
-    left: exp.Expression,
+    whole: exp.Expr,
+    left: exp.Expr,
     sign: str,
-    right: exp.Expression,
+    right: exp.Expr,
     state: Narrowed,
     names: Mapping[str, str],
 ) -> None:
@@ -198,9 +197,7 @@ def _compare(
     _bound(name, sign, value, state, whole)
 
 
-def _bound(
-    name: str, sign: str, value: Value, state: Narrowed, whole: exp.Expression
-) -> None:
+def _bound(name: str, sign: str, value: Value, state: Narrowed, whole: exp.Expr) -> None:
     kind = state.types[name]
     if sign == "=":
         _choose(name, [exp.convert(value)], state, whole)
@@ -221,8 +218,14 @@ def _bound(
         high = min(math.inf if high is None else high, _edge(number, gap, sign == "<", -1))
     if low is not None and high is not None and low > high:
         raise NotUnderstood(f"{_spell(whole)} leaves no value of column {name}")
-    checked = {"low_checked": True} if sign in (">", ">=") else {"high_checked": True}
-    state.types[name] = replace(kind, low=low, high=high, **checked)
+    from_below = sign in (">", ">=")
+    state.types[name] = replace(
+        kind,
+        low=low,
+        high=high,
+        low_checked=kind.low_checked or from_below,
+        high_checked=kind.high_checked or not from_below,
+    )
 
 
 def _edge(number: float, gap: float, open_: bool, way: int) -> float:
@@ -236,7 +239,7 @@ def _edge(number: float, gap: float, open_: bool, way: int) -> float:
     return steps / round(1 / gap) if gap < 1 else steps * gap
 
 
-def _as_number(value: Value, kind: SqlType, whole: exp.Expression) -> float:
+def _as_number(value: Value, kind: SqlType, whole: exp.Expr) -> float:
     if kind.base in ("date", "timestamp") and isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
@@ -252,7 +255,7 @@ def _as_number(value: Value, kind: SqlType, whole: exp.Expression) -> float:
 
 
 def _bound_length(
-    name: str, sign: str, value: Value | None, state: Narrowed, whole: exp.Expression
+    name: str, sign: str, value: Value | None, state: Narrowed, whole: exp.Expr
 ) -> None:
     kind = state.types[name]
     if kind.base != "text" or not isinstance(value, int) or sign == "<>":

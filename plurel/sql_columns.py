@@ -59,16 +59,18 @@ def finish_sql_columns(
     a column with a literal default as many cells hold that instead. Raises InputError if a unique
     column has too few values for the rows.
     """
-    assert table.roles is not None and table.sql is not None
+    declared, roles = table.declared()
     names = ("table", table.name)
-    rate = config.database_params.column_nan_perc_choices.sample(rng.stream(seed, *names, "missing"))
+    rate = config.database_params.column_nan_perc_choices.sample(
+        rng.stream(seed, *names, "missing")
+    )
     count = int(np.floor(rate * table.num_rows))
-    completing = {name for name, _ in table.roles.completing}
+    completing = {name for name, _ in roles.completing}
     drafts: dict[str, _Draft] = {}
     for column, column_values in zip(values.columns, values.values, strict=True):
         draw = rng.stream(seed, *names, "column", column.name)
         unique = column.name in completing
-        paired = any(column.name in (order.low, order.high) for order in table.sql.ordered)
+        paired = any(column.name in (order.low, order.high) for order in declared.ordered)
         need = table.num_rows if unique else 2 if paired else 1
         draft = _draft(column, column_values, need, window, config, draw)
         if not unique:
@@ -77,10 +79,10 @@ def finish_sql_columns(
             draft.missing = np.zeros(table.num_rows, bool)
             draft.missing[draw.permutation(table.num_rows)[:count]] = True
         drafts[column.name] = draft
-    for place, (name, others) in enumerate(table.roles.completing):
-        wide = any(name == other for other, _ in table.roles.completing[:place])
+    for place, (name, others) in enumerate(roles.completing):
+        wide = any(name == other for other, _ in roles.completing[:place])
         _complete(drafts, name, () if wide else others, table, keys, config, seed)
-    for order in table.sql.ordered:
+    for order in declared.ordered:
         _put_in_order(drafts, order, keys, window)
     valid = np.ones(table.num_rows, bool)
     return {
@@ -132,7 +134,6 @@ def _leave_out(draft: _Draft, rows: I64) -> None:
     """Cells that go missing take the column's default, or else are null if that is allowed."""
     default = _default(draft.column)
     if default is not None and draft.domain is None:
-        draft.values = draft.values.astype(object)
         draft.values[rows] = default
     elif default is not None and draft.domain is not None:
         draft.values[rows] = _position(float(default), draft.domain)
@@ -177,7 +178,7 @@ def _complete(
     config: Config,
     seed: int,
 ) -> None:
-    """Make a unique set distinct by its feature `name`; texts and bytes are distinct as they are."""
+    """Make a unique set distinct by its feature `name`; texts and bytes are so as they are."""
     draft = drafts[name]
     if draft.domain is None:
         return

@@ -5,6 +5,7 @@ distinct values are distinct positions.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import time
 from typing import Any
@@ -22,7 +23,10 @@ FLOAT_SCALE = 6
 _MOST = 2**53
 _INTEGER_SPAN = (10.0, 1e5)
 _NUMBER_SPAN = (10.0, 1e4)
-_NEGATIVE = 0.2
+_SIGNED = re.compile(
+    r"balance|delta|diff|change|temp|offset|profit|score|latitude|longitude|^(lat|lng|lon)$", re.I
+)
+_DEGREES = ((re.compile(r"^lat", re.I), 90), (re.compile(r"^(lng|lon)", re.I), 180))
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,10 @@ def feature_domain(
     """A plausible range inside of what the type and its checks allow, of at least `need` values.
 
     Bounds that a check gives are kept; where there is none, the width is drawn log-uniformly and
-    most ranges begin at 0. Years and dates lie in the database's window if they may.
+    the range begins at 0, unless the column's name speaks of something that may be negative. Years
+    and dates lie in the database's window if they may.
     """
     span = math.exp(rng.uniform(*np.log(_INTEGER_SPAN if kind.base == "integer" else _NUMBER_SPAN)))
-    negative = rng.random() < _NEGATIVE
     if kind.base in ("date", "timestamp", "time"):
         return _times(kind, window, need)
     low, high, scale = _units(kind)
@@ -82,8 +86,10 @@ def feature_domain(
         elif kind.high_checked:
             first = max(low, 0 if high > 0 else high - width)
         else:
-            first = max(low, -width if negative else min(0, high))
-            last = min(high, first + (2 * width if negative else width))
+            signed = bool(_SIGNED.search(name))
+            width = next((d * 10**scale for pattern, d in _DEGREES if pattern.search(name)), width)
+            first = max(low, -width if signed else min(0, high))
+            last = min(high, first + (2 * width if signed else width))
     if last - first + 1 < need:
         first, last = max(low, min(first, high - need + 1)), high
     return Domain(kind.base, first, last - first + 1, scale)
@@ -131,15 +137,15 @@ def _times(kind: SqlType, window: Window, need: int) -> Domain:
     if kind.base == "time":
         return Domain("time", 0, DAY)
     unit = DAY if kind.base == "date" else 1
-    start = window.start if kind.low is None else max(window.start, math.ceil(kind.low))
-    end = window.end if kind.high is None else min(window.end, math.floor(kind.high))
-    if start > end:
-        length = window.end - window.start
-        if kind.low is not None and kind.low > window.end:
-            start = math.ceil(kind.low)
-            end = min(start + length, kind.high if kind.high is not None else start + length)
-        else:
-            end = math.floor(kind.high if kind.high is not None else window.end)
-            start = max(end - length, kind.low if kind.low is not None else end - length)
-    first, last = -(-math.ceil(start) // unit), math.floor(end) // unit
+    low = -math.inf if kind.low is None else kind.low
+    high = math.inf if kind.high is None else kind.high
+    length = window.end - window.start
+    # outside of what the check allows, the window moves to its nearest end
+    start = min(max(window.start, low), high if high < window.start else math.inf)
+    end = max(min(window.end, high), low if low > window.end else -math.inf)
+    if high < window.start:
+        start = max(high - length, low)
+    elif low > window.end:
+        end = min(low + length, high)
+    first, last = math.ceil(start / unit), math.floor(end / unit)
     return Domain(kind.base, first, max(last - first + 1, 1), 0)

@@ -33,7 +33,7 @@ class Notes:
         self.left_out.append(f"line {line}: {what}")
 
 
-def line_of(node: exp.Expression, default: int) -> int:
+def line_of(node: exp.Expr, default: int) -> int:
     """The line of the first name in a parsed node."""
     lines = [name.meta["line"] for name in node.find_all(exp.Identifier) if "line" in name.meta]
     return min(lines, default=default)
@@ -50,12 +50,10 @@ class Draft:
     defaults: dict[str, Value] = field(default_factory=dict)
     primary_key: tuple[str, ...] = ()
     uniques: list[tuple[str, ...]] = field(default_factory=list)
-    checks: list[tuple[exp.Expression, int]] = field(default_factory=list)
+    checks: list[tuple[exp.Expr, int]] = field(default_factory=list)
     keys: list[SqlKey] = field(default_factory=list)
 
-    def add(
-        self, part: exp.Expression, line: int, types: "Mapping[str, Draft]", notes: Notes
-    ) -> None:
+    def add(self, part: exp.Expr, line: int, types: "Mapping[str, Draft]", notes: Notes) -> None:
         """A column or a constraint. types: the enums and domains of the file."""
         line = line_of(part, line)
         if isinstance(part, exp.Constraint):
@@ -76,7 +74,7 @@ class Draft:
             notes.leave_out(line, f"'{part.sql(dialect=notes.dialect)}' of table {self.name}")
 
     def add_column(
-        self, part: exp.Expression, line: int, types: "Mapping[str, Draft]", notes: Notes
+        self, part: exp.Expr, line: int, types: "Mapping[str, Draft]", notes: Notes
     ) -> None:
         """A column with its type and constraints; a second one of the same name is an error."""
         name, kind = part.name, part.args.get("kind")
@@ -90,7 +88,7 @@ class Draft:
     def _type(
         self,
         name: str,
-        kind: exp.Expression | None,
+        kind: exp.Expr | None,
         types: "Mapping[str, Draft]",
         notes: Notes,
     ) -> SqlType:
@@ -109,9 +107,7 @@ class Draft:
             )
         return found
 
-    def _add_column_constraint(
-        self, name: str, kind: exp.Expression, line: int, notes: Notes
-    ) -> None:
+    def _add_column_constraint(self, name: str, kind: exp.Expr, line: int, notes: Notes) -> None:
         if isinstance(kind, exp.NotNullColumnConstraint):
             if not kind.args.get("allow_null"):
                 self.state.not_null.add(name)
@@ -128,13 +124,13 @@ class Draft:
         elif isinstance(kind, exp.ComputedColumnConstraint):
             notes.leave_out(line, f"the expression that computes column {self.name}.{name}")
 
-    def set_default(self, name: str, node: exp.Expression | None) -> None:
+    def set_default(self, name: str, node: exp.Expr | None) -> None:
         """Remember a literal default; functions such as now() and NULL decide nothing."""
         value = literal(node)
         if value is not None:
             self.defaults[name] = value
 
-    def _add_key(self, columns: tuple[str, ...], reference: exp.Expression, line: int) -> None:
+    def _add_key(self, columns: tuple[str, ...], reference: exp.Expr, line: int) -> None:
         target = reference.this
         parent_columns: tuple[str, ...] = ()
         if isinstance(target, exp.Schema):
@@ -142,9 +138,7 @@ class Draft:
             target = target.this
         self.keys.append(SqlKey(columns, target.name, parent_columns, line))
 
-    def names(
-        self, nodes: Iterable[exp.Expression], line: int, notes: Notes
-    ) -> tuple[str, ...]:
+    def names(self, nodes: Iterable[exp.Expr], line: int, notes: Notes) -> tuple[str, ...]:
         """The table's columns that these nodes name."""
         known = {name.lower(): name for name in self.lines}
         found = []

@@ -73,8 +73,8 @@ def check_values(database: SqlDatabase, path: str) -> None:
     lines = [database.by_name[name].line for (name, _), *_ in cycle]
     spelled = " -> ".join([*names, names[0]])
     raise InputError(
-        f"{path}, line {lines[0]}: the keys {spelled} take their values from each other in a circle; "
-        "let one of these columns reference nothing"
+        f"{path}, line {lines[0]}: the keys {spelled} take their values from each other in a "
+        "circle; let one of these columns reference nothing"
     )
 
 

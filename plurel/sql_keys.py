@@ -19,7 +19,6 @@ from plurel.errors import InputError
 from plurel.links import Blocks, draw_links
 from plurel.rng import stream
 from plurel.schema import Schema, TableSchema
-from plurel.sql_model import Roles, SqlTable
 from plurel.sql_own_keys import draw_codes, finish_own_keys, own_column
 from plurel.sql_roles import key_order
 from plurel.sql_unique import I64, Member, combined, separate
@@ -55,7 +54,8 @@ class KeyDraw:
     def column(self, name: str, column: str) -> Cells:
         """What a key column (or the time column) of a table holds."""
         if (name, column) not in self._columns:
-            table, declared, roles = declaration(self.schema, name)
+            table = self.schema.by_name[name]
+            _, roles = table.declared()
             links = self.links(name)
             for number, owned in enumerate(roles.owned):
                 if column in owned:
@@ -68,20 +68,12 @@ class KeyDraw:
 
     def foreign_cells(self, table: TableSchema, column: str, number: int, link: Link) -> Cells:
         """What a column holds that takes its values from the foreign key `number`."""
-        assert table.sql is not None
-        key = table.sql.foreign_keys[number]
+        declared, _ = table.declared()
+        key = declared.foreign_keys[number]
         parent_column = key.parent_columns[key.columns.index(column)]
-        if table.sql.column(column).not_null:
+        if declared.column(column).not_null:
             return self.column(key.parent, parent_column).take(link.valued)
         return self.column(key.parent, parent_column).take(link.rows)
-
-
-def declaration(schema: Schema, name: str) -> tuple[TableSchema, SqlTable, Roles]:
-    """A table of a schema that comes from SQL, with what is declared and what it is used for."""
-    table = schema.by_name[name]
-    if table.sql is None or table.roles is None:
-        raise ValueError(f"table {name} does not come from SQL")
-    return table, table.sql, table.roles
 
 
 def joint_codes(parents: Sequence[Cells], children: Sequence[Cells]) -> tuple[I64, I64]:
@@ -118,8 +110,9 @@ class _TableKeys:
     """The keys of one table while they are being drawn."""
 
     def __init__(self, draw: KeyDraw, name: str) -> None:
-        self.draw_, self.name = draw, name
-        self.table, self.sql, self.roles = declaration(draw.schema, name)
+        self.all, self.name = draw, name
+        self.table = draw.schema.by_name[name]
+        self.sql, self.roles = self.table.declared()
         self.links: dict[int, Link] = {}
         self.groups: dict[int, I64] = {}
 
@@ -127,19 +120,19 @@ class _TableKeys:
         """Links by key, and the codes of key columns that are categories."""
         for number in key_order(self.sql.foreign_keys, self.name):
             self.links[number] = self._draw_key(number)
-        codes = draw_codes(self.draw_, self.table)
+        codes = draw_codes(self.all, self.table)
         self._separate(codes)
         return [self.links[number] for number in range(len(self.links))], codes
 
     def _stream(self, *names: str | int) -> np.random.Generator:
-        return stream(self.draw_.seed, "table", self.name, *names)
+        return stream(self.all.seed, "table", self.name, *names)
 
     def _draw_key(self, number: int) -> Link:
         key = self.sql.foreign_keys[number]
         rows, rng = self.table.num_rows, self._stream("links", number)
-        params = self.draw_.config.scm_params
+        params = self.all.config.scm_params
         candidates = self._candidates(number)
-        size = self.draw_.schema.by_name[key.parent].num_rows
+        size = self.all.schema.by_name[key.parent].num_rows
         result = draw_links(size if candidates is None else len(candidates), rows, params, rng)
         wanted = result.parent_of if candidates is None else candidates[result.parent_of]
         shared = [c for c in key.columns if c not in self.roles.owned[number]]
@@ -153,14 +146,14 @@ class _TableKeys:
         found = found.copy()
         lost = found < 0
         if self.roles.nullable[number]:
-            share = self.draw_.config.sql_params.null_key_choices.sample(
+            share = self.all.config.sql_params.null_key_choices.sample(
                 self._stream("nulls", number)
             )
             chosen = self._stream("nulls", number, "rows").permutation(rows)
             found[chosen[: int(np.floor(share * rows))]] = -1
         elif lost.any() and not self._follows_null(number, shared, lost):
             raise InputError(
-                f"{self.draw_.config.schema_file}, line {key.line}: foreign key {key} of table "
+                f"{self.all.config.schema_file}, line {key.line}: foreign key {key} of table "
                 f"{self.name}: no row of {key.parent} agrees with what ({', '.join(shared)}) holds "
                 "by other keys; give the tables more rows by sql_params.num_rows, or let it be null"
             )
@@ -174,7 +167,7 @@ class _TableKeys:
     def _cells(self, column: str) -> Cells:
         """What a column holds that an earlier key of this table owns."""
         number = next(n for n, owned in enumerate(self.roles.owned) if column in owned)
-        return self.draw_.foreign_cells(self.table, column, number, self.links[number])
+        return self.all.foreign_cells(self.table, column, number, self.links[number])
 
     def _codes_of(self, number: int, shared: list[str]) -> tuple[I64, I64]:
         """Groups of the parent's rows and of this table's by what the shared columns hold."""
@@ -183,7 +176,7 @@ class _TableKeys:
         children = [self._cells(column) for column in shared]
         if key.parent == self.name:
             return joint_codes([self._cells(name) for name in names], children)
-        return joint_codes([self.draw_.column(key.parent, name) for name in names], children)
+        return joint_codes([self.all.column(key.parent, name) for name in names], children)
 
     def _candidates(self, number: int) -> I64 | None:
         """The parent's rows that later keys can agree with; None for all of them."""
@@ -194,7 +187,7 @@ class _TableKeys:
             if not common or self.name in (other.parent, key.parent):
                 continue
             sides = [
-                [self.draw_.column(k.parent, k.parent_columns[k.columns.index(c)]) for c in common]
+                [self.all.column(k.parent, k.parent_columns[k.columns.index(c)]) for c in common]
                 for k in (key, other)
             ]
             codes, others = joint_codes(*sides)
@@ -202,7 +195,7 @@ class _TableKeys:
             keep = fits if keep is None else keep & fits
         if keep is not None and not keep.any():
             raise InputError(
-                f"{self.draw_.config.schema_file}, line {key.line}: foreign key {key} of table "
+                f"{self.all.config.schema_file}, line {key.line}: foreign key {key} of table "
                 f"{self.name}: no row of {key.parent} agrees with the table's other keys; give the "
                 "tables more rows by sql_params.num_rows"
             )
@@ -242,12 +235,14 @@ class _TableKeys:
             parts = [codes[name] for name in columns if name in codes]
             parts += [self._part(members[n], n, columns) for n in self._owners(columns)]
             if self.table.time_column in columns:
-                days = own_column(self.draw_, self.table, self.table.time_column or "")
-                parts.append(Member(pd.factorize(days.values)[0].astype(np.int64), 1, None, None, False))
+                days = own_column(self.all, self.table, self.table.time_column or "")
+                parts.append(
+                    Member(pd.factorize(days.values)[0].astype(np.int64), 1, None, None, False)
+                )
             sets.append(parts)
         if sets and not separate(sets, self._stream("unique")):
             raise InputError(
-                f"{self.draw_.config.schema_file}, line {self.sql.line}: the unique keys of table "
+                f"{self.all.config.schema_file}, line {self.sql.line}: the unique keys of table "
                 f"{self.name} leave too little room for {self.table.num_rows} rows; give it fewer, "
                 f"by sql_params.num_rows, or the tables that it references more"
             )
@@ -268,7 +263,7 @@ class _TableKeys:
         )
         return Member(
             self.links[number].rows.copy(),
-            self.draw_.schema.by_name[key.parent].num_rows,
+            self.all.schema.by_name[key.parent].num_rows,
             group=self.groups.get(number),
             movable=not followed and key.parent != self.name,
         )
@@ -280,6 +275,6 @@ class _TableKeys:
         if set(mine) == set(self.roles.owned[number]):
             return member
         names = [key.parent_columns[key.columns.index(column)] for column in mine]
-        cells = [self.draw_.column(key.parent, name) for name in names]
+        cells = [self.all.column(key.parent, name) for name in names]
         code = joint_codes(cells, cells)[0]
         return Member(member.states, member.size, code, member.group, member.movable)

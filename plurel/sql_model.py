@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Base = Literal[
-    *("integer", "decimal", "float", "boolean", "text", "date", "timestamp", "time", "binary"),
+    "integer",
+    "decimal",
+    "float",
+    "boolean",
+    "text",
+    "date",
+    "timestamp",
+    "time",
+    "binary",
     "category",
 ]
 Value = str | int | float | bool
@@ -18,9 +26,9 @@ class SqlType:
     """What a column may hold.
 
     spelled: the type as the file writes it. low, high: inclusive bounds, None where there is none
-    (dates: seconds since 1970); low_checked, high_checked: a CHECK says so, not the type. scale: digits after the point of a decimal. min_length, length:
-    bounds of a text in characters. form: what a text holds, "words", "uuid", "json" and the like.
-    values: what a category may hold.
+    (dates: seconds since 1970); low_checked, high_checked: a CHECK says so, not the type. scale:
+    digits after the point of a decimal. min_length, length: bounds of a text in characters. form:
+    what a text holds, "words", "uuid", "json" and the like. values: what a category may hold.
     """
 
     base: Base

@@ -22,10 +22,10 @@ _CODED = ("category", "boolean")
 
 def draw_codes(draw: "KeyDraw", table: TableSchema) -> dict[str, Member]:
     """The key columns that are categories or booleans: uniform codes, one a row."""
-    assert table.sql is not None and table.roles is not None
+    declared, roles = table.declared()
     found = {}
-    for name in table.roles.key_columns:
-        kind = table.sql.column(name).type
+    for name in roles.key_columns:
+        kind = declared.column(name).type
         if kind.base in _CODED:
             size = 2 if kind.base == "boolean" else len(kind.values)
             rng = stream(draw.seed, "table", table.name, "key", name)
@@ -34,11 +34,14 @@ def draw_codes(draw: "KeyDraw", table: TableSchema) -> dict[str, Member]:
 
 
 def own_column(draw: "KeyDraw", table: TableSchema, name: str) -> Cells:
-    """The time column: evenly spaced over the window, in whole days for a DATE."""
-    assert table.sql is not None
+    """The time column: evenly spaced over the window, in whole days for a DATE, and in whole
+    seconds unless there are more rows than seconds."""
+    declared, _ = table.declared()
     moments = even_dates(draw.window, table.num_rows)
-    if table.sql.column(name).type.base == "date":
+    if declared.column(name).type.base == "date":
         moments = moments.astype("datetime64[D]").astype("datetime64[us]")
+    elif draw.window.end - draw.window.start >= table.num_rows:
+        moments = moments.astype("datetime64[s]").astype("datetime64[us]")
     return Cells(moments, np.ones(table.num_rows, bool))
 
 
@@ -46,20 +49,20 @@ def finish_own_keys(
     draw: "KeyDraw", table: TableSchema, codes: dict[str, Member]
 ) -> dict[str, Cells]:
     """The table's own key columns and its time column; the links of the table must be drawn."""
-    assert table.sql is not None and table.roles is not None
-    roles, valid = table.roles, np.ones(table.num_rows, bool)
+    declared, roles = table.declared()
+    valid = np.ones(table.num_rows, bool)
     done: dict[str, Cells] = {}
     if roles.time_column is not None:
         done[roles.time_column] = own_column(draw, table, roles.time_column)
     for name, member in codes.items():
-        kind = table.sql.column(name).type
+        kind = declared.column(name).type
         values = np.array(kind.values, dtype=object) if kind.values else np.array([False, True])
         done[name] = Cells(values[member.states], valid)
     completed = _completed_sets(table, codes)
     for name in roles.key_columns:
         if name in done:
             continue
-        column = table.sql.column(name)
+        column = declared.column(name)
         if name == roles.natural_key and table.primary_key == name:
             done[name] = Cells(np.arange(table.num_rows), valid)
         elif column.type.base not in ORDERED:
@@ -71,14 +74,16 @@ def finish_own_keys(
     return done
 
 
-def _completed_sets(table: TableSchema, codes: dict[str, Member]) -> dict[str, list[tuple[str, ...]]]:
+def _completed_sets(
+    table: TableSchema, codes: dict[str, Member]
+) -> dict[str, list[tuple[str, ...]]]:
     """By ordered column of the table's own the key sets that it completes, the others' names."""
-    assert table.sql is not None and table.roles is not None
+    declared, roles = table.declared()
     found: dict[str, list[tuple[str, ...]]] = {}
-    for columns in table.roles.key_sets:
-        own = [c for c in columns if c in table.roles.key_columns and c not in codes]
-        if own and all(table.sql.column(c).type.base in ORDERED for c in own):
-            last = max(own, key=table.roles.key_columns.index)
+    for columns in roles.key_sets:
+        own = [c for c in columns if c in roles.key_columns and c not in codes]
+        if own and all(declared.column(c).type.base in ORDERED for c in own):
+            last = max(own, key=roles.key_columns.index)
             found.setdefault(last, []).append(tuple(c for c in columns if c != last))
     return found
 
@@ -92,8 +97,8 @@ def _ordered(
 ) -> "np.ndarray[tuple[int], np.dtype[np.generic]]":
     """Numbers or dates: counted from the first one on within each group of rows that agree in the
     other columns of the set; evenly spaced dates where there are none; else at random."""
-    assert table.sql is not None
-    column, rows = table.sql.column(name), table.num_rows
+    declared, _ = table.declared()
+    column, rows = declared.column(name), table.num_rows
     domain = key_domain(column.type, draw.window, rows)
     if name not in completed:
         rng = stream(draw.seed, "table", table.name, "key", name)
@@ -120,8 +125,8 @@ def _groups(
     draw: "KeyDraw", table: TableSchema, names: tuple[str, ...], done: dict[str, Cells]
 ) -> I64:
     """Numbers of the tuples that the other columns of a unique set hold."""
-    assert table.roles is not None
-    foreign = {c for owned in table.roles.owned for c in owned}
+    _, roles = table.declared()
+    foreign = {c for owned in roles.owned for c in owned}
     codes = []
     for name in names:
         cells = draw.column(table.name, name) if name in foreign else done.get(name)
@@ -129,4 +134,3 @@ def _groups(
             continue
         codes.append(pd.factorize(cells.values)[0].astype(np.int64))
     return combined(codes)[0] if codes else np.zeros(table.num_rows, np.int64)
-

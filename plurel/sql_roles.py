@@ -100,9 +100,7 @@ def _owners(keys: Sequence[SqlKey], table: str) -> tuple[tuple[str, ...], ...]:
     return tuple(owned[number] for number in range(len(keys)))
 
 
-def _time_column(
-    table: SqlTable, is_activity: bool, keys: set[str], config: Config
-) -> str | None:
+def _time_column(table: SqlTable, is_activity: bool, keys: set[str], config: Config) -> str | None:
     """The column that says when a row happened: named by the config, or of an activity table."""
     named = dict(config.sql_params.time_columns).get(table.name)
     fit = {

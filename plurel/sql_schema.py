@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import networkx as nx
-
 from plurel.choices import nearest
 from plurel.config import Config
 from plurel.dates import Window, draw_window
@@ -109,8 +107,8 @@ def _draw_rows(
                     continue
                 if table.name in given:
                     raise InputError(
-                        f"SQLParams.num_rows.{table.name}: {given[table.name]} rows, but its unique "
-                        f"key ({', '.join(columns)}) has room for {int(room)}; lower it"
+                        f"SQLParams.num_rows.{table.name}: {given[table.name]} rows, but its "
+                        f"unique key ({', '.join(columns)}) has room for {int(room)}; lower it"
                     )
                 rows[table.name], changed = int(room), True
     return rows
@@ -154,9 +152,12 @@ def _table(
     taken = {primary_key}
     for number, key in enumerate(table.foreign_keys):
         column = key.columns[0]
-        if len(key.columns) > 1 or column in taken or natural.get(key.parent) is None:
-            column = _unused(FOREIGN_KEY.format(number), names)
-        elif key.parent_columns != (natural[key.parent],):
+        if (
+            len(key.columns) > 1
+            or column in taken
+            or natural.get(key.parent) is None
+            or key.parent_columns != (natural[key.parent],)
+        ):
             column = _unused(FOREIGN_KEY.format(number), names)
         taken.add(column)
         names.add(column)

@@ -13,7 +13,7 @@ from plurel.rng import Name
 from plurel.schema import Schema, TableSchema
 from plurel.scm import generate_table
 from plurel.sql_columns import finish_sql_columns
-from plurel.sql_keys import KeyDraw, declaration
+from plurel.sql_keys import KeyDraw
 from plurel.sql_model import SqlColumn
 from plurel.sql_unique import I64
 from plurel.values import Cells, TableValues
@@ -46,7 +46,7 @@ def make_sql_tables(schema: Schema, config: Config, seed: int) -> dict[str, Tabl
 def _make_table(
     table: TableSchema, links: list[I64], features: TableValues, keys: KeyDraw
 ) -> Table:
-    _, declared, roles = declaration(keys.schema, table.name)
+    declared, roles = table.declared()
     key_names = [column for owned in roles.owned for column in owned] + list(roles.key_columns)
     if roles.time_column is not None:
         key_names.append(roles.time_column)
@@ -71,22 +71,21 @@ def _as_array(cells: Cells) -> Any:
     """Plain numpy where nothing is missing, else the pandas array that keeps the type."""
     values, valid = cells.values, cells.valid
     if values.dtype == object:
-        present = values[valid]
-        if len(present) and all(isinstance(value, int) for value in present.tolist()):
-            return _as_array(Cells(np.where(valid, values, 0).astype(np.int64), valid))
-        if len(present) and all(isinstance(value, int | float) for value in present.tolist()):
-            return np.where(valid, values, np.nan).astype(np.float64)
-        if len(present) and all(isinstance(value, str) for value in present.tolist()):
-            return pd.array(np.where(valid, values, None), dtype="str")
-        return np.where(valid, values, None)
-    if values.dtype.kind == "M":
-        return np.where(valid, values, np.datetime64("NaT"))
-    if values.dtype.kind == "f":
-        return np.where(valid, values, np.nan)
+        kinds = {type(value) for value in values.tolist()}
+        if kinds <= {int, float}:
+            return _as_array(Cells(values.astype(float if float in kinds else np.int64), valid))
+        masked = values.copy()
+        masked[~valid] = None
+        return pd.array(masked, dtype="str") if kinds == {str} else masked
+    if values.dtype.kind in "Mf":
+        return np.where(
+            valid, values, np.array("NaT" if values.dtype.kind == "M" else "nan", values.dtype)
+        )
     if valid.all():
         return values
-    kind = "boolean" if values.dtype.kind == "b" else "Int64"
-    return pd.array(np.where(valid, values, None), dtype=kind)
+    if values.dtype.kind == "b":
+        return pd.arrays.BooleanArray(values, ~valid)
+    return pd.arrays.IntegerArray(np.where(valid, values, 0), ~valid)
 
 
 def _check_fits(cells: Cells, column: SqlColumn, table: TableSchema, config: Config) -> None:

@@ -13,8 +13,8 @@ from plurel.errors import InputError
 from plurel.params import DIALECTS
 
 _SIGNS = {
-    "mysql": r"`|\bengine\s*=|\bauto_increment\b|\bunsigned\b|\btinyint\b|\bmediumint\b|\bdatetime\s*\(\d\)"
-    r"|\bmediumtext\b|\blongtext\b|\benum\s*\(|\bcollate\s+utf8\w*|\bunique\s+key\b|^\s*key\b|^\s*use\b",
+    "mysql": r"`|\bengine\s*=|\bauto_increment\b|\bunsigned\b|\btinyint\b|\bmediumint\b"
+    r"|\bdatetime\s*\(\d\)|\bmediumtext\b|\blongtext\b|\benum\s*\(|\bcollate\s+utf8\w*|\bunique\s+key\b|^\s*key\b|^\s*use\b",
     "postgres": r"::|\b(small|big)?serial\b|\bcharacter\s+varying\b|\bwith(out)?\s+time\s+zone\b"
     r"|\balter\s+table\s+only\b|\bcreate\s+(type|domain|sequence|extension)\b|\bbytea\b|\bjsonb\b"
     r"|\btimestamptz\b|\bbpchar\b|\bpublic\.|\bnextval\b|\bowner\s+to\b|\$\w*\$|\bint[248]\b",
@@ -31,7 +31,9 @@ _KEPT = {
 }
 _BLOCKS = (
     # bodies of MySQL procedures, rows of a PostgreSQL dump, commands to psql
-    re.compile(r"^[ \t]*delimiter[ \t]+(?!;)\S+.*?^[ \t]*delimiter[ \t]+;[^\n]*", re.I | re.M | re.S),
+    re.compile(
+        r"^[ \t]*delimiter[ \t]+(?!;)\S+.*?^[ \t]*delimiter[ \t]+;[^\n]*", re.I | re.M | re.S
+    ),
     re.compile(r"^copy\b[^;\n]*\bfrom\s+stdin\b[^;\n]*;.*?^\\\.[ \t]*$", re.I | re.M | re.S),
     re.compile(r"^\\[^\n]*$", re.M),
 )
@@ -84,7 +86,8 @@ def statements(text: str, dialect: str, path: str) -> list[Statement]:
 
 def _split(text: str, dialect: str, path: str) -> Iterator[tuple[int, str]]:
     """(offset, text) between semicolons, comments replaced by blanks that keep the lines."""
-    start, parts = 0, []
+    start = 0
+    parts: list[str] = []
     for match in _tokens(dialect).finditer(text):
         token, kind = match[0], match.lastgroup
         if kind == "open":

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 from sqlglot import exp
 
@@ -30,20 +31,20 @@ _PLAIN: dict[D, tuple[Base, str]] = {
     D.DATE32: ("date", ""),
     D.TIME: ("time", ""),
     D.TIMETZ: ("time", ""),
-    **{
-        kind: ("timestamp", "")
-        for kind in (
+    **dict.fromkeys(
+        (
             *(D.DATETIME, D.DATETIME2, D.DATETIME64, D.SMALLDATETIME, D.TIMESTAMP),
             *(D.TIMESTAMPTZ, D.TIMESTAMPLTZ, D.TIMESTAMPNTZ, D.TIMESTAMP_S, D.TIMESTAMP_MS),
-        )
-    },
-    **{
-        kind: ("text", "words")
-        for kind in (
+        ),
+        ("timestamp", ""),
+    ),
+    **dict.fromkeys(
+        (
             *(D.CHAR, D.NCHAR, D.VARCHAR, D.NVARCHAR, D.BPCHAR, D.TEXT, D.NAME),
             *(D.TINYTEXT, D.MEDIUMTEXT, D.LONGTEXT),
-        )
-    },
+        ),
+        ("text", "words"),
+    ),
     D.UUID: ("text", "uuid"),
     D.JSON: ("text", "json"),
     D.JSONB: ("text", "json"),
@@ -55,12 +56,10 @@ _PLAIN: dict[D, tuple[Base, str]] = {
     D.GEOMETRY: ("text", "point"),
     D.GEOGRAPHY: ("text", "point"),
     D.POINT: ("text", "point"),
-    **{
-        kind: ("binary", "")
-        for kind in (
-            *(D.BINARY, D.VARBINARY, D.BLOB, D.TINYBLOB, D.MEDIUMBLOB, D.LONGBLOB, D.IMAGE),
-        )
-    },
+    **dict.fromkeys(
+        (*(D.BINARY, D.VARBINARY, D.BLOB, D.TINYBLOB, D.MEDIUMBLOB, D.LONGBLOB, D.IMAGE),),
+        ("binary", ""),
+    ),
 }
 _BY_NAME: dict[str, tuple[Base, str]] = {
     "citext": ("text", "words"),
@@ -80,7 +79,7 @@ _EXACT = 2**53
 """Decimals are kept as floats: beyond this many steps not every one of them is a number."""
 
 
-def read_type(kind: exp.Expression | None, dialect: str) -> SqlType | None:
+def read_type(kind: exp.Expr | None, dialect: str) -> SqlType | None:
     """The type, or None for one that is not known (it may be an enum or a domain of the file)."""
     if kind is None:
         return SqlType("text", "")  # SQLite: a column without a type holds anything
@@ -103,9 +102,9 @@ def read_type(kind: exp.Expression | None, dialect: str) -> SqlType | None:
     return None if found is None else replace(found, spelled=spelled)
 
 
-def type_name(kind: exp.Expression) -> str:
+def type_name(kind: exp.Expr) -> str:
     """The last part of a type's name in lower case, without schema, quotes and parameters."""
-    name = kind.args["kind"] if isinstance(kind.args.get("kind"), exp.Expression) else kind
+    name = kind.args["kind"] if isinstance(kind.args.get("kind"), exp.Expr) else kind
     text = name.name or name.sql()
     return re.split(r"[.(]", text.replace('"', "") if "." not in text else text.split(".")[-1])[
         0
@@ -138,7 +137,7 @@ def _parametrised(kind: exp.DataType, numbers: list[int], dialect: str) -> SqlTy
 
 def decimal_type(numbers: list[int], unsigned: bool = False) -> SqlType:
     """DECIMAL(precision, scale); without parameters two digits after the point."""
-    precision, scale = (numbers + [0])[:2] if numbers else (12, 2)
+    precision, scale = [*numbers, 0][:2] if numbers else (12, 2)
     bound = min(10**precision - 1, _EXACT) / 10**scale
     return SqlType("decimal", low=0.0 if unsigned else -bound, high=bound, scale=scale)
 
@@ -155,7 +154,7 @@ def _subsets(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(
             ",".join(n for bit, n in enumerate(names) if pick >> bit & 1) for pick in picks
         )
-    return names + tuple(",".join(pair) for pair in zip(names, names[1:], strict=False))
+    return names + tuple(",".join(pair) for pair in pairwise(names))
 
 
 def step(kind: SqlType) -> float:

@@ -19,7 +19,7 @@ _RADIX_LIMIT = 2**62
 
 @dataclass
 class Member:
-    """Part of a unique set: a row's state 0 .. size - 1 (-1: null, then the row counts as distinct).
+    """Part of a unique set: a row's state 0 .. size - 1; -1: null, then the row is distinct.
 
     code: per state what has to be distinct; None: the state itself. group: per state a group that
     moves don't leave; None: one group. movable: False for what must stay as it is.

@@ -121,18 +121,19 @@ def _maker(column: SqlColumn) -> Maker:
 
 
 _BY_NAME = (
+    (r"descr|comment|notes?$|_text|body|content|summary|review|remark|message|bio", "sentence"),
     (r"e_?mail", "email"),
     (r"first_?name|given_?name|^fname", "first"),
     (r"last_?name|sur_?name|family_?name|^lname", "last"),
     (r"user_?name|login|nick", "login"),
-    (r"(contact|full|customer|person|employee|author|artist|actor|ship)_?name|reports?_?to", "person"),
+    (r"(contact|full|customer|person|employee|author|artist|actor|ship)_?name", "person"),
     (r"compan|organi[sz]|supplier|vendor|brand|manufactur", "company"),
     (r"phone|fax|mobile", "phone"),
-    (r"url|website|home_?page|link|path$", "url"),
+    (r"url|website|home_?page|link$|path$", "url"),
     (r"zip|postal|postcode", "postal"),
-    (r"city|town", "city"),
-    (r"country|nation", "country"),
-    (r"state|province|district|region", "state"),
+    (r"city$|town$", "city"),
+    (r"country$|nation$", "country"),
+    (r"state$|abbr$|province$|district$", "state"),
     (r"address|street", "address"),
     (r"pass(word|wd)|hash|token|secret|salt", "hash"),
     (r"colou?r", "color"),
@@ -141,7 +142,6 @@ _BY_NAME = (
     (r"genre|categor", "genre"),
     (r"job|position|profession|contact_?title|title_of", "job"),
     (r"code|sku|symbol|isbn|number$|serial|plate", "code"),
-    (r"descr|comment|notes?$|text|body|content|summary|review|remark|message|bio", "sentence"),
     (r"title|name|label|subject|topic", "title"),
 )
 
@@ -211,4 +211,3 @@ def _in_base(number: int, alphabet: str) -> str:
         number, digit = divmod(number, len(alphabet))
         digits = alphabet[digit] + digits
     return digits
-

@@ -104,7 +104,9 @@ def _json(words: "Words", kind: SqlType) -> Strings:
 def _array(words: "Words", kind: SqlType) -> Strings:
     """A PostgreSQL array; the type's name says of what, and only texts and numbers are made."""
     parts = _words_of(words, 3)
-    if kind.values or not any(name in kind.spelled.upper() for name in ("INT", "NUMERIC", "DOUBLE")):
+    if kind.values or not any(
+        name in kind.spelled.upper() for name in ("INT", "NUMERIC", "DOUBLE")
+    ):
         return _strings(["{" + ",".join(row) + "}" for row in parts])
     return _strings(["{" + ",".join(str(len(word)) for word in row) + "}" for row in parts])
 

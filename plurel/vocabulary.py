@@ -33,9 +33,9 @@ LISTS: dict[str, tuple[str, ...]] = {
         "first": "Ada Ben Carla David Elena Felix Grace Hugo Ines Jonas Kira Liam Mara Noah Olga "
         "Paul Quinn Rosa Samir Tara Umar Vera Wanda Xenia Yusuf Zoe Amara Boris Chen Dina Emil "
         "Farah Goran Hana Ivan Jana Kofi Lena Milo Nadia",
-        "last": "Abbott Baker Castro Dupont Ekström Fischer Garcia Haddad Ito Jensen Kowalski Lopez "
-        "Moreau Nakamura Okafor Petrov Quist Rossi Schmidt Tanaka Ueda Vargas Weber Yilmaz Zhang "
-        "Novak Olsen Patel Ruiz Silva Torres Varga Walsh Young Adeyemi Bauer Costa Dietrich",
+        "last": "Abbott Baker Castro Dupont Ekström Fischer Garcia Haddad Ito Jensen Kowalski "
+        "Lopez Moreau Nakamura Okafor Petrov Quist Rossi Schmidt Tanaka Ueda Vargas Weber Yilmaz "
+        "Zhang Novak Olsen Patel Ruiz Silva Torres Varga Walsh Young Adeyemi Bauer Costa Dietrich",
         "city": "Lisbon Kyoto Bergen Quito Lagos Porto Zagreb Osaka Lyon Dublin Hanoi Tartu Turin "
         "Perth Denver Austin Bogota Cusco Nairobi Accra Dakar Malmo Basel Ghent Leeds Krakow Split "
         "Tunis Izmir Pune Surat Cebu Busan Halifax Calgary Leon",
