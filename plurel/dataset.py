@@ -72,14 +72,16 @@ class SyntheticDataset(Dataset):
     def save(self, path: str | Path, *, name: str | None = None, overwrite: bool = False) -> int:
         """Generate and write the RelBench folder with its autocomplete tasks; the rows written."""
         database = self._generate()
+        schema = self.make_schema()
         write_folder(
             path,
             database=database,
             name=name or Path(path).name,
             val_timestamp=self.val_timestamp,
             test_timestamp=self.test_timestamp,
-            tasks=autocomplete_tasks(database, self.window),
+            tasks=autocomplete_tasks(database, self.window, schema),
             provenance=self.provenance(),
+            declared=schema.declared(),
             description=f"Synthetic database, seed {self.seed}.",
             overwrite=overwrite,
         )
@@ -134,12 +136,19 @@ class SyntheticDataset(Dataset):
         return Table(frame, parents, table.primary_key, table.time_column)
 
 
-def autocomplete_tasks(database: Database, window: Window) -> list[TaskManifest]:
-    """A task for each boolean and each float feature of the tables with a time column.
+def autocomplete_tasks(
+    database: Database, window: Window, schema: Schema | None = None
+) -> list[TaskManifest]:
+    """A task for each boolean and each numeric feature of the tables with a time column.
 
     RelBench splits them by time; a column takes part if every split holds at least two distinct
-    labels, so that its score is defined.
+    labels, so that its score is defined. schema: tells features from key columns where there are
+    some that RelBench doesn't know of; names that RelBench can't query are passed over.
     """
+    features = {
+        table.name: {column.name for column in table.columns if column.name.isidentifier()}
+        for table in (schema.tables if schema is not None else ())
+    }
     tasks = []
     for name, table in database.table_dict.items():
         if table.time_col is None:
@@ -151,7 +160,9 @@ def autocomplete_tasks(database: Database, window: Window) -> list[TaskManifest]
             labels = table.df[column]
             if column == table.pkey_col or column in table.fkey_col_to_pkey_table:
                 continue
-            if labels.dtype.kind not in "bf" or min(labels[s].nunique() for s in splits) < 2:
+            if schema is not None and column not in features[name]:
+                continue
+            if labels.dtype.kind not in "bif" or min(labels[s].nunique() for s in splits) < 2:
                 continue
             kind = "binary_classification" if labels.dtype.kind == "b" else "regression"
             tasks.append(

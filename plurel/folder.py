@@ -4,6 +4,7 @@
     db/<table>.parquet
     tasks/<task>/manifest.yaml  and {train,val,test}.parquet where labels are given
     provenance.yaml             what made the folder
+    declared.yaml               the keys and types of a database that SQL declares
 
 `relbench.load_dataset(folder)` opens it. A folder is written whole or not at all, and the same
 input gives the same bytes.
@@ -26,6 +27,7 @@ from plurel.errors import InputError
 from plurel.manifest import MANIFEST
 
 PROVENANCE = "provenance.yaml"
+DECLARED = "declared.yaml"
 SPLITS = ("train", "val", "test")
 _FILE_NAME = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")
 
@@ -40,12 +42,14 @@ def write_folder(
     tasks: Sequence[TaskManifest] = (),
     labels: Mapping[str, Mapping[str, pd.DataFrame]] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    declared: Mapping[str, Any] | None = None,
     description: str = "",
     overwrite: bool = False,
 ) -> Path:
     """Write a RelBench folder and return its path.
 
-    labels: per task name and split a frame of labels. provenance: plain data for provenance.yaml.
+    labels: per task name and split a frame of labels. provenance, declared: plain data for the
+    files of these names.
     A complete folder at `path` is replaced only with `overwrite`. Raises InputError, naming the
     table, column or task, if the parts don't fit together; then nothing is left behind.
     """
@@ -65,8 +69,9 @@ def write_folder(
             write_parquet(table.df, folder / "db" / f"{key}.parquet", f"table {key}")
         for task in tasks:
             _write_task(folder / "tasks" / task.name, task, labels.get(task.name, {}))
-        if provenance is not None:
-            (folder / PROVENANCE).write_text(_yaml(provenance), encoding="utf-8")
+        for extra, plain in ((PROVENANCE, provenance), (DECLARED, declared)):
+            if plain is not None:
+                (folder / extra).write_text(_yaml(plain), encoding="utf-8")
         manifest.save(folder / MANIFEST)
     return Path(path)
 

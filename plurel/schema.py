@@ -5,7 +5,7 @@ features, dates) is a function of the schema, the config and a seed.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
@@ -78,14 +78,32 @@ class TableSchema:
 @dataclass(frozen=True)
 class Schema:
     """A database's tables, parents before children (topological order of the foreign keys that
-    are read)."""
+    are read). layout: of the graph, or the name of the SQL file; left_out: what of it was not
+    understood, by line."""
 
     tables: tuple[TableSchema, ...]
     layout: str = ""
+    left_out: tuple[str, ...] = ()
     by_name: dict[str, TableSchema] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {table.name: table for table in self.tables})
+
+    def declared(self) -> dict[str, Any] | None:
+        """What SQL declares, as plain data for `declared.yaml`; None for a schema that was drawn.
+
+        Per table the columns' types, the primary key, the unique sets, and the foreign keys with
+        the column that stands for each in RelBench; columns in the order of the statements.
+        """
+        if not all(table.sql for table in self.tables):
+            return None
+        tables = {}
+        for table in self.tables:
+            sql, _ = table.declared()
+            tables[table.name] = plain = sql.to_plain()
+            for key, stored in zip(table.foreign_keys, plain["foreign_keys"], strict=True):
+                stored["relbench_column"] = key.column
+        return {"schema": self.layout, "left_out": list(self.left_out), "tables": tables}
 
 
 def draw_schema(config: Config, seed: int) -> Schema:

@@ -6,6 +6,7 @@ import networkx as nx
 
 from plurel.errors import InputError
 from plurel.sql_model import SqlDatabase, SqlTable
+from plurel.sql_roles import owners
 
 
 def order_tables(database: SqlDatabase) -> tuple[list[str], set[tuple[str, int]]]:
@@ -58,11 +59,13 @@ def check_values(database: SqlDatabase, path: str) -> None:
     graph: nx.DiGraph[Hashable] = nx.DiGraph()
     for table in database.tables:
         links = (table.name, None)
-        for key in table.foreign_keys:
+        owned = owners(table.foreign_keys, table.name)
+        for key, mine in zip(table.foreign_keys, owned, strict=True):
             shared = _shared(table, key.columns)
             for column, parent in zip(key.columns, key.parent_columns, strict=True):
-                graph.add_edge((table.name, column), (key.parent, parent))
-                graph.add_edge((table.name, column), links)
+                if column in mine:
+                    graph.add_edge((table.name, column), (key.parent, parent))
+                    graph.add_edge((table.name, column), links)
                 if key.parent != table.name and (shared or _partly_unique(table, key.columns)):
                     graph.add_edge(links, (key.parent, parent))
     try:

@@ -89,6 +89,10 @@ class SqlTable:
     foreign_keys: tuple[SqlKey, ...] = ()
     ordered: tuple[Ordered, ...] = ()
 
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in the order of the statement."""
+        return tuple(column.name for column in self.columns)
+
     def column(self, name: str) -> SqlColumn:
         """The column of this name, which must be there."""
         return next(column for column in self.columns if column.name == name)

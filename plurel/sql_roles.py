@@ -34,14 +34,14 @@ def find_roles(table: SqlTable, database: SqlDatabase, config: Config) -> Roles:
         free = [c for c in columns if c not in foreign | keys and c != time_column]
         able = [c for c in free if table.column(c).type.base not in _CODES]
         if able:
-            last = max(able, key=lambda name: _place(table, name))
+            last = max(able, key=table.names().index)
             completing.append((last, tuple(c for c in columns if c != last)))
         else:
             keys |= set(free)
             key_sets.append(columns)
-    names = [column.name for column in table.columns]
+    names = table.names()
     special = foreign | keys | {time_column}
-    owned = _owners(table.foreign_keys, table.name)
+    owned = owners(table.foreign_keys, table.name)
     return Roles(
         is_activity=is_activity,
         natural_key=_natural_key(table, foreign),
@@ -49,17 +49,13 @@ def find_roles(table: SqlTable, database: SqlDatabase, config: Config) -> Roles:
         key_columns=tuple(name for name in names if name in keys),
         features=tuple(name for name in names if name not in special),
         key_sets=tuple(key_sets),
-        completing=tuple(sorted(completing, key=lambda item: _place(table, item[0]))),
+        completing=tuple(sorted(completing, key=lambda item: names.index(item[0]))),
         owned=owned,
         nullable=tuple(
             any(not table.column(c).not_null and c not in referenced for c in columns)
             for columns in owned
         ),
     )
-
-
-def _place(table: SqlTable, name: str) -> int:
-    return [column.name for column in table.columns].index(name)
 
 
 def _needed_sets(table: SqlTable, time_column: str | None) -> list[tuple[str, ...]]:
@@ -91,7 +87,8 @@ def key_order(keys: Sequence[SqlKey], table: str) -> list[int]:
     )
 
 
-def _owners(keys: Sequence[SqlKey], table: str) -> tuple[tuple[str, ...], ...]:
+def owners(keys: Sequence[SqlKey], table: str) -> tuple[tuple[str, ...], ...]:
+    """Per key those of its columns that take their values from it, each from one key only."""
     owned: dict[int, tuple[str, ...]] = {}
     taken: set[str] = set()
     for number in key_order(keys, table):

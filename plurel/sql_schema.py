@@ -63,7 +63,7 @@ def draw_sql_schema(config: Config, seed: int) -> Schema:
     tables = tuple(
         _table(database.by_name[name], found[name], rows[name], natural, unread) for name in order
     )
-    return Schema(tables, Path(path).stem)
+    return Schema(tables, Path(path).stem, database.left_out)
 
 
 def check_names(database: SqlDatabase, config: Config) -> None:

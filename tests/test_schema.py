@@ -6,7 +6,6 @@ import pytest
 
 from plurel.config import Config
 from plurel.dates import draw_window, even_dates
-from plurel.errors import InputError
 from plurel.schema import Schema, draw_schema
 
 CONFIG = Config()
@@ -92,11 +91,6 @@ def test_a_single_table() -> None:
     for seed in range(6):
         (table,) = draw_schema(config, seed).tables
         assert (table.kind, table.time_column, table.foreign_keys) == ("activity", "date", ())
-
-
-def test_schema_files_are_refused() -> None:
-    with pytest.raises(InputError, match="schema_file"):
-        draw_schema(CONFIG.overridden(["schema_file=a.sql"]), 0)
 
 
 def test_windows() -> None:
