@@ -1,16 +1,17 @@
-"""Many databases, in parallel processes of one thread each.
+"""Many databases, in parallel processes of one thread each, on one machine or, by Ray, on many.
 
 Each database is a function of its seed, so neither the number of processes nor the order decides a
 byte. Complete folders are skipped; a seed that fails is reported and the others go on.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -20,6 +21,9 @@ from plurel.dataset import DEFAULT_PREFIX, SyntheticDataset
 from plurel.errors import InputError
 from plurel.folder import is_complete, read_provenance
 from plurel.processes import one_thread_each, worker_pool
+
+Executor = Literal["processes", "ray"]
+EXECUTORS: tuple[Executor, ...] = ("processes", "ray")
 
 _MAX_TRIES = 2
 
@@ -52,10 +56,12 @@ def generate_corpus(
     *,
     prefix: str = DEFAULT_PREFIX,
     num_proc: int = 1,
+    executor: Executor = "processes",
     overwrite: bool = False,
 ) -> Report:
     """Write the databases `<out>/<prefix>-<seed>` that are not complete yet.
 
+    executor: processes of this machine, or Ray, whose machines all see `out` (see ray_executor).
     Raises InputError, before anything is generated, if a folder was made by another config or
     version and `overwrite` is not set. Prints failures and shows a progress bar on stderr.
     """
@@ -66,7 +72,7 @@ def generate_corpus(
     report = Report()
     jobs: dict[int, Job] = {}
     for seed in seeds:
-        job = Job(seed, Path(out) / f"{prefix}-{seed}", config, overwrite)
+        job = Job(seed, Path(out).absolute() / f"{prefix}-{seed}", config, overwrite)
         if _is_done(job):
             report.skipped.append(seed)
             report.folders[seed] = job.folder
@@ -78,9 +84,21 @@ def generate_corpus(
     ):
         if report.skipped:
             bar.write(f"{len(report.skipped)} databases are complete already")
-        for job, outcome in _run(jobs, min(num_proc, max(len(jobs), 1))):
+        for job, outcome in _run(jobs, min(num_proc, max(len(jobs), 1)), executor):
             _note(report, job, outcome, bar)
     return report
+
+
+def shard(seeds: Sequence[int], part: str) -> list[int]:
+    """The seeds of one part, "i/n" with i from 0 to n - 1: every n-th, beginning with the i-th.
+
+    The parts of the same n are disjoint and together all seeds. Raises InputError for other texts.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", part)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if number >= count:
+        raise InputError(f"shard {part!r} must be i/n with i from 0 to n - 1, for example 0/8")
+    return list(seeds[number::count])
 
 
 def _is_done(job: Job) -> bool:
@@ -117,10 +135,23 @@ def _note(report: Report, job: Job, outcome: int | BaseException, bar: "tqdm[Any
     bar.set_postfix({"rows/s": f"{report.num_rows / elapsed:,.0f}"}, refresh=False)
 
 
-def _run(jobs: dict[int, Job], num_proc: int) -> Iterator[tuple[Job, int | BaseException]]:
-    """Each job with its rows or the error that ended it.
+def _run(
+    jobs: dict[int, Job], num_proc: int, executor: Executor
+) -> Iterator[tuple[Job, int | BaseException]]:
+    """Each job with its rows or the error that ended it."""
+    if not jobs:
+        return iter(())
+    if executor == "processes":
+        return _run_processes(jobs, num_proc)
+    from plurel.ray_executor import run_on_ray  # Ray is an extra
 
-    Only as many jobs are handed out as there are processes, so that when a process dies (killed
+    return run_on_ray(jobs.values(), _write, num_proc)
+
+
+def _run_processes(
+    jobs: dict[int, Job], num_proc: int
+) -> Iterator[tuple[Job, int | BaseException]]:
+    """Only as many jobs are handed out as there are processes, so that when a process dies (killed
     for memory, say) the suspects are known: they are tried once more, alone, before they count as
     failed.
     """

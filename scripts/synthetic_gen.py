@@ -6,7 +6,7 @@ from pathlib import Path
 
 from plurel.cli import Parser, clean_exit
 from plurel.config import PRESETS, Config
-from plurel.corpus import Report, generate_corpus
+from plurel.corpus import EXECUTORS, Report, generate_corpus, shard
 from plurel.dataset import DEFAULT_PREFIX
 from plurel.errors import InputError
 from plurel.paths import pre_dir, raw_dir
@@ -21,6 +21,15 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=len(os.sched_getaffinity(0)),
         help="processes (default: one per available core)",
+    )
+    parser.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default="processes",
+        help="ray: the cluster of RAY_ADDRESS, or one started here (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shard", default="0/1", metavar="i/n", help="every n-th seed from the i-th on, for jobs"
     )
     parser.add_argument(
         "--config",
@@ -68,11 +77,12 @@ def main() -> None:
         embedder_name(args.embedder)  # refuses an unknown one before the work, not after it
     out = args.out or raw_dir()
     report = generate_corpus(
-        range(args.seed_offset, args.seed_offset + args.num_dbs),
+        shard(range(args.seed_offset, args.seed_offset + args.num_dbs), args.shard),
         Config.load(args.config).overridden(args.set),
         out,
         prefix=args.db_prefix,
         num_proc=args.num_proc,
+        executor=args.executor,
         overwrite=args.overwrite,
     )
     if args.preprocess:

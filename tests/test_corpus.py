@@ -16,7 +16,7 @@ import relbench
 
 from plurel.cli import clean_exit
 from plurel.config import Config
-from plurel.corpus import Job, _run, generate_corpus
+from plurel.corpus import Job, _run_processes, generate_corpus, shard
 from plurel.dataset import SyntheticDataset
 from plurel.errors import InputError
 from plurel.folder import is_complete
@@ -65,6 +65,34 @@ def test_same_bytes_for_any_number_of_processes_and_order(corpus: Path, tmp_path
     assert listing(tmp_path) == listing(corpus)
     SyntheticDataset(6, CONFIG).save(tmp_path / "here" / "rel-synthetic-6")
     assert listing(tmp_path / "here" / "rel-synthetic-6") == listing(corpus / "rel-synthetic-6")
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_shards_are_the_whole_corpus_and_disjoint(count: int) -> None:
+    seeds = range(5, 12)
+    shards = [shard(seeds, f"{number}/{count}") for number in range(count)]
+    assert sorted(seed for part in shards for seed in part) == list(seeds)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize("text", ["2/2", "0/0", "1", "-1/2", "a/b", "0/2/3", ""])
+def test_a_shard_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"shard '{text}' must be i/n with i from 0 to n - 1"):
+        shard(range(9), text)
+
+
+def test_shards_write_the_same_bytes(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CONFIG.to_yaml(tmp_path / "config.yaml")
+    out = tmp_path / "out"
+    options = ["--seed_offset", "5", "--num_dbs", "3", "--num_proc", "1", "--out", str(out)]
+    for part, seeds in (("1/2", {6}), ("0/2", {5, 6, 7})):
+        config = ["--config", str(tmp_path / "config.yaml"), "--shard", part]
+        monkeypatch.setattr(sys, "argv", ["gen", *options, *config])
+        main()
+        assert {folder.name for folder in out.iterdir()} == {f"rel-synthetic-{s}" for s in seeds}
+    assert listing(out) == listing(corpus)
 
 
 def test_relbench_opens_them_and_their_tasks_evaluate(corpus: Path) -> None:
@@ -154,6 +182,30 @@ def test_a_failing_seed_is_reported_and_not_fatal(corpus: Path, tmp_path: Path) 
     assert (tmp_path / "db-5" / "notes.txt").exists()
 
 
+def test_the_script_ends_with_what_failed(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "rel-synthetic-6").mkdir()
+    (tmp_path / "rel-synthetic-6" / "notes.txt").write_text("mine")
+    options = ["--seed_offset", "5", "--num_dbs", "3", "--num_proc", "1"]
+    monkeypatch.setattr(sys, "argv", script(tmp_path, *options)[1:])
+    with pytest.raises(SystemExit) as caught, clean_exit():
+        main()
+    assert caught.value.code == 1
+    shown = capsys.readouterr()
+    assert "2 databases generated" in shown.out
+    assert "1 failed" in shown.out
+    last = shown.err.splitlines()[-1]
+    assert last.startswith("error: these seeds failed: 6 (seed 6: InputError: ")
+    assert last.endswith("start again to retry them")
+    for seed in (5, 7):
+        name = f"rel-synthetic-{seed}"
+        assert listing(tmp_path / name) == listing(corpus / name)
+
+
 class Bomb:
     """Kills the process that unpickles it."""
 
@@ -164,14 +216,14 @@ class Bomb:
 def test_a_dying_process_costs_only_its_own_seed(tmp_path: Path) -> None:
     jobs = {seed: Job(seed, tmp_path / f"db-{seed}", CONFIG) for seed in (2, 3)}
     jobs[2] = Job(2, tmp_path / "db-2", Bomb())  # type: ignore[arg-type]
-    outcomes = {job.seed: outcome for job, outcome in _run(jobs, 2)}
+    outcomes = {job.seed: outcome for job, outcome in _run_processes(jobs, 2)}
     assert isinstance(outcomes[2], RuntimeError)
     assert isinstance(outcomes[3], int)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["db-3"]
 
 
 def test_killed_and_started_again(corpus: Path, tmp_path: Path) -> None:
-    command = script(tmp_path, "--seed_offset", "5", "--num_dbs", "3", "--num_proc", "1")
+    command = script(tmp_path, "--seed_offset", "5", "--num_dbs", "3", "--num_proc", "2")
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
@@ -207,6 +259,8 @@ def test_preprocess_writes_the_stores_too(
         (["--config", "nothing.yaml"], "error: config file nothing.yaml does not exist"),
         (["--set", "scm_params.mlp_emb=3"], "did you mean 'mlp_emb_dim'"),
         (["--num_proc", "0"], "error: num_proc must be at least 1"),
+        (["--shard", "3/3"], "error: shard '3/3' must be i/n"),
+        (["--executor", "slurm"], "error: argument --executor: invalid choice: 'slurm'"),
     ],
 )
 def test_bad_arguments_end_in_one_line(
