@@ -127,9 +127,10 @@ def _units(kind: SqlType) -> tuple[int, int, int]:
     highest = min(high, _MOST / factor)
     if kind.base == "integer":
         return int(lowest), int(highest), 0
-    # the bounds are floats: a value that is meant to be on the grid may lie a little beside it
-    first, last = math.ceil(round(lowest * factor, 6)), math.floor(round(highest * factor, 6))
-    return first, last, scale
+    if kind.base == "float":
+        return math.ceil(lowest * factor), math.floor(highest * factor), scale
+    # bounds of decimals are on the grid, but as floats they may lie a little beside it
+    return math.ceil(round(lowest * factor, 6)), math.floor(round(highest * factor, 6)), scale
 
 
 def _times(kind: SqlType, window: Window, need: int) -> Domain:

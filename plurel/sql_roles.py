@@ -153,7 +153,8 @@ def _can_keep(order: Ordered, table: SqlTable, role: Roles, fixed: set[str]) -> 
     )
     free = all(name in role.features or name == role.time_column for name in pair)
     checks = [name for other in table.ordered for name in (other.low, other.high)]
-    return same and free and not fixed & set(pair) and all(checks.count(n) == 1 for n in pair)
+    once = all(checks.count(name) == 1 for name in pair if name != role.time_column)
+    return same and free and once and not fixed & set(pair)
 
 
 def tightened(database: SqlDatabase, path: str) -> SqlDatabase:

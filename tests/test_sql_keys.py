@@ -1,4 +1,4 @@
-"""Keys of SQL schemas: composite, shared, circular and self references, null shares, unique sets."""
+"""Keys of SQL schemas: composite, shared, circular and self references, nulls, unique sets."""
 
 from pathlib import Path
 
@@ -122,7 +122,8 @@ def test_self_references_lead_to_earlier_rows(tmp_path: Path) -> None:
 def test_nullable_keys_take_the_drawn_share(tmp_path: Path) -> None:
     text = """
     CREATE TABLE a (id INTEGER PRIMARY KEY);
-    CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a, must INTEGER NOT NULL REFERENCES a);
+    CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a,
+      must INTEGER NOT NULL REFERENCES a);
     """
     share = {"kind": "set", "value": [0.25]}
     b = accepted(text, tmp_path, null_key_choices=share)["b"]
