@@ -3,117 +3,81 @@
 Every column of every referenced parent row is encoded and is a term of every node that has
 parents. The encoders belong to (parent column, child table), so the terms of all nodes are the
 same, and each aggregation is associative: they are encoded and aggregated once per parent table
-and aggregation, at the parent's rows, and gathered for the child's.
+and aggregation, and gathered for the child's rows.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import rustler
 from numpy.typing import NDArray
 
-from plurel import rng
-from plurel.activations import F32
-from plurel.mechanisms import (
-    Aggregate,
-    CategoricalEncoder,
-    Encoder,
-    NumericEncoder,
-    clip_term,
-    draw_encoders,
-)
-from plurel.params import SCMParams
+from plurel.mechanisms import Functions
 from plurel.schema import TableSchema
 from plurel.values import TableValues
 
-BLOCK_ROWS = 2048
+WHOLE_ROWS = 1 << 17
+"""Parents up to this size are encoded whole; of larger ones only the rows that a chunk of the
+child references, so that memory stays bounded. Each row's encoding is the same either way."""
 
-
-def parent_encoders(
-    parent: TableValues, params: SCMParams, stream: np.random.Generator
-) -> list[Encoder]:
-    """The encoders of a parent's columns, each for the values as they stand in the table.
-
-    A lazy table's categories are read as numbers; as there are few of them, each is encoded once.
-    """
-    encoders = draw_encoders(parent.encoder_types(), params, stream)
-    for place, column in enumerate(parent.columns):
-        encoder = encoders[place]
-        if column.num_categories is not None and isinstance(encoder, NumericEncoder):
-            labels = np.arange(column.num_categories, dtype=np.float32)
-            table = np.broadcast_to(encoder(labels), (len(labels), params.mlp_emb_dim))
-            encoders[place] = CategoricalEncoder(table)
-    return encoders
-
-
-def encode_parent(
-    parent: TableValues, encoders: Sequence[Encoder], aggregations: Sequence[str]
-) -> dict[str, F32]:
-    """The aggregate of a parent table's encoded columns at each of its rows, and the neutral
-    element in one row more: float32 [rows + 1, d] per aggregation."""
-    num_rows = len(parent.values[0])
-    parts: dict[str, list[F32]] = {kind: [] for kind in aggregations}
-    for start in range(0, num_rows, BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, num_rows))
-        encoded = [
-            encoder(column[rows]) for encoder, column in zip(encoders, parent.values, strict=True)
-        ]
-        dim = encoded[0].shape[1]
-        for kind, done in parts.items():
-            aggregate = Aggregate(kind, rows.stop - rows.start, dim)
-            weight = np.float32(1.0 / len(encoded) if kind == "sum" else 1.0)
-            for embedding in encoded:
-                aggregate.add(clip_term(embedding * weight))
-            done.append(aggregate.result())
-    return {
-        kind: np.concatenate([*done, Aggregate(kind, 1, done[0].shape[1]).result()])
-        for kind, done in parts.items()
-    }
+Links = NDArray[np.int64]
 
 
 class CrossTable:
-    """The terms that a table's foreign keys add, for rows [start, stop) at a time."""
+    """The encoders of the tables that a table references, and where its rows point."""
 
     def __init__(
-        self,
-        table: TableSchema,
-        links: Sequence[NDArray[np.int64]],
-        parents: Sequence[TableValues],
-        aggregations: Sequence[str],
-        params: SCMParams,
-        seed: int,
-        names: tuple[rng.Name, ...],
+        self, table: TableSchema, links: Sequence[Links], parents: Sequence[TableValues]
     ) -> None:
-        self.aggregations = list(aggregations)
-        self.dim = params.mlp_emb_dim
-        self.links: list[NDArray[np.int64]] = []
-        self.encoded: list[dict[str, F32]] = []
-        by_parent: dict[str, dict[str, F32]] = {}
+        self.links: list[tuple[str, Links]] = []
+        self.parents: dict[str, TableValues] = {}
         for key, link, parent in zip(table.foreign_keys, links, parents, strict=True):
-            if not parent.columns:
+            if parent.columns:
+                _check_link(table, key.column, link, len(parent.values[0]))
+                self.links.append((key.parent, link))
+                self.parents[key.parent] = parent
+        self.first: dict[str, int] = {}
+        self.encoded: dict[str, rustler.EncodedRows] = {}
+
+    def add_encoders(self, functions: Functions) -> None:
+        """One encoder a column of each parent table, for the values as they stand in the table."""
+        for name, parent in self.parents.items():
+            self.first[name] = len(functions.decodes)
+            for categories in parent.encoder_types():
+                functions.add_encoder(categories)
+
+    def encode(self, model: rustler.TableModel, aggregations: Sequence[int]) -> None:
+        """Encode the parents that are not large, for all rows of the child."""
+        for name, parent in self.parents.items():
+            if len(parent.values[0]) <= WHOLE_ROWS:
+                columns = [_floats(column) for column in parent.values]
+                self.encoded[name] = model.encode(self.first[name], columns, list(aggregations))
+
+    def rows(
+        self, model: rustler.TableModel, aggregations: Sequence[int], rows: slice
+    ) -> list[tuple[rustler.EncodedRows, Links]]:
+        """For each foreign key encoded rows and which of them the given rows reference (-1:
+        none)."""
+        found = []
+        for name, link in self.links:
+            part = np.ascontiguousarray(link[rows])
+            if name in self.encoded:
+                found.append((self.encoded[name], part))
                 continue
-            _check_link(table, key.column, link, len(parent.values[0]))
-            if key.parent not in by_parent:
-                stream = rng.stream(seed, *names, key.parent)
-                encoders = parent_encoders(parent, params, stream)
-                by_parent[key.parent] = encode_parent(parent, encoders, self.aggregations)
-            self.links.append(link)
-            self.encoded.append(by_parent[key.parent])
-
-    def terms(self, rows: slice) -> dict[str, F32]:
-        """One term per aggregation, float32 [rows, d]; none without foreign keys."""
-        if not self.links:
-            return {}
-        terms = {}
-        for kind in self.aggregations:
-            aggregate = Aggregate(kind, rows.stop - rows.start, self.dim)
-            for link, encoded in zip(self.links, self.encoded, strict=True):
-                # -1, no parent, wraps to the last row: the neutral element
-                aggregate.add(encoded[kind].take(link[rows], axis=0, mode="wrap"))
-            terms[kind] = aggregate.result()
-        return terms
+            parent_rows, places = np.unique(part, return_inverse=True)
+            places -= parent_rows[0] < 0  # -1 sorts first
+            columns = [_floats(column[parent_rows[parent_rows >= 0]]) for column in
+                       self.parents[name].values]
+            found.append((model.encode(self.first[name], columns, list(aggregations)), places))
+        return found
 
 
-def _check_link(table: TableSchema, column: str, link: NDArray[np.int64], size: int) -> None:
+def _floats(column: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(column, dtype=np.float32)
+
+
+def _check_link(table: TableSchema, column: str, link: Links, size: int) -> None:
     if len(link) != table.num_rows:
         raise ValueError(f"{table.name}.{column}: {len(link)} links for {table.num_rows} rows")
     if link.size and not -1 <= int(link.min()) <= int(link.max()) < size:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
+import rustler
 from plurel.choices import (
     Choices,
     Date,
@@ -37,21 +38,9 @@ TABLE_LAYOUTS = ("BarabasiAlbert", "ReverseRandomTree", "WattsStrogatz")
 EDGE_WEIGHTS = ("gaussian", "lognormal", "cauchy", "uniform")
 COLUMN_KINDS = ("numerical", "categorical")
 SOURCES = ("ts", "uniform", "gaussian", "beta", "mixed")
-INITIALIZERS = (
-    "kaiming_normal",
-    "kaiming_uniform",
-    "xavier_normal",
-    "xavier_uniform",
-    "trunc_normal",
-    "sparse",
-)
-ACTIVATIONS = (
-    *("relu", "elu", "selu", "silu", "softsign", "tanh", "sigmoid", "hardswish", "mish"),
-    *("leaky_relu", "gelu", "softplus", "hardsigmoid", "hardtanh", "celu", "tanhshrink", "rrelu"),
-    *("logsigmoid", "softshrink", "hardshrink", "identity", "abs", "sin", "cos", "sign", "clip"),
-    *("signed_log1p", "bent_identity", "random_sines"),
-)
-AGGREGATIONS = ("sum", "max", "product", "logexp")
+INITIALIZERS = tuple(rustler.INITIALIZERS)
+ACTIVATIONS = tuple(rustler.ACTIVATIONS)
+AGGREGATIONS = tuple(rustler.AGGREGATIONS)
 MODES = ("type_eager", "type_lazy")
 DIALECTS = ("postgres", "mysql", "sqlite")
 TRANSFORMS = ("identity", "rank_uniform", "log", "sqrt", "standardize")

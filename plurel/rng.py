@@ -13,12 +13,18 @@ import numpy as np
 Name = str | int
 
 
-def stream(seed: int, *names: Name) -> np.random.Generator:
-    """The generator of the path `names` under `seed` (an integer of any size and sign)."""
+def key(seed: int, *names: Name) -> bytes:
+    """32 bytes of the path `names` under `seed` (an integer of any size and sign), for generators
+    that are not numpy's."""
     digest = hashlib.sha256()
     for part in (int(seed), *names):
         digest.update(_encode(part))
-    entropy = int.from_bytes(digest.digest(), "little")
+    return digest.digest()
+
+
+def stream(seed: int, *names: Name) -> np.random.Generator:
+    """The generator of the path `names` under `seed`."""
+    entropy = int.from_bytes(key(seed, *names), "little")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 

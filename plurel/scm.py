@@ -4,34 +4,27 @@ A random DAG whose nodes are the table's columns and latent nodes; nodes without
 source generators, the others decode noise plus an aggregate of their encoded parents and of every
 column of every referenced parent row. `generate_table` is the entry.
 
-Rows are propagated in blocks of a fixed size, on one thread: matrix products of another shape or
-number of threads differ in the last bits. Each node and each parent table draws from streams of
-its own. Nodes that no column depends on are left out; they would change nothing.
+Rows go through in chunks of a fixed size. Each node draws from streams of its own, whose draws
+belong to row numbers, so that neither chunks nor the machine's threads change a value. Nodes that
+no column depends on are left out; they would change nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from typing import Any
 
 import networkx as nx
 import numpy as np
+import rustler
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
+from scipy.special import betaincinv
 
 from plurel import rng
 from plurel.conditioning import CrossTable
 from plurel.config import Config
 from plurel.layouts import draw_dag, draw_edge_weights
-from plurel.mechanisms import (
-    Aggregate,
-    Decoder,
-    Encoder,
-    clip_term,
-    draw_functions,
-    draw_many,
-)
-from plurel.noise import BetaNoise
+from plurel.mechanisms import Functions, draw_many
 from plurel.params import SCMParams
 from plurel.schema import TableSchema
 from plurel.sources import (
@@ -42,7 +35,9 @@ from plurel.sources import (
 )
 from plurel.values import LAZY, TableValues
 
-BLOCK_ROWS = 2048
+CHUNK_ROWS = 1 << 16
+"""Rows that are in memory as values of all nodes; a multiple of the kernel's blocks."""
+NOISE_LEVELS = 4096
 SPARE_NODES = 3
 """Latent nodes beyond ceil(columns / p), so that a graph of few columns isn't empty."""
 
@@ -61,6 +56,15 @@ class Blueprint:
     aggregations: tuple[str, ...]
     noise: tuple[tuple[float, float], ...]
     column_nodes: tuple[int, ...]
+
+    @cached_property
+    def parents(self) -> dict[int, list[tuple[int, float]]]:
+        """Each node's parents in order, with the weights of the edges."""
+        edges = self.graph.pred
+        return {
+            node: [(parent, edges[node][parent]["weight"]) for parent in sorted(edges[node])]
+            for node in self.graph
+        }
 
     def needed(self) -> list[int]:
         """The nodes that some column depends on, parents before children."""
@@ -109,25 +113,63 @@ class Model:
         self,
         table: TableSchema,
         blueprint: Blueprint,
+        conditioning: CrossTable,
         params: SCMParams,
         seed: int,
         names: tuple[rng.Name, ...],
     ) -> None:
         self.num_rows = table.num_rows
-        self.dim = params.mlp_emb_dim
         self.blueprint = blueprint
+        self.conditioning = conditioning
         self.nodes = blueprint.needed()
-        self.parents = {node: sorted(blueprint.graph.predecessors(node)) for node in self.nodes}
+        self.functions = Functions()
         self.sources: dict[int, NumericSource | CategoricalSource] = {}
-        self.encoders: dict[int, list[Encoder]] = {}
-        self.decoders: dict[int, Decoder] = {}
-        self.noise: dict[int, BetaNoise] = {}
+        layout = self._lay_out(table, params, seed, names)
+        conditioning.add_encoders(self.functions)
+        place = {node: number for number, node in enumerate(self.nodes)}
+        self.core = rustler.TableModel(
+            rng.key(seed, *names, "functions"),
+            params.mlp_emb_dim,
+            self.functions.draw(params, rng.stream(seed, *names, "functions")),
+            layout,
+            [place[node] for node in blueprint.column_nodes],
+            self._extreme_noise(place),
+        )
+        decoded = {blueprint.aggregations[n] for n in self.nodes if blueprint.parents[n]}
+        self.aggregations = sorted(rustler.AGGREGATIONS.index(name) for name in decoded)
+        conditioning.encode(self.core, self.aggregations)
+
+    def _lay_out(
+        self, table: TableSchema, params: SCMParams, seed: int, names: tuple[rng.Name, ...]
+    ) -> dict[str, NDArray[Any]]:
+        """The nodes as `rustler.TableModel` takes them; draws sources on the way."""
+        blueprint = self.blueprint
+        place = {node: number for number, node in enumerate(self.nodes)}
+        decoders, parents, encoders, starts = [], [], [], [0]
         for node in self.nodes:
-            if self.parents[node]:
-                self._draw_functions(node, params, seed, (*names, "node", node))
+            if blueprint.parents[node]:
+                decoders.append(self.functions.add_decoder(blueprint.categories[node]))
             else:
                 stream = rng.stream(seed, *names, "node", node, "source")
                 self.sources[node] = self._draw_source(node, table, params, stream)
+                decoders.append(-1)
+            for parent, weight in blueprint.parents[node]:
+                parents.append(place[parent])
+                encoders.append(
+                    self.functions.add_encoder(blueprint.categories[parent], weight)
+                )
+            starts.append(len(parents))
+        noise = np.array([blueprint.noise[node] for node in self.nodes], np.float32)
+        codes = [rustler.AGGREGATIONS.index(blueprint.aggregations[n]) for n in self.nodes]
+        return {
+            "aggregation": np.array(codes, np.uint8),
+            "decoder": np.array(decoders, np.int64),
+            "noise_alpha": np.ascontiguousarray(noise[:, 0]),
+            "noise_beta": np.ascontiguousarray(noise[:, 1]),
+            "parent_ptr": np.array(starts, np.int64),
+            "parent": np.array(parents, np.int64),
+            "encoder": np.array(encoders, np.int64),
+        }
 
     def _draw_source(
         self, node: int, table: TableSchema, params: SCMParams, stream: np.random.Generator
@@ -137,63 +179,34 @@ class Model:
             return draw_numeric_source(table.num_rows, table.kind, params, stream)
         return draw_categorical_source(count, table.num_rows, table.kind, params, stream)
 
-    def _draw_functions(
-        self, node: int, params: SCMParams, seed: int, names: tuple[rng.Name, ...]
-    ) -> None:
-        """The node's decoder, the encoders of its incoming edges with their weights, its noise."""
-        blueprint = self.blueprint
-        count = blueprint.categories[node]
-        parents = self.parents[node]
-        self.decoders[node], encoders = draw_functions(
-            count,
-            [blueprint.categories[parent] for parent in parents],
-            params,
-            rng.stream(seed, *names, "functions"),
-        )
-        self.encoders[node] = [
-            encoder.weighted(blueprint.graph.edges[parent, node]["weight"])
-            for parent, encoder in zip(parents, encoders, strict=True)
-        ]
-        a, b = blueprint.noise[node]
-        self.noise[node] = BetaNoise(a, b, self.dim, rng.stream(seed, *names, "noise"))
+    def _extreme_noise(self, place: dict[int, int]) -> dict[int, NDArray[np.float32]]:
+        """Quantiles of noise whose density has poles that the kernel's own rule can't take."""
+        levels = (np.arange(NOISE_LEVELS) + 0.5) / NOISE_LEVELS
+        return {
+            place[node]: betaincinv(*self.blueprint.noise[node], levels).astype(np.float32)
+            for node in self.nodes
+            if min(self.blueprint.noise[node]) < 0.5
+        }
 
-    def aggregations(self) -> list[str]:
-        """The aggregations that occur, each once."""
-        return sorted({self.blueprint.aggregations[node] for node in self.decoders})
-
-    def propagate(self, conditioning: CrossTable) -> list[NDArray[Any]]:
+    def propagate(self) -> list[NDArray[Any]]:
         """The values of the table's columns, in schema order; float32 or int64 [num_rows]."""
         columns: list[NDArray[Any]] = [
             np.empty(self.num_rows, np.float32 if categories is None else np.int64)
             for categories in (self.blueprint.categories[n] for n in self.blueprint.column_nodes)
         ]
-        for start in range(0, self.num_rows, BLOCK_ROWS):
-            rows = slice(start, min(start + BLOCK_ROWS, self.num_rows))
-            values = self._propagate_block(rows, conditioning)
-            for column, node in zip(columns, self.blueprint.column_nodes, strict=True):
-                column[rows] = values[node]
+        place = {node: number for number, node in enumerate(self.nodes)}
+        for start in range(0, self.num_rows, CHUNK_ROWS):
+            rows = slice(start, min(start + CHUNK_ROWS, self.num_rows))
+            count = rows.stop - rows.start
+            given = {
+                place[node]: source.take(count).astype(np.float32)
+                for node, source in self.sources.items()
+            }
+            foreign = self.conditioning.rows(self.core, self.aggregations, rows)
+            values = self.core.propagate(start, count, given, foreign)
+            for column, found in zip(columns, values, strict=True):
+                column[rows] = found
         return columns
-
-    def _propagate_block(self, rows: slice, conditioning: CrossTable) -> dict[int, NDArray[Any]]:
-        count = rows.stop - rows.start
-        values: dict[int, NDArray[Any]] = {}
-        foreign = conditioning.terms(rows)
-        for node in self.nodes:
-            if node in self.sources:
-                drawn = self.sources[node].take(count)
-                kind = np.float32 if self.blueprint.categories[node] is None else np.int64
-                values[node] = drawn.astype(kind, copy=False)
-                continue
-            aggregation = self.blueprint.aggregations[node]
-            aggregate = Aggregate(aggregation, count, self.dim)
-            for parent, encoder in zip(self.parents[node], self.encoders[node], strict=True):
-                aggregate.add(clip_term(encoder(values[parent])))
-            if aggregation in foreign:
-                aggregate.add(foreign[aggregation])
-            embedding = self.noise[node].take(count)
-            embedding += aggregate.result()
-            values[node] = self.decoders[node](embedding)
-        return values
 
 
 def cut_into_categories(
@@ -208,11 +221,6 @@ def cut_into_categories(
     if draw.random() < params.cat_label_reverse_prob_choices.sample(draw):
         labels = num_categories - 1 - labels
     return labels[codes]
-
-
-@cache
-def _thread_pools() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def generate_table(
@@ -232,17 +240,9 @@ def generate_table(
     if not table.columns:
         return TableValues((), (), LAZY)
     params = config.scm_params
-    # overflow to infinity happens inside activations and is clipped after them
-    with (
-        _thread_pools().limit(limits=1, user_api="blas"),
-        np.errstate(over="ignore", under="ignore"),
-    ):
-        blueprint = draw_blueprint(table, config, seed, names)
-        model = Model(table, blueprint, params, seed, names)
-        conditioning = CrossTable(
-            table, links, parents, model.aggregations(), params, seed, (*names, "conditioning")
-        )
-        values = model.propagate(conditioning)
+    blueprint = draw_blueprint(table, config, seed, names)
+    conditioning = CrossTable(table, links, parents)
+    values = Model(table, blueprint, conditioning, params, seed, names).propagate()
     if blueprint.mode == LAZY:
         for place, column in enumerate(table.columns):
             if column.num_categories is not None:

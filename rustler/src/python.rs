@@ -1,7 +1,7 @@
 //! The Python binding: convert arguments, call, wrap results.
 
 mod arrays;
-mod convert;
+pub(crate) mod convert;
 
 use std::path::PathBuf;
 
@@ -250,8 +250,16 @@ mod rustler {
         (number, text, datetime, boolean)
     };
     #[pymodule_export]
+    const ACTIVATIONS: [&str; 29] = crate::scm::activation::ACTIVATIONS;
+    #[pymodule_export]
+    const INITIALIZERS: [&str; 6] = crate::scm::weights::INITIALIZERS;
+    #[pymodule_export]
+    const AGGREGATIONS: [&str; 4] = crate::scm::aggregate::AGGREGATIONS;
+    #[pymodule_export]
     use crate::kernels::python::{
         attention_backward, attention_forward, norm_backward, norm_forward, swiglu_backward,
         swiglu_forward,
     };
+    #[pymodule_export]
+    use crate::scm::python::{EncodedRows, TableModel, activate, draw_matrices};
 }

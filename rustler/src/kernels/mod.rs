@@ -17,7 +17,7 @@ pub mod norm;
 mod pointwise;
 #[cfg(feature = "python")]
 pub mod python;
-mod simd;
+pub(crate) mod simd;
 pub mod swiglu;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,8 @@ pub fn dispatch<K: Kernel>(kernel: K) {
 /// Arithmetic on vectors of `LANES` numbers.
 pub trait Simd: Copy {
     type V: Copy;
+    /// Whether a fused multiply-add is an instruction.
+    const FUSED: bool;
 
     fn load(self, x: &Lanes) -> Self::V;
     fn store(self, v: Self::V, x: &mut Lanes);
@@ -104,6 +106,7 @@ impl Plain {
 
 impl Simd for Plain {
     type V = Lanes;
+    const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
     #[inline(always)]
     fn load(self, x: &Lanes) -> Lanes {

@@ -23,6 +23,7 @@ macro_rules! halves {
 
 impl Simd for Avx2 {
     type V = [__m256; 2];
+    const FUSED: bool = true;
 
     #[inline(always)]
     fn load(self, x: &Lanes) -> Self::V {
