@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import rustler
 from numpy.typing import NDArray
 
+import rustler
 from plurel.mechanisms import Functions
 from plurel.schema import TableSchema
 from plurel.values import TableValues
@@ -67,8 +67,10 @@ class CrossTable:
                 continue
             parent_rows, places = np.unique(part, return_inverse=True)
             places -= parent_rows[0] < 0  # -1 sorts first
-            columns = [_floats(column[parent_rows[parent_rows >= 0]]) for column in
-                       self.parents[name].values]
+            columns = [
+                _floats(column[parent_rows[parent_rows >= 0]])
+                for column in self.parents[name].values
+            ]
             found.append((model.encode(self.first[name], columns, list(aggregations)), places))
         return found
 

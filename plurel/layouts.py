@@ -12,6 +12,8 @@ from itertools import pairwise
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from plurel.errors import InputError
 from plurel.params import DAGParams
@@ -27,27 +29,28 @@ def draw_dag(
 
     Raises InputError for an unknown layout or a node count below 1.
     """
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(num_nodes))
+    graph.add_edges_from(draw_edges(name, num_nodes, params, rng))
+    return graph
+
+
+def draw_edges(
+    name: str, num_nodes: int, params: DAGParams, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """The sorted edges of `draw_dag`."""
     if name not in LAYOUT_FUNCTIONS:
         raise InputError(f"layout {name!r} is not one of {', '.join(LAYOUT_FUNCTIONS)}")
     if num_nodes < 1:
         raise InputError(f"layout {name}: a graph needs at least 1 node, got {num_nodes}")
     edges = LAYOUT_FUNCTIONS[name](num_nodes, params, rng)
-    edges |= _joining_edges(num_nodes, edges, rng)
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(range(num_nodes))
-    graph.add_edges_from(sorted(edges))
-    return graph
+    return sorted(edges | _joining_edges(num_nodes, edges, rng))
 
 
-def draw_edge_weights(
-    graph: "nx.DiGraph[int]", params: DAGParams, rng: np.random.Generator
-) -> None:
-    """Set `weight` on every edge; the distribution is drawn once for the graph."""
-    edges = sorted(graph.edges)
+def draw_edge_weights(count: int, params: DAGParams, rng: np.random.Generator) -> list[float]:
+    """Weights of the edges of one graph; their distribution is drawn once for it."""
     kind = params.edge_weight_dist_choices.sample(rng)
-    weights = EDGE_WEIGHT_FUNCTIONS[kind](rng, len(edges))
-    for (start, end), weight in zip(edges, weights.tolist(), strict=True):
-        graph.edges[start, end]["weight"] = weight
+    return EDGE_WEIGHT_FUNCTIONS[kind](rng, count).tolist()
 
 
 def _erdos_renyi(n: int, params: DAGParams, rng: np.random.Generator) -> Edges:
@@ -188,10 +191,10 @@ def _joining_edges(n: int, edges: Iterable[tuple[int, int]], rng: np.random.Gene
 
     It can close no cycle, as it is the only way between the two.
     """
-    graph: nx.Graph[int] = nx.Graph()
-    graph.add_nodes_from(range(n))
-    graph.add_edges_from(edges)
-    components = [sorted(nodes) for nodes in nx.connected_components(graph)]
+    starts, ends = np.array(sorted(edges), np.int64).reshape(-1, 2).T
+    joined = coo_array((np.ones(len(starts)), (starts, ends)), shape=(n, n))
+    count, component = connected_components(joined, directed=False)
+    components = [np.flatnonzero(component == number).tolist() for number in range(count)]
     joining: Edges = set()
     for first, second in pairwise(components):
         ends = (int(rng.choice(first)), int(rng.choice(second)))

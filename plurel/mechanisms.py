@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import rustler
 from numpy.typing import NDArray
 
+import rustler
 from plurel.choices import Choices
 from plurel.params import SCMParams
 
@@ -40,9 +40,7 @@ def draw_numbers(choices: Choices, count: int, rng: Rng) -> NDArray[Any]:
     return rng.uniform(low, high, count)
 
 
-def draw_codes(
-    choices: Choices, names: Sequence[str], count: int, rng: Rng
-) -> NDArray[np.uint8]:
+def draw_codes(choices: Choices, names: Sequence[str], count: int, rng: Rng) -> NDArray[np.uint8]:
     """`count` independent draws of a Choices of names, as indices into `names`, uint8."""
     codes = np.array([names.index(value) for value in choices.value], np.uint8)
     return codes[rng.integers(len(codes), size=count)]
@@ -86,8 +84,6 @@ class Functions:
             "embedding": draw_codes(rules, rustler.INITIALIZERS, count, rng),
             "initializer": draw_codes(rules, rustler.INITIALIZERS, layers, rng),
             "density": draw_numbers(params.mlp_weight_density_choices, layers, rng).astype("f4"),
-            "activation": draw_codes(
-                params.activation_choices, rustler.ACTIVATIONS, layers, rng
-            ),
+            "activation": draw_codes(params.activation_choices, rustler.ACTIVATIONS, layers, rng),
             "scale": np.exp(rng.uniform(-1.0, 1.0, layers)).astype(np.float32),
         }

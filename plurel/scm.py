@@ -11,19 +11,18 @@ no column depends on are left out; they would change nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from graphlib import TopologicalSorter
 from typing import Any
 
-import networkx as nx
 import numpy as np
-import rustler
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+import rustler
 from plurel import rng
 from plurel.conditioning import CrossTable
 from plurel.config import Config
-from plurel.layouts import draw_dag, draw_edge_weights
+from plurel.layouts import draw_edge_weights, draw_edges
 from plurel.mechanisms import Functions, draw_many
 from plurel.params import SCMParams
 from plurel.schema import TableSchema
@@ -46,33 +45,28 @@ SPARE_NODES = 3
 class Blueprint:
     """What a model is before its functions are drawn; per-node tuples in order of node number.
 
-    categories: number of categories that a node's values have while propagating, None for
+    parents: each node's parents in order, with the weights of the edges. categories: number of
+    categories that a node's values have while propagating, None for
     numbers. column_nodes: the node of each of the table's columns, in schema order.
     """
 
     mode: str
-    graph: "nx.DiGraph[int]"
+    parents: tuple[tuple[tuple[int, float], ...], ...]
     categories: tuple[int | None, ...]
     aggregations: tuple[str, ...]
     noise: tuple[tuple[float, float], ...]
     column_nodes: tuple[int, ...]
 
-    @cached_property
-    def parents(self) -> dict[int, list[tuple[int, float]]]:
-        """Each node's parents in order, with the weights of the edges."""
-        edges = self.graph.pred
-        return {
-            node: [(parent, edges[node][parent]["weight"]) for parent in sorted(edges[node])]
-            for node in self.graph
-        }
-
     def needed(self) -> list[int]:
         """The nodes that some column depends on, parents before children."""
-        wanted = set(self.column_nodes)
-        for node in self.column_nodes:
-            wanted |= nx.ancestors(self.graph, node)
-        order = nx.lexicographical_topological_sort(self.graph)
-        return [node for node in order if node in wanted]
+        wanted: dict[int, list[int]] = {}
+        waiting = sorted(self.column_nodes, reverse=True)
+        while waiting:
+            node = waiting.pop()
+            if node not in wanted:
+                wanted[node] = [parent for parent, _ in self.parents[node]]
+                waiting += wanted[node]
+        return list(TopologicalSorter(wanted).static_order())
 
 
 def draw_blueprint(
@@ -86,8 +80,12 @@ def draw_blueprint(
     share = float(params.scm_col_node_perc_choices.sample(draw))
     columns = len(table.columns)
     num_nodes = columns + int(np.ceil(columns / share)) + SPARE_NODES
-    graph = draw_dag(layout, num_nodes, config.dag_params, rng.stream(seed, *names, "graph"))
-    draw_edge_weights(graph, config.dag_params, rng.stream(seed, *names, "weights"))
+    parents: list[list[tuple[int, float]]] = [[] for _ in range(num_nodes)]
+    edges = draw_edges(layout, num_nodes, config.dag_params, rng.stream(seed, *names, "graph"))
+    draw = rng.stream(seed, *names, "weights")
+    weights = draw_edge_weights(len(edges), config.dag_params, draw)
+    for (parent, node), weight in zip(edges, weights, strict=True):
+        parents[node].append((parent, weight))
     places = rng.stream(seed, *names, "places").permutation(num_nodes)[:columns].tolist()
     draw = rng.stream(seed, *names, "nodes")
     kinds = draw_many(params.col_stype_choices, num_nodes, draw)
@@ -99,11 +97,20 @@ def draw_blueprint(
         categories[place] = column.num_categories
     if mode == LAZY:
         categories = [None] * num_nodes
-    aggregations = draw_many(params.propagation_agg_choices, num_nodes, draw)
-    alphas = draw_many(params.node_noise_alpha_choices, num_nodes, draw)
-    betas = draw_many(params.node_noise_beta_choices, num_nodes, draw)
-    noise = tuple(zip(alphas, betas, strict=True))
-    return Blueprint(mode, graph, tuple(categories), tuple(aggregations), noise, tuple(places))
+    return Blueprint(
+        mode,
+        tuple(map(tuple, parents)),
+        tuple(categories),
+        tuple(draw_many(params.propagation_agg_choices, num_nodes, draw)),
+        tuple(
+            zip(
+                draw_many(params.node_noise_alpha_choices, num_nodes, draw),
+                draw_many(params.node_noise_beta_choices, num_nodes, draw),
+                strict=True,
+            )
+        ),
+        tuple(places),
+    )
 
 
 class Model:
@@ -155,9 +162,7 @@ class Model:
                 decoders.append(-1)
             for parent, weight in blueprint.parents[node]:
                 parents.append(place[parent])
-                encoders.append(
-                    self.functions.add_encoder(blueprint.categories[parent], weight)
-                )
+                encoders.append(self.functions.add_encoder(blueprint.categories[parent], weight))
             starts.append(len(parents))
         noise = np.array([blueprint.noise[node] for node in self.nodes], np.float32)
         codes = [rustler.AGGREGATIONS.index(blueprint.aggregations[n]) for n in self.nodes]
