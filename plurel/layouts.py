@@ -191,8 +191,8 @@ def _joining_edges(n: int, edges: Iterable[tuple[int, int]], rng: np.random.Gene
 
     It can close no cycle, as it is the only way between the two.
     """
-    starts, ends = np.array(sorted(edges), np.int64).reshape(-1, 2).T
-    joined = coo_array((np.ones(len(starts)), (starts, ends)), shape=(n, n))
+    pairs = np.array(sorted(edges), np.int64).reshape(-1, 2)
+    joined = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     count, component = connected_components(joined, directed=False)
     components = [np.flatnonzero(component == number).tolist() for number in range(count)]
     joining: Edges = set()

@@ -47,7 +47,9 @@ def key(seed: int, *names: Name) -> bytes:
 
 def stream(seed: int, *names: Name) -> np.random.Generator:
     """The generator of the path `names` under `seed`."""
-    return np.random.Generator(np.random.PCG64(_Digest(key(seed, *names))))
+    # numpy documents that any ISeedSequence will do; its types name SeedSequence alone
+    seeds: Any = _Digest(key(seed, *names))
+    return np.random.Generator(np.random.PCG64(seeds))
 
 
 def _encode(part: Name) -> bytes:

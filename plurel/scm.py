@@ -113,6 +113,11 @@ def draw_blueprint(
     )
 
 
+def beta_quantiles(a: float, b: float) -> NDArray[np.float32]:
+    """The quantiles (i + 1/2) / 4096 of Beta(a, b), float32 [4096]."""
+    return betaincinv(a, b, (np.arange(NOISE_LEVELS) + 0.5) / NOISE_LEVELS).astype(np.float32)
+
+
 class Model:
     """The functions of a table's needed nodes, ready to propagate its rows in order, once."""
 
@@ -186,9 +191,8 @@ class Model:
 
     def _extreme_noise(self, place: dict[int, int]) -> dict[int, NDArray[np.float32]]:
         """Quantiles of noise whose density has poles that the kernel's own rule can't take."""
-        levels = (np.arange(NOISE_LEVELS) + 0.5) / NOISE_LEVELS
         return {
-            place[node]: betaincinv(*self.blueprint.noise[node], levels).astype(np.float32)
+            place[node]: beta_quantiles(*self.blueprint.noise[node])
             for node in self.nodes
             if min(self.blueprint.noise[node]) < 0.5
         }

@@ -178,3 +178,70 @@ def swiglu_backward(
     num_threads: int,
 ) -> None:
     """Fills grad_gates; grad_a, the gradient of a, becomes a itself."""
+
+ACTIVATIONS: list[str]
+"""Activation functions of synthetic tables' models, in the order of their codes."""
+INITIALIZERS: list[str]
+"""Rules of weight matrices, in the order of their codes."""
+AGGREGATIONS: list[str]
+"""Ways to join the encoded parents of a node, in the order of their codes."""
+
+@final
+class EncodedRows:
+    """A parent table's encoded and aggregated columns, per aggregation."""
+
+    def rows(self, aggregation: int) -> NDArray[np.float32]:
+        """float32 [rows + 1, d], the last row the aggregation's neutral element; [0, d] for an
+        aggregation that was not wanted."""
+
+@final
+class TableModel:
+    """The structural causal model of one synthetic table (PluRel, arXiv 2602.04029).
+
+    key: 32 bytes that decide every draw. dim: d, components of an embedding. functions: arrays
+    [functions] decodes bool, categories u32 (0: numbers), weight f32, depth u8, embedding u8 (rule
+    of category embeddings), and arrays [layers of all functions] initializer u8, density f32,
+    activation u8, scale f32 (those of a function's last layer go unused). nodes: arrays [nodes], in
+    topological order, aggregation u8, decoder i64 (-1: values are given), noise_alpha f32,
+    noise_beta f32, and parent_ptr i64 [nodes + 1], parent i64 [edges] (a node), encoder i64 [edges]
+    (a function). outputs: the nodes whose values are wanted. quantiles: per node 4,096 quantiles of
+    its noise, needed where alpha or beta is below 1/2."""
+
+    def __init__(
+        self,
+        key: bytes,
+        dim: int,
+        functions: dict[str, NDArray[Any]],
+        nodes: dict[str, NDArray[Any]],
+        outputs: Sequence[int],
+        quantiles: dict[int, NDArray[np.float32]],
+    ) -> None: ...
+    def encode(
+        self, first: int, columns: Sequence[NDArray[np.float32]], aggregations: Sequence[int]
+    ) -> EncodedRows:
+        """A parent table's columns (numbers or codes, float32 [rows] each) through the functions
+        from number `first` on, aggregated in each of the wanted ways."""
+    def propagate(
+        self,
+        first: int,
+        count: int,
+        given: dict[int, NDArray[np.float32]],
+        foreign: Sequence[tuple[EncodedRows, NDArray[np.int64]]],
+    ) -> list[NDArray[np.float32]]:
+        """The values of `outputs`, float32 [count] each (codes of categories too), for the rows
+        from number `first` on, a multiple of 64. given: values of the nodes without a decoder.
+        foreign: encoded rows and which of them each row references (-1: none)."""
+    def noise(self, node: int, first: int, count: int) -> NDArray[np.float32]:
+        """The noise of rows from number `first` on, a multiple of 64: float32 [count, d]."""
+    def function(self, number: int) -> dict[str, Any]:
+        """What was drawn. kind "encoder" or "decoder": layers [(weights [in, out], (activation,
+        scale, sines) or None)], a decoder's also categories; "constant": values [d]; "table":
+        values [d, at least categories], categories."""
+
+def activate(name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The activation of that name, clipped to +-1e6; `random_sines` is 0."""
+
+def draw_matrices(
+    key: bytes, shape: tuple[int, int, int], initializer: str, density: float
+) -> NDArray[np.float32]:
+    """`count` matrices [count, inputs, outputs] by a rule, masked with a density."""

@@ -5,19 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from models import aggregate, decode, encode
 from numpy.typing import NDArray
 
-from plurel import rng as streams
 from plurel.choices import Choices
+from plurel.conditioning import CrossTable
 from plurel.config import Config
-from plurel.mechanisms import (
-    CategoricalDecoder,
-    CategoricalEncoder,
-    Decoder,
-    Encoder,
-    draw_encoders,
-    draw_functions,
-)
 from plurel.params import SCMParams
 from plurel.schema import ColumnSchema, ForeignKey, TableSchema
 from plurel.scm import Model, draw_blueprint, generate_table
@@ -71,83 +64,38 @@ def family(
     return child, links, [eager, lazy, lazy]
 
 
-def naive_mlp(mlp: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    for layer, weight in enumerate(mlp.weights):
-        x = x @ weight.astype(np.float64)
-        if layer < len(mlp.activations):
-            activated = mlp.activations[layer](x.astype(np.float32)[None])[0].astype(np.float64)
-            x = np.clip(mlp.scales[layer] * activated, -1e6, 1e6)
-    return x
-
-
-def naive_encode(encoder: Encoder, value: Any) -> NDArray[np.float64]:
-    if isinstance(encoder, CategoricalEncoder):
-        return encoder.table[value].astype(np.float64)
-    return naive_mlp(encoder.mlp, np.array([value], np.float64))
-
-
-def naive_decode(decoder: Decoder, embedding: NDArray[np.float64]) -> Any:
-    out = naive_mlp(decoder.mlp, embedding)
-    return int(np.argmax(out)) if isinstance(decoder, CategoricalDecoder) else float(out[0])
-
-
-def naive_aggregate(kind: str, terms: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    stack = np.clip(np.stack(terms), -1e4, 1e4)
-    if kind == "logexp":
-        top = stack.max(axis=0)
-        return top + np.log(np.exp(stack - top).sum(axis=0))
-    return {"sum": np.sum, "max": np.max, "product": np.prod}[kind](stack, axis=0)
-
-
 def naive_table(
     schema: TableSchema, links: Links, parents: list[TableValues], settings: Config, seed: int
 ) -> dict[str, list[Any]]:
     """The columns of an eagerly typed table, one row, node, parent and column at a time."""
-    params, names = settings.scm_params, (schema.name,)
-    blueprint = draw_blueprint(schema, settings, seed, names)
-    model = Model(schema, blueprint, params, seed, names)
-    sources = {node: source.take(schema.num_rows) for node, source in model.sources.items()}
-    noise = {node: source.take(schema.num_rows) for node, source in model.noise.items()}
-    shared = {
-        key.parent: draw_encoders(
-            parent.encoder_types(),
-            params,
-            streams.stream(seed, *names, "conditioning", key.parent),
-        )
-        for key, parent in zip(schema.foreign_keys, parents, strict=True)
-    }
-    functions = {
-        node: draw_functions(
-            blueprint.categories[node],
-            [blueprint.categories[parent] for parent in model.parents[node]],
-            params,
-            streams.stream(seed, *names, "node", node, "functions"),
-        )
-        for node in noise
-    }
+    blueprint = draw_blueprint(schema, settings, seed, (schema.name,))
+    conditioning = CrossTable(schema, links, parents)
+    model = Model(schema, blueprint, conditioning, settings.scm_params, seed, (schema.name,))
+    core, count = model.core, schema.num_rows
+    place = {node: number for number, node in enumerate(model.nodes)}
+    given = {node: source.take(count) for node, source in model.sources.items()}
+    noise = {n: core.noise(place[n], 0, count).astype(float) for n in model.nodes if n not in given}
+    functions = [core.function(number) for number in range(len(model.functions.decodes))]
     rows: dict[str, list[Any]] = {column.name: [] for column in schema.columns}
-    for row in range(schema.num_rows):
+    for row in range(count):
         values: dict[int, Any] = {}
+        numbers = iter(functions)
         for node in model.nodes:
-            if node in sources:
-                values[node] = sources[node][row]
+            if node in given:
+                values[node] = given[node][row]
                 continue
             kind = blueprint.aggregations[node]
-            decoder, encoders = functions[node]
-            terms = [
-                blueprint.graph.edges[parent, node]["weight"]
-                * naive_encode(encoder, values[parent])
-                for parent, encoder in zip(model.parents[node], encoders, strict=True)
-            ]
+            decoder = next(numbers)
+            terms = [encode(next(numbers), values[p]) for p, _ in blueprint.parents[node]]
             for key, link, parent in zip(schema.foreign_keys, links, parents, strict=True):
                 if link[row] < 0:
                     continue
                 inputs = [column[link[row]] for column in parent.values]
                 weight = 1 / len(inputs) if kind == "sum" else 1.0
-                for encoder, value in zip(shared[key.parent], inputs, strict=True):
-                    terms.append(weight * naive_encode(encoder, value))
-            embedding = noise[node][row].astype(np.float64) + naive_aggregate(kind, terms)
-            values[node] = naive_decode(decoder, embedding)
+                first = conditioning.first[key.parent]
+                for number, value in enumerate(inputs):
+                    terms.append(weight * encode(functions[first + number], value))
+            values[node] = decode(decoder, noise[node][row] + aggregate(kind, terms))
         for column, node in zip(schema.columns, blueprint.column_nodes, strict=True):
             rows[column.name].append(values[node])
     return rows

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 
-from plurel import params as allowed
-from plurel.initializers import deviations, draw_matrices, mask
+import rustler
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+def draw(name: str, shape: tuple[int, int, int], density: float = 1.0) -> NDArray[np.float32]:
+    return rustler.draw_matrices(bytes(range(32)), shape, name, density)
 
 
-def test_names_are_those_of_the_config() -> None:
-    assert set(allowed.INITIALIZERS) == set(deviations((2, 3)))
+def test_every_rule_has_a_twin_here() -> None:
+    assert set(rustler.INITIALIZERS) == set(TORCH_INIT)
 
 
 TORCH_INIT: dict[str, Callable[[torch.Tensor], Any]] = {
@@ -36,7 +36,7 @@ def test_initializer_has_torchs_law(name: str, shape: tuple[int, int]) -> None:
     torch.manual_seed(1)
     count = 20_000 // (shape[0] * shape[1]) + 1
     theirs = torch.stack([TORCH_INIT[name](torch.empty(shape)) for _ in range(count)]).numpy()
-    ours = draw_matrices([name] * count, shape, rng(1))
+    ours = draw(name, (count, *shape))
     assert ours.shape == theirs.shape
     assert ours.dtype == np.float32
     # the same zeros in each column, and the same law of the rest
@@ -51,14 +51,23 @@ def test_initializer_has_torchs_law(name: str, shape: tuple[int, int]) -> None:
 
 
 def test_sparse_zeros_are_anywhere_in_a_column() -> None:
-    zeros = draw_matrices(["sparse"] * 500, (8, 16), rng())
+    zeros = draw("sparse", (500, 8, 16))
     np.testing.assert_allclose((zeros == 0).mean(axis=(0, 2)), 0.5, atol=0.03)
 
 
-def test_mask_keeps_a_share_and_rescales() -> None:
-    matrices = np.ones((3, 200, 100), np.float32)
-    mask(matrices, [0.3, 0.75, 1.0], rng())
-    kept = matrices != 0
-    np.testing.assert_allclose(kept.mean(axis=(1, 2)), [0.3, 0.75, 1.0], atol=0.01)
-    for matrix, share in zip(matrices, (0.3, 0.75, 1.0), strict=True):
-        np.testing.assert_allclose(np.unique(matrix)[-1], 1 / share, rtol=1e-6)
+def test_matrices_are_independent() -> None:
+    matrices = draw("kaiming_normal", (200, 8, 16)).reshape(200, -1)
+    correlation = np.corrcoef(matrices)[np.triu_indices(200, 1)]
+    # the deviation of a correlation of 128 pairs is 0.09
+    assert correlation.std() == pytest.approx(1 / np.sqrt(128), rel=0.05)
+    assert np.abs(correlation).max() < 0.5
+
+
+@pytest.mark.parametrize("density", [0.3, 0.75, 1.0])
+def test_a_mask_keeps_a_share_and_rescales(density: float) -> None:
+    plain = draw("trunc_normal", (20, 100, 50))
+    masked = draw("trunc_normal", (20, 100, 50), density)
+    kept = masked != 0
+    assert kept.mean() == pytest.approx(density, abs=0.006)
+    np.testing.assert_allclose(kept.mean(axis=(0, 1)), density, atol=0.06)
+    np.testing.assert_allclose(masked[kept], plain[kept] / np.float32(density), rtol=1e-6)

@@ -1,179 +1,214 @@
-"""Activations, initialisers, MLPs, encoders, decoders, noise and aggregates, against torch and
-against loops in float64."""
+"""Draws of functions, MLPs, encoders, decoders and aggregates, against plain loops in float64."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
+from models import aggregate, decode, encode, model
 from scipy import stats
 
-from plurel.activations import ACTIVATIONS
+import rustler
 from plurel.choices import Choices
-from plurel.mechanisms import (
-    MLP,
-    Aggregate,
-    CategoricalDecoder,
-    CategoricalEncoder,
-    NumericEncoder,
-    clip_term,
-    draw_encoders,
-    draw_functions,
-    draw_many,
-    draw_mlps,
-)
+from plurel.mechanisms import Functions, draw_codes, draw_many, draw_numbers
 from plurel.params import SCMParams
 
 PARAMS = SCMParams()
+# steps and fast sines would blow the rounding of float32 up
+SMOOTH = SCMParams(
+    activation_choices=Choices("set", ("tanh", "silu", "bent_identity", "softplus", "gelu")),
+    initialization_choices=Choices("set", ("kaiming_normal", "trunc_normal")),
+)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def naive_mlp(mlp: MLP, x: NDArray[Any]) -> NDArray[np.float64]:
-    """A row, a unit, a weight at a time, in float64."""
-    rows = []
-    for row in x.reshape(len(x), -1).astype(float):
-        values = list(row)
-        for layer, weight in enumerate(mlp.weights):
-            values = [
-                sum(v * float(weight[i, j]) for i, v in enumerate(values))
-                for j in range(weight.shape[1])
-            ]
-            if layer < len(mlp.activations):
-                activated = mlp.activations[layer](np.array([values], np.float32))[0]
-                scaled = [mlp.scales[layer] * float(v) for v in activated]
-                values = [min(max(v, -1e6), 1e6) for v in scaled]
-        rows.append(values)
-    return np.array(rows)
+def encoders(categories: list[int | None], weight: float = 1.0) -> Functions:
+    functions = Functions()
+    for count in categories:
+        functions.add_encoder(count, weight)
+    return functions
 
 
-def test_mlp_equals_a_loop() -> None:
-    smooth = Choices("set", ("tanh", "relu", "silu", "bent_identity", "identity", "random_sines"))
-    params = SCMParams(activation_choices=smooth, mlp_emb_dim=6)
-    for seed, mlp in enumerate(draw_mlps([(1, 6), (6, 6), (6, 1)] * 6, params, rng(2))):
-        width = mlp.weights[0].shape[0]
-        x = rng(seed).normal(0, 2, (5, width)).astype(np.float32)
-        np.testing.assert_allclose(mlp(x), naive_mlp(mlp, x), rtol=2e-4, atol=2e-5)
+def near(found: Any, expected: Any) -> None:
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_hidden_values_are_clipped_after_scaling() -> None:
-    one = np.ones((1, 1), np.float32)
-    mlp = MLP((one, one), (ACTIVATIONS["identity"],), (2.0,), (False,))
-    found = mlp(np.array([[4e5], [6e5], [-9e9]], np.float32))
-    np.testing.assert_array_equal(found[:, 0], np.array([8e5, 1e6, -1e6], np.float32))
-
-
-def test_mlp_shapes_and_shares() -> None:
-    mlps = draw_mlps([(1, 32)] * 600, PARAMS, rng(3))
-    depths = np.bincount([len(mlp.weights) for mlp in mlps])
-    assert stats.chisquare(depths[2:]).pvalue > 0.01
-    assert len(depths) == 5
-    for mlp in mlps:
-        assert [w.shape for w in mlp.weights] == [(1, 32)] + [(32, 32)] * (len(mlp.weights) - 1)
-        assert len(mlp.activations) == len(mlp.scales) == len(mlp.weights) - 1
-    scales = np.log([scale for mlp in mlps for scale in mlp.scales])
-    assert stats.kstest(scales, stats.uniform(-1, 2).cdf).pvalue > 0.01
-    # one in six first matrices is sparse, so all zero; a masked one of 32 weights never is
-    zero = np.mean([not mlp.weights[0].any() for mlp in mlps])
-    assert zero == pytest.approx(1 / 6, abs=0.04)
-
-
-def test_constant_encoders_are_evaluated_once() -> None:
-    hidden = np.full((4, 4), 0.5, np.float32)
-    mlp = MLP((np.zeros((1, 4), np.float32), hidden), (ACTIVATIONS["cos"],), (1.5,), (True,))
-    values = rng().normal(size=9).astype(np.float32)
-    found = NumericEncoder(mlp)(values)
-    assert found.shape == (1, 4)
-    np.testing.assert_allclose(np.broadcast_to(found, (9, 4)), mlp(values[:, None]), rtol=1e-6)
-
-
-def test_weights_fold_into_encoders() -> None:
-    encoders = draw_encoders([None, 4, None, 9], PARAMS, rng(4))
-    for encoder, categories in zip(encoders, [None, 4, None, 9], strict=True):
-        if isinstance(encoder, CategoricalEncoder):
-            assert encoder.table.shape == (categories, 32)
-            values: NDArray[Any] = rng().integers(0, 4, 50)
-        else:
-            values = rng().normal(size=50).astype(np.float32)
-        expected = encoder(values) * np.float32(-1.7)
-        found = encoder.weighted(-1.7)(values)
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
-
-
-def test_categorical_encoder_looks_its_embedding_up() -> None:
-    (encoder,) = draw_encoders([5], PARAMS, rng(5))
-    assert isinstance(encoder, CategoricalEncoder)
-    codes = np.array([4, 0, 4, 2])
-    np.testing.assert_array_equal(encoder(codes), encoder.table[codes])
-    assert len(np.unique(encoder.table, axis=0)) == 5
-
-
-def test_categorical_decoder_is_the_first_most_similar_category() -> None:
-    decoder, encoders = draw_functions(7, [None, 3], PARAMS, rng(6))
-    assert [type(encoder) for encoder in encoders] == [NumericEncoder, CategoricalEncoder]
-    assert isinstance(decoder, CategoricalDecoder)
-    x = rng().normal(size=(500, 32)).astype(np.float32)
-    codes = decoder(x)
-    np.testing.assert_array_equal(codes, decoder.mlp(x).argmax(axis=1))
-    assert len(np.unique(codes)) > 1
-    tied = CategoricalDecoder(MLP((np.ones((32, 3), np.float32),)))
-    np.testing.assert_array_equal(tied(x), np.zeros(500))
-    numbers = draw_functions(None, [], PARAMS, rng(6))[0](x)
-    assert (numbers.shape, numbers.dtype) == ((500,), np.float32)
-
-
-NAIVE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "sum": lambda terms: terms.sum(axis=0),
-    "max": lambda terms: terms.max(axis=0),
-    "product": lambda terms: terms.prod(axis=0),
-    "logexp": lambda terms: torch.logsumexp(torch.from_numpy(terms), dim=0).numpy(),
-}
-
-
-@pytest.mark.parametrize("kind", sorted(NAIVE))
-def test_aggregate(kind: str) -> None:
-    terms = rng().normal(0, 4, (9, 20, 6)).astype(np.float32)
-    terms[3] *= 1000
-    terms[5] = terms[5, :1]
-    expected = NAIVE[kind](terms.astype(float))
-    plain = Aggregate(kind, 20, 6)
-    for index, term in enumerate(terms):
-        plain.add(term[:1] if index == 5 else term)
-    np.testing.assert_allclose(plain.result(), expected, rtol=1e-4, atol=1e-4)
-    # an aggregate of some terms is a term itself; one of no terms changes nothing
-    nested = Aggregate(kind, 20, 6)
-    for group in (terms[:4], terms[4:]):
-        part = Aggregate(kind, 20, 6)
-        for term in group:
-            part.add(term)
-        nested.add(part.result())
-    nested.add(Aggregate(kind, 1, 6).result())
-    np.testing.assert_allclose(nested.result(), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_products_stay_finite_and_terms_are_clipped() -> None:
-    aggregate = Aggregate("product", 1, 2)
-    for _ in range(40):
-        aggregate.add(clip_term(np.array([[1e9, -1e9]], np.float32)))
-    np.testing.assert_allclose(aggregate.result(), [[1e30, 1e30]], rtol=1e-6)
-    np.testing.assert_array_equal(
-        clip_term(np.array([2e4, -3e9, 7.0], np.float32)), np.array([1e4, -1e4, 7], np.float32)
+def one_edge(kind: str, categories: int | None, **changes: Any) -> rustler.TableModel:
+    """A source of numbers or categories (node 0), and a node that aggregates it and its copy."""
+    functions = Functions()
+    decoder = functions.add_decoder(changes.pop("decoded", None))
+    first = functions.add_encoder(categories, 0.7)
+    functions.add_encoder(categories, -1.3)
+    return model(
+        functions,
+        SMOOTH,
+        decoder=[-1, decoder],
+        parent_ptr=[0, 0, 2],
+        parent=[0, 0],
+        encoder=[first, first + 1],
+        aggregation=[0, rustler.AGGREGATIONS.index(kind)],
+        **changes,
     )
 
 
-def test_draw_many_has_the_law_of_one_draw() -> None:
+@pytest.mark.parametrize("decoded", [None, 5, 70])
+@pytest.mark.parametrize("categories", [None, 4, 20])
+@pytest.mark.parametrize("kind", rustler.AGGREGATIONS)
+def test_a_node_equals_a_loop(kind: str, categories: int | None, decoded: int | None) -> None:
+    core = one_edge(kind, categories, decoded=decoded)
+    count = 150
+    values = (
+        rng().normal(0, 2, count) if categories is None else rng().integers(categories, size=count)
+    )
+    given, found = core.propagate(0, count, {0: values.astype(np.float32)}, [])
+    np.testing.assert_array_equal(given, values.astype(np.float32))
+    functions = [core.function(number) for number in range(3)]
+    noise = core.noise(1, 0, count).astype(np.float64)
+    expected = [
+        decode(
+            functions[0], noise[row] + aggregate(kind, [encode(f, value) for f in functions[1:]])
+        )
+        for row, value in enumerate(given)
+    ]
+    if decoded is None:
+        near(found, expected)
+    else:
+        assert (found == expected).mean() > 0.98
+    assert len(set(expected)) > 1
+
+
+def test_rows_do_not_depend_on_calls() -> None:
+    core = one_edge("logexp", None)
+    values = rng().normal(size=500).astype(np.float32)
+    whole = core.propagate(0, 500, {0: values}, [])[1]
+    part = core.propagate(192, 100, {0: values[192:292]}, [])[1]
+    np.testing.assert_array_equal(whole[192:292], part)
+
+
+def test_terms_are_clipped_after_their_weight() -> None:
+    params = SCMParams(
+        activation_choices=Choices("set", ("identity",)),
+        initialization_choices=Choices("set", ("trunc_normal",)),
+        mlp_num_layers_choices=Choices("set", (1,)),
+        mlp_weight_density_choices=Choices("set", (1.0,)),
+    )
+    core = model(encoders([None], 3.0), params)
+    plain = core.function(0)["layers"][0][0][0]
+    (found,) = (gathered(core, [np.array([1.0, 1e9], np.float32)], "sum"),)
+    near(found[0], plain)
+    np.testing.assert_allclose(found[1], 1e4 * np.sign(plain))
+
+
+def gathered(
+    core: rustler.TableModel, columns: list[Any], kind: str, links: Any = None
+) -> np.ndarray[Any, Any]:
+    """What the rows of a parent table give, by what a node with a linear decoder makes of it."""
+    code = rustler.AGGREGATIONS.index(kind)
+    return core.encode(0, columns, [code]).rows(code)
+
+
+@pytest.mark.parametrize("kind", rustler.AGGREGATIONS)
+def test_encoded_parent_rows_equal_a_loop(kind: str) -> None:
+    core = model(encoders([None, 4, None]), SMOOTH)
+    columns = [
+        rng(0).normal(size=130).astype(np.float32),
+        rng(1).integers(4, size=130).astype(np.float32),
+        rng(2).normal(size=130).astype(np.float32),
+    ]
+    found = gathered(core, columns, kind)
+    functions = [core.function(number) for number in range(3)]
+    weight = 1 / 3 if kind == "sum" else 1.0
+    expected = [
+        aggregate(kind, [weight * encode(f, v) for f, v in zip(functions, row, strict=True)])
+        for row in zip(*columns, strict=True)
+    ]
+    near(found[:-1], expected)
+    neutral = {"sum": 0.0, "max": -1e30, "product": 1.0, "logexp": -1e30}[kind]
+    np.testing.assert_array_equal(found[-1], np.float32(neutral))
+
+
+def test_functions_have_the_published_make_up() -> None:
+    core = model(encoders([None] * 600), PARAMS)
+    functions = [core.function(number) for number in range(600)]
+    drawn = [f["layers"] for f in functions if f["kind"] == "encoder"]
+    # one in six first matrices is sparse, so all zero
+    assert 1 - len(drawn) / 600 == pytest.approx(1 / 6, abs=0.04)
+    depths = np.bincount([len(layers) for layers in drawn])
+    assert len(depths) == 5
+    assert stats.chisquare(depths[2:]).pvalue > 0.01
+    for layers in drawn:
+        shapes = [weights.shape for weights, _ in layers]
+        assert shapes == [(1, 32)] + [(32, 32)] * (len(layers) - 1)
+        assert [after is None for _, after in layers] == [False] * (len(layers) - 1) + [True]
+    hidden = [after for layers in drawn for _, after in layers[:-1]]
+    assert stats.kstest(np.log([a[1] for a in hidden]), stats.uniform(-1, 2).cdf).pvalue > 0.01
+    names = [a[0] for a in hidden]
+    shares = [names.count(name) for name in rustler.ACTIVATIONS]
+    assert stats.chisquare(shares).pvalue > 0.01
+
+
+def test_random_sines() -> None:
+    params = SCMParams(activation_choices=Choices("set", ("random_sines",)))
+    core = model(encoders([None] * 900), params)
+    functions = [core.function(number) for number in range(900)]
+    drawn = [after[2] for f in functions if f["kind"] == "encoder" for _, after in f["layers"][:-1]]
+    counts = np.bincount([len(sines) for sines in drawn])
+    assert len(counts) == 8
+    assert stats.chisquare(counts[3:]).pvalue > 0.01
+    amplitudes, frequencies, phases = np.array([sine for sines in drawn for sine in sines]).T
+    assert stats.kstest(amplitudes, stats.norm.cdf).pvalue > 0.01
+    assert stats.kstest(np.log10(frequencies), stats.uniform(-1, 2).cdf).pvalue > 0.01
+    assert stats.kstest(phases, stats.uniform(0, 2 * np.pi).cdf).pvalue > 0.01
+
+
+def test_embeddings_are_not_masked() -> None:
+    functions = encoders([6] * 40)
+    params = SCMParams(
+        activation_choices=Choices("set", ("identity",)),
+        mlp_weight_density_choices=Choices("set", (0.3,)),
+        initialization_choices=Choices("set", ("xavier_uniform",)),
+    )
+    core = model(functions, params)
+    for number in range(40):
+        table = core.function(number)
+        assert len(np.unique(table["values"][:, :6].T, axis=0)) == 6
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    functions = encoders([None])
+    with pytest.raises(rustler.RustlerError, match="node 1: "):
+        model(functions, decoder=[-1, -1], parent_ptr=[0, 0, 1], parent=[1], encoder=[0])
+    with pytest.raises(rustler.RustlerError, match="node 0: its decoder is none"):
+        model(functions, decoder=[0], parent_ptr=[0, 0])
+    with pytest.raises(rustler.RustlerError, match="'parent_ptr' does not rise"):
+        model(functions, decoder=[-1], parent_ptr=[0, 4])
+    core = one_edge("sum", None)
+    with pytest.raises(rustler.RustlerError, match="node 0: 3 values for 4 rows"):
+        core.propagate(0, 4, {0: np.zeros(3, np.float32)}, [])
+    with pytest.raises(rustler.RustlerError, match="no multiple of 64"):
+        core.propagate(5, 4, {0: np.zeros(4, np.float32)}, [])
+    rows = core.encode(1, [np.zeros(3, np.float32)], [0])
+    with pytest.raises(rustler.RustlerError, match="links must be 2 numbers from -1 to 2"):
+        core.propagate(0, 2, {0: np.zeros(2, np.float32)}, [(rows, np.array([0, 3]))])
+    with pytest.raises(rustler.RustlerError, match="no encoders from number 9 on"):
+        core.encode(9, [np.zeros(3, np.float32)], [0])
+
+
+def test_draw_many() -> None:
     for choices in (
         Choices("set", ("a", "b", "c")),
         Choices("range", (2, 4)),
-        Choices("range", (1, 3), exponent=1.0),
+        Choices("range", (1, 4), exponent=1.0),
     ):
         many = draw_many(choices, 6000, rng())
         single = [choices.sample(stream) for stream in [rng(1)] for _ in range(6000)]
         for value in sorted(set(single)):
             assert many.count(value) == pytest.approx(single.count(value), rel=0.08)
-    floats = draw_many(Choices("range", (0.5, 5.0)), 6000, rng())
+    floats = draw_numbers(Choices("range", (0.5, 5.0)), 6000, rng())
     assert stats.kstest(floats, stats.uniform(0.5, 4.5).cdf).pvalue > 0.01
+    codes = draw_codes(Choices("set", ("c", "a")), ("a", "b", "c"), 6000, rng())
+    assert np.bincount(codes, minlength=3)[[0, 2]].min() > 2850
+    assert 1 not in codes

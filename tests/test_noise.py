@@ -1,35 +1,67 @@
-"""The noise of nodes: Beta by quantiles."""
+"""The noise of nodes: Beta(a, b) / d a component, by 4,096 quantiles."""
 
 import numpy as np
 import pytest
+from models import model
+from numpy.typing import NDArray
 from scipy import stats
 
-from plurel.noise import BetaNoise, beta_quantiles
+import rustler
+from plurel.mechanisms import Functions
+from plurel.params import SCMParams
+from plurel.scm import NOISE_LEVELS, beta_quantiles
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+def noisy(a: float, b: float, dim: int = 32) -> rustler.TableModel:
+    """Node 1 with noise, after a source."""
+    functions = Functions()
+    number, encoder = functions.add_decoder(None), functions.add_encoder(None)
+    return model(
+        functions,
+        SCMParams(mlp_emb_dim=dim),
+        decoder=[-1, number],
+        parent_ptr=[0, 0, 1],
+        parent=[0],
+        encoder=[encoder],
+        noise_alpha=[a, a],
+        noise_beta=[b, b],
+        quantiles={1: beta_quantiles(a, b)} if min(a, b) < 0.5 else {},
+    )
 
 
-@pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (0.5, 5), (5, 0.5), (1, 1), (4.2, 2.2), (0.2, 3)])
+def rows(a: float, b: float, count: int, dim: int = 32) -> NDArray[np.float32]:
+    return noisy(a, b, dim).noise(1, 0, count)
+
+
+@pytest.mark.parametrize("b", [0.5, 1.0, 2.2, 5.0, 0.2])
+@pytest.mark.parametrize("a", [0.5, 1.0, 4.2, 5.0])
 def test_noise_follows_beta(a: float, b: float) -> None:
-    quantiles = beta_quantiles(a, b)
-    assert len(quantiles) == 4096
-    exact = stats.beta(a, b).cdf(quantiles.astype(float))
-    # float32 keeps 6e-8 of 1 - x, of which b = 1/2 makes probabilities of 4e-4
-    np.testing.assert_allclose(exact, (np.arange(4096) + 0.5) / 4096, atol=6e-4 if b < 1 else 2e-5)
-    noise = BetaNoise(a, b, 32, rng(7)).take(500)
-    assert noise.shape == (500, 32)
-    picked = np.bincount(np.searchsorted(quantiles / np.float32(32), noise.ravel()), minlength=4096)
-    if len(np.unique(quantiles)) == 4096:
-        assert picked.max() < 20
-        coarse = picked.reshape(64, 64).sum(axis=1)
-        assert stats.chisquare(coarse).pvalue > 0.001
+    drawn = np.sort(rows(a, b, 6400).ravel().astype(float)) * 32
+    values, counts = np.unique(drawn, return_counts=True)
+    assert len(values) <= NOISE_LEVELS
+    # equally likely: the deviation of a count of 50 is 7
+    if len(values) == NOISE_LEVELS:
+        assert counts.max() < 50 + 6 * 7
+        exact = stats.beta(a, b).cdf(values)
+        wanted = (np.arange(NOISE_LEVELS) + 0.5) / NOISE_LEVELS
+        # float32 keeps 6e-8 of 1 - x, of which b = 1/2 makes probabilities of 4e-4
+        np.testing.assert_allclose(exact, wanted, atol=6e-4 if b < 1 else 3e-5)
+    mean, variance = stats.beta(a, b).stats("mv")
+    assert drawn.mean() == pytest.approx(mean, abs=4 * np.sqrt(variance / len(drawn)))
+    assert drawn.var() == pytest.approx(variance, rel=0.02)
 
 
 @pytest.mark.parametrize("dim", [32, 6])
-def test_noise_rows_do_not_depend_on_calls(dim: int) -> None:
-    whole = BetaNoise(1.5, 0.7, dim, rng(8)).take(100)
-    parts = BetaNoise(1.5, 0.7, dim, rng(8))
-    np.testing.assert_array_equal(whole, np.concatenate([parts.take(1), parts.take(99)]))
-    assert abs(np.corrcoef(whole[:, 0], whole[:, 1])[0, 1]) < 0.4
+def test_a_rows_noise_is_its_own(dim: int) -> None:
+    whole = rows(1.5, 0.7, 300, dim)
+    part = noisy(1.5, 0.7, dim).noise(1, 128, 100)
+    np.testing.assert_array_equal(whole[128:228], part)
+    assert len(np.unique(whole, axis=0)) == 300
+
+
+def test_components_and_rows_are_independent() -> None:
+    drawn = rows(2.0, 2.0, 4000)
+    correlation = np.corrcoef(drawn.T)[np.triu_indices(32, 1)]
+    assert np.abs(correlation).max() < 5 / np.sqrt(4000)
+    following = [np.corrcoef(column[1:], column[:-1])[0, 1] for column in drawn.T]
+    assert np.abs(following).max() < 5 / np.sqrt(4000)

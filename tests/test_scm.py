@@ -3,19 +3,14 @@ nothing depends on what it should not depend on."""
 
 from dataclasses import replace
 
+import networkx as nx
 import numpy as np
 import pytest
 from slow_scm import config, family, make, naive_table, table
-from threadpoolctl import threadpool_limits
 
 from plurel import scm
 from plurel.choices import Choices
-from plurel.conditioning import parent_encoders
 from plurel.config import Config
-from plurel.mechanisms import (
-    NumericEncoder,
-    draw_encoders,
-)
 from plurel.params import SCMParams
 from plurel.scm import cut_into_categories, draw_blueprint, generate_table
 from plurel.values import TableValues
@@ -25,8 +20,7 @@ from plurel.values import TableValues
 def test_every_saving_gives_what_the_slow_twin_gives(seed: int) -> None:
     schema, links, parents = family("type_eager", seed)
     settings = config("type_eager")
-    with np.errstate(over="ignore", under="ignore"):
-        expected = naive_table(schema, links, parents, settings, seed)
+    expected = naive_table(schema, links, parents, settings, seed)
     found = make(schema, links, parents, settings, seed)
     for column, values in zip(found.columns, found.values, strict=True):
         slow = np.array(expected[column.name])
@@ -62,13 +56,11 @@ def test_a_parent_row_reaches_exactly_its_children(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["type_eager", "type_lazy"])
-def test_same_values_again_and_for_any_number_of_threads(mode: str) -> None:
+def test_same_values_again_and_others_for_another_seed(mode: str) -> None:
     schema, links, parents = family(mode, rows=2500)
     settings = config(mode, mlp_emb_dim=32)
-    with threadpool_limits(1, user_api="blas"):
-        first = make(schema, links, parents, settings)
-    with threadpool_limits(2, user_api="blas"):
-        second = make(schema, links, parents, settings)
+    first = make(schema, links, parents, settings)
+    second = make(schema, links, parents, settings)
     assert first.columns == second.columns
     for old, new in zip(first.values, second.values, strict=True):
         np.testing.assert_array_equal(old, new)
@@ -79,29 +71,35 @@ def test_same_values_again_and_for_any_number_of_threads(mode: str) -> None:
     )
 
 
-def test_blocks_change_only_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    schema, links, parents = family("type_eager", rows=300)
-    whole = make(schema, links, parents)
-    monkeypatch.setattr(scm, "BLOCK_ROWS", 64)
-    monkeypatch.setattr("plurel.conditioning.BLOCK_ROWS", 4)
-    for one, other in zip(whole.values, make(schema, links, parents).values, strict=True):
-        assert np.isclose(one, other, rtol=1e-3, atol=1e-3 * np.abs(one).max()).mean() > 0.97
+@pytest.mark.parametrize("mode", ["type_eager", "type_lazy"])
+def test_chunks_and_large_parents_change_nothing(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema, links, parents = family(mode, rows=300)
+    whole = make(schema, links, parents, config(mode))
+    monkeypatch.setattr(scm, "CHUNK_ROWS", 64)
+    chunked = make(schema, links, parents, config(mode))
+    monkeypatch.setattr("plurel.conditioning.WHOLE_ROWS", 12)  # one parent of three
+    by_row = make(schema, links, parents, config(mode))
+    for one, *others in zip(whole.values, chunked.values, by_row.values, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(one, other)
 
 
-def test_nodes_that_nothing_depends_on_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    schema, links, parents = family("type_eager", seed=4)
-    few = make(schema, links, parents)
+def test_needed_nodes_are_the_ancestors_of_columns_in_causal_order() -> None:
     left_out = 0
-    needed = scm.Blueprint.needed
-
-    def all_nodes(self: scm.Blueprint) -> list[int]:
-        nonlocal left_out
-        left_out += len(self.graph) - len(needed(self))
-        return list(scm.nx.lexicographical_topological_sort(self.graph))
-
-    monkeypatch.setattr(scm.Blueprint, "needed", all_nodes)
-    for one, other in zip(few.values, make(schema, links, parents).values, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for seed in range(20):
+        blueprint = draw_blueprint(table("t", 10, "nnc"), config(), seed, ("t",))
+        graph = nx.DiGraph(
+            (parent, node) for node, edges in enumerate(blueprint.parents) for parent, _ in edges
+        )
+        wanted = set(blueprint.column_nodes)
+        for node in blueprint.column_nodes:
+            wanted |= nx.ancestors(graph, node)
+        order = blueprint.needed()
+        assert sorted(order) == sorted(wanted)
+        assert all(order.index(a) < order.index(b) for a, b in graph.edges if b in wanted)
+        left_out += len(graph) - len(order)
     assert left_out > 0
 
 
@@ -112,7 +110,7 @@ def test_a_column_without_influence_leaves_the_others_alone() -> None:
     other = draw_blueprint(replace(schema, foreign_keys=()), config(), 1, ("child",))
     assert blueprint.column_nodes == other.column_nodes
     assert blueprint.aggregations == other.aggregations
-    assert set(blueprint.graph.edges) == set(other.graph.edges)
+    assert blueprint.parents == other.parents
     alone = generate_table(replace(schema, foreign_keys=()), [], [], config(), 1, ("child",))
     found = make(schema, links, parents)
     same = [np.array_equal(a, b) for a, b in zip(alone.values, found.values, strict=True)]
@@ -124,7 +122,7 @@ def test_blueprint_has_the_published_shape() -> None:
     for seed in range(150):
         schema = table("t", 10, "ncnccnncn")
         blueprint = draw_blueprint(schema, config(), seed, ("t",))
-        nodes = len(blueprint.graph)
+        nodes = len(blueprint.parents)
         # 9 columns + ceil(9 / p) + 3 for p in [0.3, 0.9]
         assert 9 + 10 + 3 <= nodes <= 9 + 30 + 3
         shares.append(nodes)
@@ -213,17 +211,6 @@ def test_a_lazy_parent_is_read_as_numbers() -> None:
     eager, lazy = (TableValues(columns, values, mode) for mode in ("type_eager", "type_lazy"))
     assert eager.encoder_types() == [None, 4]
     assert lazy.encoder_types() == [None, None]
-    params = config().scm_params
-    for seed in range(5):
-        plain = draw_encoders([None, None], params, np.random.default_rng(seed))[1]
-        assert isinstance(plain, NumericEncoder)
-        looked_up = parent_encoders(lazy, params, np.random.default_rng(seed))[1]
-        np.testing.assert_allclose(
-            looked_up(values[1]),
-            np.broadcast_to(plain(values[1].astype(np.float32)), (2, 6)),
-            rtol=1e-4,
-            atol=1e-5,
-        )
 
 
 def test_tables_without_columns_and_wrong_links() -> None:

@@ -94,6 +94,11 @@ pub trait Simd: Copy {
 pub struct Plain(());
 
 impl Plain {
+    #[cfg(test)]
+    pub fn new() -> Self {
+        Plain(())
+    }
+
     #[inline(always)]
     fn each(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
         let mut out = [0.0; LANES];

@@ -2,7 +2,7 @@
 //!
 //! All four are associative, so the aggregate of some terms can be a term itself.
 
-use super::block::{Lane, ROWS};
+use super::block::{Lane, ROWS, ZERO};
 use super::math::{exp, ln};
 use crate::kernels::simd::{Kernel, Simd, dispatch};
 
@@ -59,8 +59,8 @@ pub struct Aggregate<'a> {
 
 impl Aggregate<'_> {
     pub fn start(&mut self) {
-        self.total.fill([self.kind.neutral(); ROWS]);
-        self.sums.fill([0.0; ROWS]);
+        self.total.fill(Lane([self.kind.neutral(); ROWS]));
+        self.sums.fill(ZERO);
     }
 
     /// One more term, times `factor` and clipped to +-1e4.
@@ -115,8 +115,8 @@ impl Kernel for Add<'_> {
         let lanes = self.total.iter_mut().zip(self.sums.iter_mut());
         for (component, (total, sums)) in lanes.enumerate() {
             let term: Lane = match self.term {
-                Term::Lanes(lanes) => lanes[component].map(clipped),
-                Term::Constant(values) => [clipped(values[component]); ROWS],
+                Term::Lanes(lanes) => Lane(lanes[component].map(clipped)),
+                Term::Constant(values) => Lane([clipped(values[component]); ROWS]),
             };
             match self.kind {
                 Aggregation::Sum => {

@@ -1,0 +1,60 @@
+//! The plain form of the kernels against the one that this processor gets.
+
+use super::block::{Lane, ROWS, ZERO};
+use super::math;
+use crate::kernels::simd::{Kernel, Plain, Simd, dispatch};
+
+macro_rules! check {
+    ($name:ident, $function:ident, $exact:expr, $range:expr, $tolerance:expr) => {
+        #[test]
+        fn $name() {
+            struct Check<'a>(&'a mut Vec<f32>);
+            impl Kernel for Check<'_> {
+                #[inline(always)]
+                fn run<S: Simd>(self, _: S) {
+                    for value in self.0.iter_mut() {
+                        *value = math::$function::<S>(*value);
+                    }
+                }
+            }
+            let (low, high): (f64, f64) = $range;
+            let count = 20_000;
+            let at = |i: usize| (low + (high - low) * i as f64 / count as f64) as f32;
+            let inputs: Vec<f32> = (0..=count).map(at).collect();
+            let mut best = inputs.clone();
+            dispatch(Check(&mut best));
+            let mut plain = inputs.clone();
+            Check(&mut plain).run(Plain::new());
+            for ((&x, &best), &plain) in inputs.iter().zip(&best).zip(&plain) {
+                let exact: f64 = $exact(f64::from(x));
+                let bound = $tolerance * exact.abs().max(1e-3);
+                assert!(
+                    (f64::from(best) - exact).abs() < bound,
+                    "{x}: {best} {exact}"
+                );
+                assert!(
+                    (f64::from(plain) - exact).abs() < bound,
+                    "{x}: {plain} {exact}"
+                );
+            }
+        }
+    };
+}
+
+check!(exp, exp, f64::exp, (-86.0, 87.0), 1e-6);
+check!(ln, ln, f64::ln, (1e-6, 300.0), 1e-6);
+check!(ln_1p, ln_1p, f64::ln_1p, (0.0, 300.0), 1e-6);
+check!(tanh, tanh, f64::tanh, (-12.0, 12.0), 1e-6);
+check!(sin, sin, f64::sin, (-1e4, 1e4), 3e-4);
+check!(expm1, expm1_negative, f64::exp_m1, (-20.0, 0.0), 1e-6);
+
+#[test]
+fn lanes_stand_on_cache_lines() {
+    let lanes: Vec<Lane> = vec![ZERO; 3];
+    assert_eq!(size_of::<Lane>(), 4 * ROWS);
+    assert!(
+        lanes
+            .iter()
+            .all(|lane| (lane.as_ptr() as usize).is_multiple_of(64))
+    );
+}
