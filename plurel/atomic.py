@@ -5,6 +5,7 @@ locked; then it is synced to disk and renamed. What a killed run leaves behind i
 and the next run that writes the same folder removes it.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -32,7 +33,7 @@ def new_folder(path: str | Path, *, marker: str, overwrite: bool = False) -> Ite
         path.parent.mkdir(parents=True, exist_ok=True)
         partial, lock = _locked_partial(path)
     except OSError as error:
-        raise InputError(f"can't write {path}: {error.strerror or error}") from None
+        raise cannot_write(path, error) from None
     try:
         yield partial
         if not (partial / marker).exists():
@@ -41,7 +42,7 @@ def new_folder(path: str | Path, *, marker: str, overwrite: bool = False) -> Ite
         check_place(path, marker, overwrite)
         _swap_in(partial, path)
     except OSError as error:
-        raise InputError(f"can't write {path}: {error}") from error
+        raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(lock)
@@ -54,13 +55,12 @@ def complete_file(path: str | Path) -> Iterator[Path]:
     Folders above it are made. Raises InputError if the place can't be written.
     """
     target = Path(path).absolute()
-    if target.is_dir():
-        raise InputError(f"{target} is a folder, not a file; choose another place")
+    check_file_place(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
     except OSError as error:
-        raise InputError(f"can't write {target}: {error.strerror or error}") from None
+        raise cannot_write(target, error) from None
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -70,7 +70,7 @@ def complete_file(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
         sync(target.parent)
     except OSError as error:
-        raise InputError(f"can't write {target}: {error}") from error
+        raise cannot_write(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -83,23 +83,58 @@ def new_file(path: str | Path) -> Iterator[Path]:
     Raises InputError if another process is writing it, or if the place can't be written.
     """
     target = Path(path).absolute()
-    if target.is_dir():
-        raise InputError(f"{target} is a folder, not a file; choose another place")
+    check_file_place(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial, lock = _locked_partial(target)
     except OSError as error:
-        raise InputError(f"can't write {target}: {error.strerror or error}") from None
+        raise cannot_write(target, error) from None
     try:
         yield partial / target.name
         sync(partial / target.name)
         (partial / target.name).replace(target)
         sync(target.parent)
     except OSError as error:
-        raise InputError(f"can't write {target}: {error}") from error
+        raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(lock)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise InputError, before long work, if nothing can be written to `folder`, which need not be
+    there yet."""
+    folder = Path(folder).absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file, not a folder; choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        where = f" ({there})" if there != folder else ""
+        raise InputError(
+            f"can't write to {folder}: {os.strerror(errno.EACCES)}{where}; check its rights or "
+            "choose another place"
+        )
+
+
+def check_file_place(path: str | Path) -> None:
+    """Raise InputError, before long work, if no file can be written at `path`."""
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder, not a file; choose another place")
+    check_writable(Path(path).absolute().parent)
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """One line for a file or folder that the system does not let us write."""
+    # libraries put words of their own around the system's
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    other = error.filename is not None and not _is_ours(Path(os.fsdecode(error.filename)), path)
+    where = f" ({os.fsdecode(error.filename)})" if other else ""
+    return InputError(f"can't write {path}: {reason}{where}; check the rights and the space there")
+
+
+def _is_ours(named: Path, path: Path) -> bool:
+    """Whether an error names `path`, or what is in it or in the neighbour that becomes it."""
+    return any(p == path or p.name.startswith(f".{path.name}.") for p in (named, *named.parents))
 
 
 def remove_leftovers(path: str | Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from plurel.atomic import remove_leftovers
+from plurel.atomic import check_writable, remove_leftovers
 from plurel.config import Config
 from plurel.dataset import DEFAULT_PREFIX, SyntheticDataset
 from plurel.errors import InputError
@@ -69,6 +69,7 @@ def generate_corpus(
         raise InputError(f"num_proc must be at least 1, got {num_proc}")
     if Path(prefix).name != prefix:
         raise InputError(f"db_prefix {prefix!r} must be a plain name; give folders by --out")
+    check_writable(out)
     report = Report()
     jobs: dict[int, Job] = {}
     for seed in seeds:
@@ -124,7 +125,9 @@ def _write(job: Job) -> int:
 def _note(report: Report, job: Job, outcome: int | BaseException, bar: "tqdm[Any]") -> None:
     if isinstance(outcome, BaseException):
         reason = " ".join(str(outcome).split())
-        report.failed[job.seed] = f"{type(outcome).__name__}: {reason}"
+        # an InputError says all by itself
+        kind = "" if isinstance(outcome, InputError) else f"{type(outcome).__name__}: "
+        report.failed[job.seed] = kind + reason
         bar.write(f"seed {job.seed} failed: {report.failed[job.seed]}")
     else:
         report.generated.append(job.seed)

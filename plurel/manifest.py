@@ -57,10 +57,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from None
+        raise InputError(
+            f"{path}: can't be read ({error.strerror}); check the file and its rights"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: broken YAML ({reason})") from None
+        raise InputError(f"{path}: broken YAML ({reason}); mend the file") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold keys and values")
     return content
@@ -86,7 +88,9 @@ def _check_references(tables: Mapping[str, TableKeys], path: Path) -> None:
         for column, parent in table.foreign_keys.items():
             where = f"{path}: foreign key '{name}.{column}'"
             if parent not in tables:
-                raise InputError(f"{where} references table '{parent}', which is not there")
+                raise InputError(
+                    f"{where} references table '{parent}', which is not there; name one that is"
+                )
             if tables[parent].primary_key is None:
                 raise InputError(
                     f"{where} references table '{parent}', which has no primary key; name its pkey"

@@ -85,7 +85,10 @@ def baselines(
     context = _Context(dataset, task, frames, horizon, protocol)
     overall = context.means(split, None)
     if np.isnan(overall).any():
-        raise InputError(f"task {task.name}: no label is known by the time of some {split} rows")
+        raise InputError(
+            f"task {task.name}: no label is known by the time of some {split} rows; score another "
+            "split or task"
+        )
     columns = _entity_columns(dataset, task, frames)
     name = next(iter(columns), None)
     if len(columns) > 1:

@@ -10,6 +10,7 @@ written to a temporary neighbour, fsynced and renamed: a checkpoint is complete 
 Nothing that is loaded can run code.
 """
 
+import io
 import os
 import pickle
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from plurel.atomic import complete_file, new_folder
@@ -30,6 +31,7 @@ from rt.model import ModelConfig, RelationalTransformer
 FORMAT_VERSION = 1
 MODEL_FILE, CONFIG_FILE, TRAINER_FILE = "model.safetensors", "config.yaml", "trainer.pt"
 POINTERS = ("latest", "best")
+_ADVICE = "give another checkpoint"
 
 AnyPath = str | os.PathLike[str]
 
@@ -59,7 +61,7 @@ def save_checkpoint(
     with new_folder(folder, marker=MODEL_FILE, overwrite=True) as place:
         _write_model(place, model, settings, step)
         if trainer is not None:
-            torch.save(dict(trainer), place / TRAINER_FILE)
+            _save_torch(trainer, place / TRAINER_FILE)
     point(run, "latest", folder)
     return folder
 
@@ -95,7 +97,9 @@ def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
             "give a step_<n> folder, a run's folder or a .pt file"
         ) from None
     if not (named / MODEL_FILE).is_file():
-        raise InputError(f"{folder / pointer} names {named.name}, which is no checkpoint")
+        raise InputError(
+            f"{folder / pointer} names {named.name}, which is no checkpoint; give a step_<n> folder"
+        )
     return named
 
 
@@ -127,12 +131,12 @@ def load_config(path: AnyPath) -> dict[str, Any]:
     try:
         config = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+        raise InputError(f"{file} cannot be read: {error.strerror}; {_ADVICE}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{file} is not YAML: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{file} is not YAML: {str(error).splitlines()[0]}; {_ADVICE}") from None
     missing = {"format_version", "model", "embedder", "context"} - set(config or ())
     if not isinstance(config, dict) or missing:
-        raise InputError(f"{file} lacks the keys {', '.join(sorted(missing))}")
+        raise InputError(f"{file} lacks the keys {', '.join(sorted(missing))}; {_ADVICE}")
     if config["format_version"] != FORMAT_VERSION:
         raise InputError(
             f"{file} has format version {config['format_version']}, this program reads "
@@ -159,7 +163,7 @@ def _write_model(
     folder: Path, model: RelationalTransformer, settings: Settings, step: int | None
 ) -> None:
     state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / MODEL_FILE)
+    (folder / MODEL_FILE).write_bytes(save(state))  # save_file has errors of its own: a full disk
     config = {
         "format_version": FORMAT_VERSION,
         "step": step,
@@ -170,11 +174,20 @@ def _write_model(
     (folder / CONFIG_FILE).write_text(yaml.safe_dump(config, sort_keys=False))
 
 
+def _save_torch(content: Mapping[str, Any], file: Path) -> None:
+    # through memory: onto a full disk torch.save fails with a RuntimeError about positions
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    file.write_bytes(buffer.getbuffer())
+
+
 def _load_tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"{file} cannot be read: {str(error).splitlines()[0]}; {_ADVICE}"
+        ) from None
 
 
 def _load_torch(file: Path) -> dict[str, Any]:
@@ -182,11 +195,13 @@ def _load_torch(file: Path) -> dict[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{file} does not exist") from None
+        raise InputError(f"{file} does not exist; {_ADVICE}") from None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"{file} cannot be read: {str(error).splitlines()[0]}; {_ADVICE}"
+        ) from None
     if not isinstance(content, dict):
-        raise InputError(f"{file} holds a {type(content).__name__}, not a dictionary")
+        raise InputError(f"{file} holds a {type(content).__name__}, not a dictionary; {_ADVICE}")
     return content
 
 
@@ -210,7 +225,7 @@ def _config_of(state: Mapping[str, Tensor], file: Path) -> ModelConfig:
             d_text=d_text,
         )
     except (KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"{file} is no relational transformer: {error}") from None
+        raise InputError(f"{file} is no relational transformer: {error}; {_ADVICE}") from None
 
 
 def _check_state(found: Mapping[str, Any], expected: Mapping[str, Tensor], file: Path) -> None:

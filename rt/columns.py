@@ -101,7 +101,9 @@ def seconds(array: pa.ChunkedArray, where: str) -> tuple[NDArray[np.int64], Mask
     if semantic_type(array.type) != "datetime":
         if not valid.any():
             return np.zeros(len(array), np.int64), valid
-        raise InputError(f"{where}: a time column must hold dates or timestamps, not {array.type}")
+        raise InputError(
+            f"{where}: a time column must hold dates or timestamps, not {array.type}; convert it"
+        )
     ticks, unit = _ticks(array)
     return -(-ticks // unit), valid
 

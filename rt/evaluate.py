@@ -236,7 +236,7 @@ def _open_dataset(raw_folder: str | Path) -> Any:
     try:
         return relbench.load_dataset(str(Path(raw_folder).resolve()))
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{raw_folder}: not a RelBench folder ({error})") from None
+        raise InputError(f"{raw_folder}: not a RelBench folder ({error}); write it again") from None
 
 
 def _load_task(dataset: Any, name: str) -> Any:
@@ -247,4 +247,7 @@ def _load_task(dataset: Any, name: str) -> Any:
         return dataset.load_task(name)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{dataset.dataset_dir}: task {name} cannot be loaded: {reason}") from None
+        raise InputError(
+            f"{dataset.dataset_dir}: task {name} cannot be loaded ({reason}); mend it, or leave it "
+            "out of tasks=[...]"
+        ) from None

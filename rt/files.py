@@ -39,6 +39,6 @@ def write_safetensors(
         file.write(struct.pack("<Q", len(text)) + text)
         for pieces in tensors.values():
             for piece in pieces:
-                np.ascontiguousarray(piece).tofile(file)
+                file.write(np.ascontiguousarray(piece).data)  # tofile hides why it fails
         file.flush()
         os.fsync(file.fileno())

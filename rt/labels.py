@@ -72,7 +72,8 @@ def _read_task(database: RawDatabase, path: Path, name: str, manifest: dict[str,
     entity = next((t for t in database.tables if t.name == manifest["entity_table"]), None)
     if entity is None:
         raise InputError(
-            f"{path}: entity_table '{manifest['entity_table']}' is not in the database"
+            f"{path}: entity_table '{manifest['entity_table']}' is not in the database; "
+            "name one that is"
         )
     task = RawTask(
         name=name,
@@ -88,7 +89,10 @@ def _read_task(database: RawDatabase, path: Path, name: str, manifest: dict[str,
     )
     if kind == "autocomplete":
         if task.target not in entity.features:
-            raise InputError(f"{path}: '{task.target}' is no feature column of '{entity.name}'")
+            raise InputError(
+                f"{path}: '{task.target}' is no feature column of '{entity.name}'; name one in "
+                "target_col"
+            )
         return task
     if entity.primary_key is None:
         raise InputError(f"{path}: entity table '{entity.name}' has no primary key; name its pkey")
@@ -109,7 +113,8 @@ def _with_labels(task: RawTask, database: RawDatabase, folder: Path) -> RawTask:
         for column in (task.entity_column, task.target, task.time_column):
             if column is not None and column not in part.schema.names:
                 raise InputError(
-                    f"{part.label}: no column '{column}', which the task manifest names"
+                    f"{part.label}: no column '{column}', which the task manifest names; name one "
+                    "that is there"
                 )
     if parts[0].num_rows == 0:
         raise InputError(f"{parts[0].label}: no labels for training; remove the task")
@@ -133,7 +138,8 @@ def _made_by_relbench(database: Path, folder: Path, name: str) -> list[MemorySou
     except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, duckdb.Error) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{folder}: no label files, and RelBench cannot make them for '{name}' ({reason})"
+            f"{folder}: no label files, and RelBench cannot make them for '{name}' "
+            f"({reason}); mend the task's manifest, or remove the task"
         ) from None
     return parts
 

@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import IO, Any, Literal, Self
 import yaml
 from tqdm import tqdm
 
+from plurel.atomic import cannot_write, complete_file
 from plurel.errors import InputError
 
 METRICS = "metrics.jsonl"
@@ -92,7 +94,8 @@ class RunLog:
         if folder is not None:
             kept = [record for record in read_metrics(folder) if record["step"] <= last_step]
             path = folder / METRICS
-            path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            with complete_file(path) as file:
+                file.write_text("".join(json.dumps(record) + "\n" for record in kept))
             self._file = path.open("a", buffering=1, encoding="utf-8")
             self._wandb = _start_wandb(folder, config, facts)
         total, done, unit = progress
@@ -137,13 +140,18 @@ class RunLog:
     ) -> None:
         self._bar.close()
         if self._file is not None:
-            self._file.close()
+            # what could not be written fails again here
+            with suppress(OSError) if error is not None else nullcontext():
+                self._file.close()
         if self._wandb is not None:
             self._wandb.finish(exit_code=int(kind is not None))
 
     def _record(self, values: Mapping[str, float | int | None]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(dict(values)) + "\n")
+            try:
+                self._file.write(json.dumps(dict(values)) + "\n")
+            except OSError as error:
+                raise cannot_write(Path(self._file.name), error) from None
         if self._wandb is not None:
             self._wandb.log(dict(values))
 
@@ -164,9 +172,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def write_facts(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """config.yaml and run.json (versions, git revision and what `facts` adds)."""
-    (folder / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    with complete_file(folder / CONFIG) as file:
+        file.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
     content = {**facts, "versions": versions(), "git_revision": git_revision()}
-    (folder / "run.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with complete_file(folder / "run.json") as file:
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
@@ -213,4 +223,7 @@ def _start_wandb(folder: Path, config: LoggerConfig, facts: Mapping[str, Any]) -
         )  # fmt: skip
     except wandb.errors.Error as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"logger.wandb={config.wandb}: wandb cannot start: {reason}") from None
+        raise InputError(
+            f"logger.wandb={config.wandb}: wandb cannot start: {reason}; "
+            "give logger.wandb=offline or disabled"
+        ) from None

@@ -107,7 +107,9 @@ def cutoff_of(
             found.add(name)
         rows = rows[~inside]
     if len(rows):
-        raise InputError(f"task {task.name}: row {rows[0]} is in none of the task's splits")
+        raise InputError(
+            f"task {task.name}: row {rows[0]} is in none of the task's splits; choose others"
+        )
     if protocol == "rolling":
         return None
     if len(found) > 1:
@@ -123,7 +125,10 @@ def _scale(meta: StoreMeta, task: Task) -> Callable[[torch.Tensor], NDArray[np.f
     column = meta.columns[task.column]
     kind = SEMANTIC_TYPES.index(column.type)
     if kind in (TEXT, DATETIME):
-        raise InputError(f"task {task.name}: predictions of {column.type} columns are not possible")
+        raise InputError(
+            f"task {task.name}: predictions of {column.type} columns are not possible; choose a "
+            "task with a number or a boolean"
+        )
 
     def to_scale(output: torch.Tensor) -> NDArray[np.float64]:
         if kind == BOOLEAN:

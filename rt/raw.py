@@ -47,7 +47,9 @@ class ParquetSource:
             # Repeated strings are kept once from the file to the store.
             self._file = pq.ParquetFile(path, read_dictionary=texts)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: unreadable parquet file ({_line(error)})") from None
+            raise InputError(
+                f"{path}: unreadable parquet file ({_line(error)}); write it again"
+            ) from None
         self.schema: pa.Schema = self._file.schema_arrow
         self.num_rows: int = self._file.metadata.num_rows
         if len(set(self.schema.names)) < len(self.schema.names):
@@ -58,7 +60,8 @@ class ParquetSource:
             return self._file.read(columns=[column]).column(column)
         except (pa.ArrowException, OSError) as error:
             raise InputError(
-                f"{self.path}: column '{column}' is unreadable ({_line(error)})"
+                f"{self.path}: column '{column}' is unreadable ({_line(error)}); "
+                "write the file again"
             ) from None
 
 
@@ -77,7 +80,10 @@ class JoinedSource:
         kind = _common_type(kinds) if kinds else arrays[0].type
         if kind is None:
             found = ", ".join(sorted(map(str, kinds)))
-            raise InputError(f"{self.label}: column '{column}' has several types: {found}")
+            raise InputError(
+                f"{self.label}: column '{column}' has several types: {found}; write all splits "
+                "with one"
+            )
         cast = [array.cast(kind, safe=False) for array in arrays]
         return pa.chunked_array([chunk for array in cast for chunk in array.chunks], kind)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from plurel.atomic import complete_file
 from plurel.errors import InputError
 from rt import checkpoint
 from rt.logs import read_metrics, write_facts
@@ -67,7 +68,6 @@ class Run:
 
     def begin(self, world_size: int) -> None:
         """Write config.yaml and run.json."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         facts = {"seed": self.config["seed"], "ranks": world_size, "databases": self.databases}
         write_facts(self.folder, self.config, facts)
 
@@ -90,7 +90,8 @@ class Run:
         records = read_metrics(self.folder)
         result = summary(records)
         plot_losses(records, self.folder / "loss.png", title=self.folder.resolve().name)
-        (self.folder / "training.json").write_text(json.dumps(result, indent=1) + "\n")
+        with complete_file(self.folder / "training.json") as file:
+            file.write_text(json.dumps(result, indent=1) + "\n")
         print(table(result))
         print(f"checkpoints, metrics.jsonl and loss.png are in {self.folder}")
 

@@ -41,7 +41,7 @@ def relbench_score(task: Any, table: Table, prediction: NDArray[np.float64]) -> 
 def _check(task: Any, target: NDArray[np.float64], prediction: NDArray[np.float64]) -> None:
     name = task.name
     if task.task_type not in _SCORED:
-        raise InputError(f"task {name}: {task.task_type.value} tasks are not scored")
+        raise InputError(f"task {name}: {task.task_type.value} tasks are not scored; leave it out")
     if len(target) == 0:
         raise InputError(f"task {name}: the label table is empty")
     if prediction.shape != target.shape:

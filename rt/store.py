@@ -59,9 +59,10 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 import plurel
-from plurel.atomic import complete_file, new_folder
+from plurel.atomic import check_writable, complete_file, new_folder
 from plurel.errors import InputError
 from plurel.processes import one_thread_each, worker_pool
+from rt.config import require
 from rt.files import write_safetensors
 from rt.meta import (
     FORMAT_VERSION,
@@ -153,8 +154,8 @@ def tokenise_many(
     show_progress: bool = True,
 ) -> list[Path]:
     """The stores of many databases without embeddings, in the order of `raw_folders`."""
-    if num_proc < 1:
-        raise InputError(f"num_proc must be at least 1, got {num_proc}")
+    require(num_proc >= 1, "num_proc", "at least 1", num_proc)
+    check_writable(out_root)
     raw = [Path(folder).resolve() for folder in raw_folders]
     outs = [Path(out_root) / folder.name for folder in raw]
     for i, out in enumerate(outs):
@@ -284,8 +285,8 @@ def embed_stores(
         chosen = vectors[index[start : start + len(array)]]
         start += len(array)
         with complete_file(folder / f"text.{name}.safetensors") as path:
-            version = {"format_version": str(FORMAT_VERSION), "embedder": name}
-            write_safetensors(path, {"embedding": [chosen]}, version)
+            facts = {"format_version": str(FORMAT_VERSION), "embedder": name}
+            write_safetensors(path, {"embedding": [chosen]}, facts)
 
 
 def _embedded(folder: Path, name: str) -> bool:

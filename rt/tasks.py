@@ -41,8 +41,8 @@ class Task:
     entity_column: str | None = None
 
     @classmethod
-    def from_meta(cls, entry: dict[str, Any]) -> "Task":
-        """The task of one entry of meta["tasks"]; InputError if a part is missing."""
+    def from_meta(cls, entry: dict[str, Any], store: str | Path) -> "Task":
+        """The task of one entry of meta["tasks"] of a store; InputError if a part is missing."""
         try:
             return cls(
                 name=entry["name"],
@@ -58,7 +58,8 @@ class Task:
             )
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise InputError(
-                f"meta.json: malformed task {entry!r:.60} ({error!r}); preprocess again"
+                f"{Path(store) / 'meta.json'}: malformed task {entry!r:.60} ({error!r}); "
+                "preprocess the database again with overwrite"
             ) from None
 
 
@@ -68,7 +69,7 @@ def load_tasks(store_folder: str | Path, names: Sequence[str] | None = None) -> 
     InputError for a name that the store lacks.
     """
     meta = open_meta(store_folder)
-    every = (Task.from_meta(entry) for entry in meta.tasks)
+    every = (Task.from_meta(entry, store_folder) for entry in meta.tasks)
     tasks = {task.name: task for task in every if task.task_type in TASK_TYPES}
     if names is None:
         return list(tasks.values())

@@ -87,8 +87,8 @@ def embedder_name(spec: str) -> str:
     if (folder / "config.json").is_file() or (folder / "modules.json").is_file():
         return folder.resolve().name
     raise InputError(
-        f"embedder '{spec}': neither {DEFAULT_EMBEDDER}, {HUB_EMBEDDER}, hash nor the folder of a "
-        "sentence-transformers model"
+        f"embedder '{spec}' is not known: give {DEFAULT_EMBEDDER}, {HUB_EMBEDDER}, hash or the "
+        "folder of a sentence-transformers model"
     )
 
 

@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; th
 import rt  # noqa: F401  # isort: skip  # before torch: rt/__init__.py says why
 import torch
 
-from plurel.atomic import complete_file
+from plurel.atomic import check_file_place, complete_file
 from plurel.cli import clean_exit
 from plurel.errors import InputError
 from rt.checkpoint import POINTERS, Settings, find_checkpoint, load_model, load_settings
@@ -74,6 +74,8 @@ def find(path: str) -> Path:
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Score, print the table, write `out` (whole or not at all); the scores."""
+    if config.out is not None:
+        check_file_place(config.out)
     source = find(config.checkpoint)
     published = source.suffix == ".pt"
     trained = Settings() if published else load_settings(source)

@@ -33,15 +33,11 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn errors of Hydra, OmegaConf and the file system into an InputError with one line."""
+    """Turn errors of Hydra and OmegaConf into an InputError with one line."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain(error)) from None
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise InputError(f"{error.filename}: {error.strerror}") from None
 
 
 @contextmanager

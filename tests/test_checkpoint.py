@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 from random_contexts import random_batch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
+from small_disk import files_up_to
 
 from plurel.errors import InputError
 from rt import checkpoint
@@ -69,6 +70,19 @@ def test_trainer_state(tmp_path: Path, model: RelationalTransformer) -> None:
     loaded = checkpoint.load_trainer(folder)
     assert loaded["step"] == 3
     torch.testing.assert_close(loaded["optimizer"], trainer["optimizer"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fits", [(), ("model",)])
+def test_a_full_disk_is_named_and_leaves_nothing(
+    tmp_path: Path, model: RelationalTransformer, fits: tuple[str, ...]
+) -> None:
+    size = len(save(model.state_dict()))
+    trainer = {"optimizer": torch.zeros(size)}
+    full = rf"can't write {tmp_path}/step_1: File too large; check the rights and the space there"
+    limit = 2 * size if fits else size // 2
+    with pytest.raises(InputError, match=full), files_up_to(limit):
+        save_checkpoint(tmp_path, 1, model, SETTINGS, trainer)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_save_leaves_nothing(tmp_path: Path, model: RelationalTransformer) -> None:

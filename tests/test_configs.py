@@ -116,9 +116,3 @@ def test_wrong_overrides_are_refused_in_one_line(override: str, line: str) -> No
 def test_a_group_that_is_no_group_is_refused() -> None:
     with pytest.raises(InputError, match="model must be a group of keys, not 3"):
         from_dict(TrainConfig, composed() | {"model": 3})
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file: File exists"), one_line_errors():
-        (tmp_path / "file").mkdir()

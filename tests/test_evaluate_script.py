@@ -96,6 +96,12 @@ def test_a_model_of_another_embedder_is_refused(folders, tmp_path):
     assert not (tmp_path / "out.json").exists()
 
 
+def test_a_place_that_scores_cannot_go_to_is_found_before_the_work(folders, tmp_path):
+    nothing = tmp_path / "no checkpoint"
+    with pytest.raises(InputError, match="is a folder, not a file; choose another place"):
+        run(_config(nothing, folders, out=str(tmp_path)))
+
+
 def test_the_command_ends_in_one_line_for_bad_input(folders, tmp_path):
     command = [sys.executable, "scripts/evaluate.py", f"checkpoint={tmp_path / 'none'}"]
     words = [f"raw={folders[0]}", f"store={folders[1]}"]

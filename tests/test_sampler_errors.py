@@ -92,7 +92,7 @@ def test_wrong_arguments_are_named(stores: list[Path]) -> None:
         "no store is given": lambda: make([], tasks=[]),
         "no task has rows": lambda: make(stores, tasks=[]).batch(0),
         "row 540 is not below": lambda: rustler.Store(stores[0]).row(540),
-        "available: hash": lambda: rustler.Sampler(stores, [], embedder="glove"),
+        "there: hash": lambda: rustler.Sampler(stores, [], embedder="glove"),
     }
     for message, wrong in calls.items():
         with pytest.raises(rustler.RustlerError, match=message):

@@ -12,6 +12,7 @@ import matplotlib.image
 import pytest
 import torch
 import yaml
+from small_disk import files_up_to
 from small_stores import small_config, small_run, write_stores
 
 from plurel.errors import InputError
@@ -19,7 +20,7 @@ from rt import checkpoint
 from rt.config import from_dict
 from rt.corpus import open_corpus
 from rt.loader import BatchStream
-from rt.logs import read_metrics
+from rt.logs import LoggerConfig, RunLog, read_metrics
 from rt.plots import smooth
 from rt.ranks import Ranks, usable_cores
 from rt.runs import Run
@@ -237,6 +238,14 @@ def test_nothing_is_written_for_data_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
         run(small_run(tmp_path / "none", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_metrics_that_the_disk_cannot_hold_are_named(tmp_path: Path) -> None:
+    line = r"can't write .*metrics.jsonl: File too large; check the rights and the space"
+    quiet = LoggerConfig(progress=False)
+    log = RunLog(tmp_path, quiet, {}, last_step=0, progress=(1, 0, "step"))
+    with pytest.raises(InputError, match=line), files_up_to(10), log:
+        log.heldout({"step": 0, "heldout_loss": 1.0, "constant_loss": 1.0})
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(pre: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; check the file and its rights")]
     Io {
         path: PathBuf,
         source: std::io::Error,
@@ -22,7 +22,10 @@ pub enum Error {
     },
     #[error("{path}: {what}; the store is damaged, preprocess the database again")]
     Damaged { path: PathBuf, what: String },
-    #[error("{path}: no text embeddings of embedder '{embedder}'; available: {available}")]
+    #[error(
+        "{path}: no text embeddings of embedder '{embedder}' (there: {available}); preprocess the \
+         database again with it, or name one that is there"
+    )]
     Embedder {
         path: PathBuf,
         embedder: String,

@@ -87,8 +87,9 @@ impl Mapped {
             && std::iter::zip(&info.shape, shape).all(|(a, b)| b.is_none_or(|b| *a == b));
         if !fits {
             return damaged(format!(
-                "array '{name}' has shape {:?}, expected {:?}",
-                info.shape, shape
+                "array '{name}' has shape {:?}, expected {}",
+                info.shape,
+                listed(shape)
             ));
         }
         let offset = self.start + info.data_offsets.0;
@@ -118,4 +119,11 @@ impl Mapped {
             std::slice::from_raw_parts(first, array.len)
         }
     }
+}
+
+fn listed(shape: &[Option<usize>]) -> String {
+    let sizes = shape
+        .iter()
+        .map(|size| size.map_or("any".to_owned(), |size| size.to_string()));
+    format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
 }
