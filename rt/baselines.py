@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
+from rt.relbench_folder import label_table
 from rt.scores import BETTER, PROTOCOLS, Protocol, relbench_score, target_values
 
 SPLITS = ("train", "val", "test")
@@ -80,7 +81,7 @@ def baselines(
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    tables = {name: task.get_table(name, mask_input_cols=False) for name in SPLITS}
+    tables = {name: label_table(task, name) for name in SPLITS}
     frames = {name: table.df for name, table in tables.items()}
     context = _Context(dataset, task, frames, horizon, protocol)
     overall = context.means(split, None)

@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import relbench
 import torch
 from numpy.typing import NDArray
 from relbench.base import Table
 
 from plurel.errors import InputError
-from plurel.manifest import MANIFEST, read_yaml
 from plurel.rng import stream
 from rt.baselines import baselines
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import ContextSettings, predict
-from rt.raw import read_database
+from rt.relbench_folder import label_table, open_dataset, open_task
 from rt.scores import BETTER, Protocol, relbench_score
 from rt.store import read_arrays
 from rt.tasks import Task, load_tasks
@@ -84,7 +82,7 @@ def evaluate_table(
     Raises InputError for unknown tasks, folders that don't belong together, undefined scores.
     """
     selection = selection or Selection()
-    dataset = _open_dataset(raw_folder)
+    dataset = open_dataset(raw_folder)
     result: dict[str, Any] = {
         "database": open_meta(store_folder).name,
         "split": selection.split,
@@ -135,8 +133,8 @@ def label(dataset: Any, store_folder: str | Path, task: Task, selection: Selecti
     """The label rows of a task that `selection` chooses, with their rows in the store."""
     if selection.split not in ("val", "test"):
         raise InputError(f"split {selection.split!r} is not for scoring: choose val or test")
-    relbench_task = _load_task(dataset, task.name)
-    whole = relbench_task.get_table(selection.split, mask_input_cols=False)
+    relbench_task = open_task(dataset, task.name)
+    whole = label_table(relbench_task, selection.split)
     meta = open_meta(store_folder)
     rows = store_rows(store_folder, meta, task, selection.split, whole)
     positions = selection.positions(meta.name, task.name, len(rows))
@@ -229,25 +227,3 @@ def _baseline_scores(dataset: Any, labelled: Labelled, selection: Selection) -> 
         "entity_column": found["entity_mean"].entity_column,
         **{name: value for name, (_, value) in scores.items()},
     }
-
-
-def _open_dataset(raw_folder: str | Path) -> Any:
-    read_database(Path(raw_folder))  # says in one line what is wrong with a folder
-    try:
-        return relbench.load_dataset(str(Path(raw_folder).resolve()))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{raw_folder}: not a RelBench folder ({error}); write it again") from None
-
-
-def _load_task(dataset: Any, name: str) -> Any:
-    manifest = Path(dataset.dataset_dir) / "tasks" / name / MANIFEST
-    if manifest.is_file():
-        read_yaml(manifest)  # says in one line what is wrong with a file that is no YAML
-    try:
-        return dataset.load_task(name)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{dataset.dataset_dir}: task {name} cannot be loaded ({reason}); mend it, or leave it "
-            "out of tasks=[...]"
-        ) from None

@@ -105,7 +105,7 @@ def _with_labels(task: RawTask, database: RawDatabase, folder: Path) -> RawTask:
     if all(file.is_file() for file in files):
         parts = [ParquetSource(file) for file in files]
     elif task.kind == "forecast":
-        parts = _made_by_relbench(database.folder, folder, task.name)
+        parts = _made_by_relbench(database.folder, folder.name)
     else:
         absent = next(file for file in files if not file.is_file())
         raise InputError(f"{absent}: no such file; an external task needs its label files")
@@ -123,24 +123,18 @@ def _with_labels(task: RawTask, database: RawDatabase, folder: Path) -> RawTask:
     return RawTask(**values | {"source": JoinedSource(str(folder), parts), "split_sizes": sizes})
 
 
-def _made_by_relbench(database: Path, folder: Path, name: str) -> list[MemorySource]:
+def _made_by_relbench(database: Path, name: str) -> list[MemorySource]:
     """Labels by RelBench's own rule: the manifest's SQL at the timestamps of each split."""
-    import duckdb
-    import relbench
+    # only here: the import of relbench takes seconds
+    from rt.relbench_folder import label_table, open_dataset, open_task
 
+    dataset = open_dataset(database)
+    task = open_task(dataset, name)
     parts = []
-    try:
-        task = relbench.load_dataset(database).load_task(folder)
-        for split in SPLITS:
-            frame = task.get_table(split, mask_input_cols=False).df
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-            parts.append(MemorySource(f"{folder} ({split})", table))
-    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, duckdb.Error) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{folder}: no label files, and RelBench cannot make them for '{name}' "
-            f"({reason}); mend the task's manifest, or remove the task"
-        ) from None
+    for split in SPLITS:
+        frame = label_table(task, split).df
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        parts.append(MemorySource(f"{database / 'tasks' / name} ({split})", table))
     return parts
 
 

@@ -1,6 +1,8 @@
 """What the scripts with a Hydra config share: plain values, paths, errors in one line."""
 
+import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from plurel import paths
 from plurel.errors import InputError
 from rt.config import unknown_key
+from rustler import RustlerError
 
 
 def register() -> None:
@@ -38,6 +41,22 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain(error)) from None
+
+
+@contextmanager
+def told_to_torchrun() -> Iterator[None]:
+    """Leave the line of an error in the file that torchrun names for it, so that torchrun's own
+    report, which comes after the line and is long, ends with it too."""
+    try:
+        yield
+    except (InputError, RustlerError, OSError) as error:
+        file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+        if file is not None:
+            line = f"error: {' '.join(str(error).split())}"
+            content = {"message": line, "extraInfo": {"timestamp": str(int(time.time()))}}
+            with suppress(OSError):  # the error itself may be a full disk
+                Path(file).write_text(json.dumps({"message": content}))
+        raise
 
 
 @contextmanager

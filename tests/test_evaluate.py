@@ -1,6 +1,8 @@
 """Predictions and scores: the right rows in the right order, on the right scale, without labels
 that may not be known."""
 
+import shutil
+
 import numpy as np
 import pytest
 import relbench
@@ -229,6 +231,17 @@ def test_bad_requests_end_in_one_line(model, folders, tmp_path):
         _predict(model, folders, "returned", rows=mixed)
     with pytest.raises(InputError, match="row 0 is in none"):
         _predict(model, folders, "returned", rows=np.array([0]))
+
+
+def test_label_files_that_cannot_be_read_are_named(folders, tmp_path):
+    raw, store = folders
+    copy = shutil.copytree(raw, tmp_path / "copy")
+    file = copy / "tasks" / "mean-amount" / "test.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    line = r"task mean-amount: its test labels .*test\.parquet.*; write the label files again"
+    with pytest.raises(InputError, match=line) as caught:
+        evaluate_table({}, copy, store, settings=SETTINGS, tasks=["mean-amount"])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_store_of_other_labels_is_refused(folders):
