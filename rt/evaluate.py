@@ -159,17 +159,28 @@ def store_rows(
     else:
         # the label files of train, val and test stand one after the other
         wanted = start - first + np.arange(len(table.df))
-    source = read_arrays(store_folder)["row_source"][start:end].astype(np.int64)
+    arrays = read_arrays(store_folder)
+    source = arrays["row_source"][start:end].astype(np.int64)
     order = np.argsort(source)
     at = np.searchsorted(source[order], wanted)
     found = at < len(order)
     found[found] = source[order[at[found]]] == wanted[found]
-    if not found.all() or (task.kind != "autocomplete" and len(wanted) != end - start):
+    same = found.all() and (task.kind == "autocomplete" or len(wanted) == end - start)
+    if not same or not _same_times(arrays["row_time"][start + order[at]], table):
         raise InputError(
             f"task {task.name}: the store's {split} rows are not those of the label table; "
             f"preprocess {meta.name} again"
         )
     return (start + order[at]).astype(np.uint32)
+
+
+def _same_times(stored: NDArray[np.int64], table: Table) -> bool:
+    """Whether the rows of a label table have the times of the store's rows."""
+    if table.time_col is None:
+        return True
+    time = table.df[table.time_col].to_numpy("datetime64[ns]")
+    seconds = -(-time.astype(np.int64) // 10**9)  # the store rounds up
+    return bool((np.isnat(time) | (seconds == stored)).all())
 
 
 def untrained_like(model: RelationalTransformer, seed: int = 0) -> RelationalTransformer:

@@ -53,7 +53,7 @@ def _check(task: Any, target: NDArray[np.float64], prediction: NDArray[np.float6
         if len(np.unique(target)) < 2:
             raise InputError(
                 f"task {name}: all {len(target)} labels are of one class, AUROC is not defined; "
-                "score more rows"
+                "score more rows, or leave the task out"
             )
     elif not task.nmae_std > 0:
         raise InputError(f"task {name}: the train labels are all equal, NMAE is not defined")
