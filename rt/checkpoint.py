@@ -85,8 +85,11 @@ def point(run: AnyPath, name: str, folder: Path) -> None:
 
 
 def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
-    """The checkpoint folder that `path` means: itself, or the one that a run's pointer names."""
+    """The checkpoint folder that `path` means: itself, the one that it names as a run's pointer
+    file (RUN/best), or the one that the run's `pointer` names."""
     folder = Path(path)
+    if folder.name in POINTERS and folder.is_file():
+        folder, pointer = folder.parent, folder.name
     if (folder / MODEL_FILE).is_file():
         return folder
     try:

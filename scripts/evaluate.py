@@ -20,7 +20,7 @@ import torch
 from plurel.atomic import check_file_place, complete_file
 from plurel.cli import clean_exit
 from plurel.errors import InputError
-from rt.checkpoint import POINTERS, Settings, find_checkpoint, load_model, load_settings
+from rt.checkpoint import Settings, load_model, load_settings
 from rt.config import from_dict
 from rt.evaluate import ContextSettings, Selection, evaluate_table, format_table, untrained_like
 from scripts.hydra_entry import one_line_errors, plain, register
@@ -64,19 +64,11 @@ class EvaluateConfig:
         )
 
 
-def find(path: str) -> Path:
-    """The checkpoint that a path means: a run's pointer file `best` or `latest` too."""
-    pointer = Path(path)
-    if pointer.name in POINTERS and pointer.is_file():
-        return find_checkpoint(pointer.parent, pointer.name)
-    return pointer
-
-
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Score, print the table, write `out` (whole or not at all); the scores."""
     if config.out is not None:
         check_file_place(config.out)
-    source = find(config.checkpoint)
+    source = Path(config.checkpoint)
     published = source.suffix == ".pt"
     trained = Settings() if published else load_settings(source)
     settings = config.settings(trained)

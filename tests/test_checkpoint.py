@@ -47,6 +47,9 @@ def test_pointers(tmp_path: Path, model: RelationalTransformer) -> None:
     two = save_checkpoint(tmp_path, 2, model, SETTINGS)
     assert checkpoint.find_checkpoint(tmp_path) == two
     assert checkpoint.find_checkpoint(tmp_path, "best") == one
+    assert checkpoint.find_checkpoint(tmp_path / "best") == one
+    assert checkpoint.find_checkpoint(tmp_path / "latest") == two
+    assert RelationalTransformer.from_pretrained(tmp_path / "best").config == CONFIG
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "latest", "step_1", "step_2"]
 
 
