@@ -17,33 +17,46 @@ from plurel.schema import ColumnSchema, TableSchema
 from plurel.values import TableValues
 
 F64 = NDArray[np.float64]
+Rng = np.random.Generator
 MIN_DEVIATION = 1e-8
+TIE_RUNS = 8
 
 
-def _identity(values: F64) -> F64:
+def _identity(values: F64, draw: Rng) -> F64:
     return values
 
 
-def rank_uniform(values: F64) -> F64:
-    """rank / (rows + 1), ranks from 1; ties take different ranks, in the order of the rows."""
-    ranks = np.empty(len(values))
-    ranks[np.argsort(values, kind="stable")] = np.arange(1, len(values) + 1)
-    return ranks / (len(values) + 1)
+def rank_uniform(values: F64, draw: Rng) -> F64:
+    """rank / (rows + 1), ranks from 1; ties take different ranks.
+
+    Equal values stand as a quicksort leaves them: short-range order is kept, long-range order is
+    not. The rows are cut into TIE_RUNS runs; equal values of one run follow their rows, the runs
+    follow a random order. A constant column's ranks follow its rows.
+    """
+    rows = len(values)
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    if rows and ordered[0] < ordered[-1] and (ordered[1:] == ordered[:-1]).any():
+        run = draw.permutation(TIE_RUNS)[np.arange(rows) * TIE_RUNS // rows]
+        order = np.lexsort((run, values))
+    ranks = np.empty(rows)
+    ranks[order] = np.arange(1, rows + 1)
+    return ranks / (rows + 1)
 
 
-def _log(values: F64) -> F64:
+def _log(values: F64, draw: Rng) -> F64:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-def _sqrt(values: F64) -> F64:
+def _sqrt(values: F64, draw: Rng) -> F64:
     return np.sign(values) * np.sqrt(np.abs(values))
 
 
-def _standardize(values: F64) -> F64:
+def _standardize(values: F64, draw: Rng) -> F64:
     return (values - values.mean()) / max(float(values.std()), MIN_DEVIATION)
 
 
-TRANSFORMS: dict[str, Callable[[F64], F64]] = {
+TRANSFORMS: dict[str, Callable[[F64, Rng], F64]] = {
     "identity": _identity,
     "rank_uniform": rank_uniform,
     "log": _log,
@@ -73,7 +86,7 @@ def finish_table(
         if column.kind == "numerical":
             draw = rng.stream(seed, *names, "column", column.name)
             transform = TRANSFORMS[params.col_transform_choices.sample(draw)]
-            numbers = transform(column_values.astype(np.float64))
+            numbers = transform(column_values.astype(np.float64), draw)
             numbers[draw.permutation(table.num_rows)[:num_missing]] = np.nan
             finished[column.name] = numbers
         else:

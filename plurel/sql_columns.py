@@ -114,7 +114,7 @@ def _draft(
         return _Draft(column.sql, spell_codes(column.sql, len(values), draw))
     if kind.base == "float" and need == 1 and not (kind.low_checked or kind.high_checked):
         transform = config.database_params.col_transform_choices.sample(draw)
-        return _Draft(column.sql, TRANSFORMS[transform](numbers))
+        return _Draft(column.sql, TRANSFORMS[transform](numbers, draw))
     domain = feature_domain(kind, column.name, window, draw, need)
     return _Draft(column.sql, _positions(numbers, domain.count, draw), domain)
 
@@ -123,7 +123,7 @@ def _positions(numbers: F64, count: int, draw: np.random.Generator) -> I64:
     """0 .. count - 1 by a drawn monotone map: ranks or sizes, even or with most values small."""
     by_rank, skew = draw.random() < 0.5, _SKEWS[int(draw.integers(len(_SKEWS)))]
     if by_rank:
-        share = rank_uniform(numbers)
+        share = rank_uniform(numbers, draw)
     else:
         low, high = np.quantile(numbers, [_TAIL, 1 - _TAIL])
         share = np.clip((numbers - low) / max(float(high - low), 1e-12), 0.0, 1.0)

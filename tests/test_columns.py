@@ -11,6 +11,7 @@ from plurel.choices import Choices
 from plurel.columns import TRANSFORMS, finish_table
 from plurel.config import Config
 from plurel.params import DatabaseParams
+from plurel.rng import stream
 from plurel.schema import ColumnSchema, TableSchema
 from plurel.values import TableValues
 
@@ -57,7 +58,8 @@ def test_names_are_those_of_the_config() -> None:
     ],
 )
 def test_transforms_by_hand(transform: str, expected: list[float]) -> None:
-    found = finish(numeric([4, -9, 0, 4]), config(transform))["feature_0"].to_numpy()
+    last = 5 if transform == "rank_uniform" else 4  # the order of ties is drawn
+    found = finish(numeric([4, -9, 0, last]), config(transform))["feature_0"].to_numpy()
     if transform == "standardize":
         # mean -1/4, variance (2 * 4.25^2 + 8.75^2 + 0.25^2) / 4
         deviation = np.sqrt((2 * 4.25**2 + 8.75**2 + 0.25**2) / 4)
@@ -69,8 +71,29 @@ def test_ties_take_different_ranks_and_constants_stay() -> None:
     constant = numeric([2.5] * 4)
     ranks = finish(constant, config("rank_uniform"))["feature_0"]
     assert sorted(ranks) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert list(ranks) == sorted(ranks)
     assert finish(constant, config("standardize"))["feature_0"].tolist() == [0.0] * 4
     assert finish(constant)["feature_0"].tolist() == [2.5] * 4
+
+
+def test_ties_keep_their_order_in_runs_but_not_over_the_table() -> None:
+    """Half of the values are equal: their ranks are those between, smooth, without a trend."""
+    draw = np.random.default_rng(1)
+    trends = []
+    for _ in range(60):
+        values = draw.standard_normal(400)
+        equal = np.abs(values) < 0.6745
+        values[equal] = 0.0
+        ranks = TRANSFORMS["rank_uniform"](values, draw) * 401
+        assert sorted(ranks) == pytest.approx(range(1, 401))
+        assert ranks[values < 0].max() < ranks[equal].min()
+        assert ranks[equal].max() < ranks[values > 0].min()
+        steps = np.diff(ranks[equal])
+        assert (steps < 0).sum() <= 7
+        assert (np.abs(steps) > 1.5).sum() <= 7
+        trends.append(np.corrcoef(ranks[equal], np.flatnonzero(equal))[0, 1])
+    assert abs(np.mean(trends)) < 0.16
+    assert np.std(trends) == pytest.approx(1 / np.sqrt(7), rel=0.3)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.013, 0.1, 1.0])
@@ -105,7 +128,7 @@ def test_rate_is_drawn_once_a_table_and_transforms_once_a_column() -> None:
     assert 0.01 - 1 / ROWS <= min(rates) <= 0.02
     assert 0.09 <= max(rates) <= 0.1
     column = normals(1).values[0].astype(float)
-    made = {name: transform(column) for name, transform in TRANSFORMS.items()}
+    made = {name: transform(column, stream(0)) for name, transform in TRANSFORMS.items()}
     counts = dict.fromkeys(TRANSFORMS, 0)
     for seed in range(200):
         values = finish(normals(1), config_of(TRANSFORMS), seed)["feature_0"].to_numpy()
