@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from plurel.declared import DeclaredKeys, read_declared
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST, read_tables
 
@@ -125,6 +126,7 @@ def open_source(folder: str | Path) -> Source:
     """Open a RelBench folder; InputError names what is missing or has no place in a database."""
     folder = Path(folder)
     manifest, keys = read_tables(folder)
+    declared = read_declared(folder, {name: table.primary_key for name, table in keys.items()})
     opened = {}
     for name, table in keys.items():
         path = folder / "db" / f"{name}.parquet"
@@ -136,7 +138,9 @@ def open_source(folder: str | Path) -> Source:
             ForeignKey((column,), parent, (keys[parent].primary_key or "",))
             for column, parent in table.foreign_keys.items()
         )
-        opened[name] = SourceTable(name, path, num_rows, columns, own, references)
+        more = declared.get(name, DeclaredKeys())
+        references += tuple(ForeignKey(*key) for key in more.foreign_keys)
+        opened[name] = SourceTable(name, path, num_rows, columns, own, references, more.unique)
     _distinct(opened, folder / MANIFEST)
     tables = [_with_key_types(table, opened) for table in opened.values()]
     return Source(str(manifest.get("name") or folder.name), _in_loading_order(tables))

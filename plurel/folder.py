@@ -23,11 +23,11 @@ from relbench.base import Database, Table
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 
 from plurel.atomic import new_folder
+from plurel.declared import DECLARED
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST
 
 PROVENANCE = "provenance.yaml"
-DECLARED = "declared.yaml"
 SPLITS = ("train", "val", "test")
 _FILE_NAME = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")
 
