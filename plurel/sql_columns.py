@@ -73,15 +73,12 @@ def finish_sql_columns(
         paired = any(column.name in (order.low, order.high) for order in declared.ordered)
         need = table.num_rows if unique else 2 if paired else 1
         draft = _draft(column, column_values, need, window, config, draw)
-        if not unique:
-            _leave_out(draft, draw.permutation(table.num_rows)[:count])
-        elif not draft.column.not_null and draft.column.default is None:
-            draft.missing = np.zeros(table.num_rows, bool)
-            draft.missing[draw.permutation(table.num_rows)[:count]] = True
+        _leave_out(draft, draw.permutation(table.num_rows)[:count], unique)
         drafts[column.name] = draft
     for place, (name, others) in enumerate(roles.completing):
         wide = any(name == other for other, _ in roles.completing[:place])
-        _complete(drafts, name, () if wide else others, table, keys, config, seed)
+        cells = _others(drafts, keys, () if wide else others)
+        _complete(drafts[name], cells, table, config)
     for order in declared.ordered:
         _put_in_order(drafts, order, keys, window)
     valid = np.ones(table.num_rows, bool)
@@ -130,9 +127,9 @@ def _positions(numbers: F64, count: int, draw: np.random.Generator) -> I64:
     return np.minimum((share**skew * count).astype(np.int64), count - 1)
 
 
-def _leave_out(draft: _Draft, rows: I64) -> None:
+def _leave_out(draft: _Draft, rows: I64, unique: bool) -> None:
     """Cells that go missing take the column's default, or else are null if that is allowed."""
-    default = _default(draft.column)
+    default = None if unique else _default(draft.column)
     if default is not None and draft.domain is None:
         draft.values[rows] = default
     elif default is not None and draft.domain is not None:
@@ -165,33 +162,33 @@ def _default(column: SqlColumn) -> Value | None:
 
 
 def _position(number: float, domain: Domain) -> int:
-    """The default's place, in a range that may not reach it: then the nearest end."""
-    return int(np.clip(round(number * 10**domain.scale) - domain.first, 0, domain.count - 1))
+    """The default's place, which may lie outside of the drawn range."""
+    return round(number * 10**domain.scale) - domain.first
+
+
+def _others(
+    drafts: Mapping[str, _Draft], keys: Mapping[str, Cells], names: tuple[str, ...]
+) -> list[NDArray[Any]]:
+    return [drafts[n].finished() if n in drafts else keys[n].values for n in names]
 
 
 def _complete(
-    drafts: dict[str, _Draft],
-    name: str,
-    others: tuple[str, ...],
-    table: TableSchema,
-    keys: Mapping[str, Cells],
-    config: Config,
-    seed: int,
+    draft: _Draft, others: list[NDArray[Any]], table: TableSchema, config: Config
 ) -> None:
-    """Make a unique set distinct by its feature `name`; texts and bytes are so as they are."""
-    draft = drafts[name]
+    """Make a unique set distinct by one of its features; texts and bytes are so as they are.
+
+    others: what the other columns of the set hold.
+    """
     if draft.domain is None:
         return
     codes = [np.zeros(table.num_rows, np.int64)]
-    for other in others:
-        cells = drafts[other].finished() if other in drafts else keys[other].values
-        codes.append(pd.factorize(cells)[0].astype(np.int64))
+    codes += [pd.factorize(values)[0].astype(np.int64) for values in others]
     positions = spread(combined(codes)[0], draft.values, draft.domain.count)
     if positions is None:
         raise InputError(
-            f"{config.schema_file}, line {draft.column.line}: {table.name}.{name} has only "
-            f"{draft.domain.count} values, too few to be unique in {table.num_rows} rows; give the "
-            "table fewer rows by sql_params.num_rows"
+            f"{config.schema_file}, line {draft.column.line}: {table.name}.{draft.column.name} has "
+            f"only {draft.domain.count} values, too few to be unique in {table.num_rows} rows; give "
+            "the table fewer rows by sql_params.num_rows"
         )
     draft.values = positions
 

@@ -16,12 +16,8 @@ _NO_EVENT = re.compile(r"updat|modif|chang|delet|expir|birth|valid|until|^end|du
 
 def find_roles(table: SqlTable, database: SqlDatabase, config: Config) -> Roles:
     """Sort the columns of one table; InputError for a time column that can't be one."""
-    children = [
-        (other.name, key)
-        for other in database.tables
-        for key in other.foreign_keys
-        if key.parent == table.name
-    ]
+    pairs = [(other.name, key) for other in database.tables for key in other.foreign_keys]
+    children = [(name, key) for name, key in pairs if key.parent == table.name]
     is_activity = all(name == table.name for name, _ in children)
     referenced = {column for _, key in children for column in key.parent_columns}
     foreign = {column for key in table.foreign_keys for column in key.columns}

@@ -145,30 +145,12 @@ def _table(
     natural: Mapping[str, str | None],
     unread: set[tuple[str, int]],
 ) -> TableSchema:
-    names = {column.name for column in table.columns}
-    primary_key = natural.get(table.name) or _unused(PRIMARY_KEY, names)
-    names.add(primary_key)
-    keys: list[ForeignKey] = []
-    taken = {primary_key}
-    for number, key in enumerate(table.foreign_keys):
-        column = key.columns[0]
-        if (
-            len(key.columns) > 1
-            or column in taken
-            or natural.get(key.parent) is None
-            or key.parent_columns != (natural[key.parent],)
-        ):
-            column = _unused(FOREIGN_KEY.format(number), names)
-        taken.add(column)
-        names.add(column)
-        keys.append(
-            ForeignKey(
-                column,
-                key.parent,
-                sql=key,
-                read=(table.name, number) not in unread,
-            )
-        )
+    primary_key = natural.get(table.name) or _unused(PRIMARY_KEY, set(table.names()))
+    columns = _key_columns(table, primary_key, natural)
+    keys = [
+        ForeignKey(column, key.parent, sql=key, read=(table.name, number) not in unread)
+        for number, (column, key) in enumerate(zip(columns, table.foreign_keys, strict=True))
+    ]
     return TableSchema(
         name=table.name,
         kind="activity" if role.is_activity else "entity",
@@ -180,6 +162,21 @@ def _table(
         sql=table,
         roles=role,
     )
+
+
+def _key_columns(table: SqlTable, primary_key: str, natural: Mapping[str, str | None]) -> list[str]:
+    """Per foreign key the column that is RelBench's: its own, if that is one column which holds
+    the parent's row numbers and which no other key has taken, else a new one."""
+    names = {*table.names(), primary_key}
+    columns: list[str] = []
+    for number, key in enumerate(table.foreign_keys):
+        column = key.columns[0]
+        numbers = natural.get(key.parent)
+        if key.parent_columns != (numbers,) or column in (primary_key, *columns):
+            column = _unused(FOREIGN_KEY.format(number), names)
+        names.add(column)
+        columns.append(column)
+    return columns
 
 
 def _unused(name: str, names: set[str]) -> str:

@@ -1,6 +1,8 @@
 """Three well-known databases end to end: read, generate, write, open, every key and check."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from sql_databases import DATA, Frames, check, config, generate, load_into_sqlit
 
 from plurel.corpus import generate_corpus
 from plurel.dataset import SyntheticDataset
+from plurel.errors import InputError
 from plurel.sql import read_sql
 
 NAMES = {"chinook": "sqlite", "sakila": "mysql", "northwind": "postgres"}
@@ -143,3 +146,25 @@ def test_other_databases_keep_their_provenance() -> None:
     made = SyntheticDataset(0).provenance()
     assert "sql_params" not in made["config"]
     assert set(made) == {"seed", "version", "config"}
+
+
+def test_the_guides_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "sql_schemas.md").read_text()
+    (statements,) = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "shop.sql").write_text(statements)
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec(program, made)
+    frames = {name: table.df for name, table in made["database"].table_dict.items()}
+    check(read_sql("shop.sql"), frames)
+    names = ["foreign_row_0", "id", "order_id", "number", "filed", "closed", "story", "solved"]
+    assert list(frames["complaint"]) == names
+    assert len(frames["complaint"]) == 3000
+    assert (frames["complaint"]["closed"] >= frames["complaint"]["filed"]).sum() > 2000
+    bad = statements.replace("note     text", "note     text CHECK (length(trim(note)) > 3)")
+    (tmp_path / "shop.sql").write_text(bad)
+    with pytest.raises(
+        InputError, match=r"shop\.sql, line 21: CHECK \(LENGTH\(TRIM\(note\)\) > 3\)"
+    ):
+        read_sql("shop.sql")
