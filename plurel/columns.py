@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from plurel import rng
 from plurel.config import Config
 from plurel.schema import ColumnSchema, TableSchema
+from plurel.spill import IN_MEMORY, Spill, release
 from plurel.values import TableValues
 
 F64 = NDArray[np.float64]
@@ -71,6 +72,7 @@ def finish_table(
     config: Config,
     seed: int,
     names: tuple[rng.Name, ...],
+    spill: Spill = IN_MEMORY,
 ) -> pd.DataFrame:
     """The table's feature columns, in table order, as a data frame of table.num_rows rows.
 
@@ -88,12 +90,13 @@ def finish_table(
             transform = TRANSFORMS[params.col_transform_choices.sample(draw)]
             numbers = transform(column_values.astype(np.float64), draw)
             numbers[draw.permutation(table.num_rows)[:num_missing]] = np.nan
-            finished[column.name] = numbers
+            finished[column.name] = spill.keep(numbers)
         else:
             categories = _finish_categories(column, column_values)
             if categories is not None:
                 finished[column.name] = categories
-    return pd.DataFrame(finished, index=pd.RangeIndex(table.num_rows))
+        release()
+    return pd.DataFrame(finished, index=pd.RangeIndex(table.num_rows), copy=False)
 
 
 def _finish_categories(column: ColumnSchema, codes: NDArray[np.int64]) -> Any:

@@ -22,6 +22,7 @@ from plurel.links import LinkResult, draw_links
 from plurel.rng import Name, stream
 from plurel.schema import Schema, TableSchema, draw_schema
 from plurel.scm import generate_table
+from plurel.spill import IN_MEMORY, Spill, release
 from plurel.values import TableValues
 
 DEFAULT_PREFIX = "rel-synthetic"
@@ -71,7 +72,7 @@ class SyntheticDataset(Dataset):
 
     def save(self, path: str | Path, *, name: str | None = None, overwrite: bool = False) -> int:
         """Generate and write the RelBench folder with its autocomplete tasks; the rows written."""
-        database = self._generate()
+        database = self._generate(Spill(Path(path).absolute().parent))
         schema = self.make_schema()
         write_folder(
             path,
@@ -87,7 +88,7 @@ class SyntheticDataset(Dataset):
         )
         return sum(len(table.df) for table in database.table_dict.values())
 
-    def _generate(self) -> Database:
+    def _generate(self, spill: Spill = IN_MEMORY) -> Database:
         schema = self.make_schema()
         if self.config.schema_file is not None:
             from plurel.sql_tables import make_sql_tables
@@ -97,12 +98,12 @@ class SyntheticDataset(Dataset):
         tables: dict[str, Table] = {}
         for table in schema.tables:
             names: tuple[Name, ...] = ("table", table.name)
-            links = [link.parent_of for link in self.links(schema, table)]
+            links = [spill.keep(link.parent_of) for link in self.links(schema, table)]
             parents = [finished[key.parent] for key in table.foreign_keys]
-            values = generate_table(table, links, parents, self.config, self.seed, names)
+            values = generate_table(table, links, parents, self.config, self.seed, names, spill)
             finished[table.name] = values
-            features = finish_table(values, table, self.config, self.seed, names)
-            tables[table.name] = self._table(table, links, features)
+            features = finish_table(values, table, self.config, self.seed, names, spill)
+            tables[table.name] = self._table(table, links, features, spill)
         return Database(tables)
 
     def links(self, schema: Schema, table: TableSchema) -> list[LinkResult]:
@@ -123,17 +124,27 @@ class SyntheticDataset(Dataset):
         ]
 
     def _table(
-        self, table: TableSchema, links: list[NDArray[np.int64]], features: pd.DataFrame
+        self,
+        table: TableSchema,
+        links: list[NDArray[np.int64]],
+        features: pd.DataFrame,
+        spill: Spill,
     ) -> Table:
         """Keys, date and features in one frame."""
-        columns: dict[str, Any] = {table.primary_key: np.arange(table.num_rows)}
+        columns: dict[str, Any] = {table.primary_key: spill.keep(np.arange(table.num_rows))}
         if table.time_column is not None:
-            columns[table.time_column] = even_dates(self.window, table.num_rows)
+            dates = even_dates(self.window, table.num_rows)
+            columns[table.time_column] = spill.keep(dates)
         for key, parent_of in zip(table.foreign_keys, links, strict=True):
             columns[key.column] = parent_of
-        frame = pd.concat([pd.DataFrame(columns), features], axis=1)
+        frame = pd.concat([pd.DataFrame(columns, copy=False), features], axis=1)
         parents = {key.column: key.parent for key in table.foreign_keys}
         return Table(frame, parents, table.primary_key, table.time_column)
+
+
+def _varies(labels: "pd.Series[Any]") -> bool:
+    """Whether there are two distinct labels; without a hash table of them all."""
+    return bool(labels.min() < labels.max())
 
 
 def autocomplete_tasks(
@@ -162,7 +173,9 @@ def autocomplete_tasks(
                 continue
             if schema is not None and column not in features[name]:
                 continue
-            if labels.dtype.kind not in "bif" or min(labels[s].nunique() for s in splits) < 2:
+            fits = labels.dtype.kind in "bif" and all(_varies(labels[s]) for s in splits)
+            release()
+            if not fits:
                 continue
             kind = "binary_classification" if labels.dtype.kind == "b" else "regression"
             tasks.append(

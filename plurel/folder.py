@@ -12,6 +12,7 @@ input gives the same bytes.
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,11 @@ from plurel.atomic import new_folder
 from plurel.declared import DECLARED
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST
+from plurel.spill import release
 
 PROVENANCE = "provenance.yaml"
+ROW_GROUP = 1 << 17
+"""Rows of a parquet file that stand together, and are in memory together."""
 SPLITS = ("train", "val", "test")
 _FILE_NAME = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")
 
@@ -98,12 +102,25 @@ def write_parquet(frame: pd.DataFrame, path: Path, what: str) -> None:
 
     Raises InputError, naming `what`, for columns that parquet can't hold.
     """
+    # one part says its own types, and which column is wrong; several need those of the whole
+    several = len(frame) > ROW_GROUP
+    starts = range(0, max(len(frame), 1), ROW_GROUP)
     try:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
+        schema = pa.Schema.from_pandas(frame, preserve_index=False) if several else None
+        with ExitStack() as stack:
+            writer = None
+            for start in starts:
+                rows = frame.iloc[start : start + ROW_GROUP]
+                part = pa.Table.from_pandas(rows, schema, preserve_index=False)
+                part = part.replace_schema_metadata(None)
+                if writer is None:
+                    writer = pq.ParquetWriter(path, part.schema, compression="zstd", version="2.6")
+                    stack.enter_context(writer)
+                writer.write_table(part)
+                release()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{what} can't be written as parquet: {reason}") from None
-    pq.write_table(table.replace_schema_metadata(None), path, compression="zstd", version="2.6")
 
 
 def _write_task(folder: Path, task: TaskManifest, labels: Mapping[str, pd.DataFrame]) -> None:
@@ -135,7 +152,7 @@ def _check_database(database: Database) -> None:
         for column in (table.pkey_col, table.time_col, *table.fkey_col_to_pkey_table):
             if column is not None and column not in table.df.columns:
                 raise InputError(f"table {name} has no column {column!r}, which it names as a key")
-        if table.pkey_col is not None and not table.df[table.pkey_col].is_unique:
+        if table.pkey_col is not None and not _is_unique(table.df[table.pkey_col]):
             raise InputError(f"table {name}: primary key {table.pkey_col} has duplicates")
         if table.time_col is not None and table.df[table.time_col].dtype.kind != "M":
             raise InputError(f"table {name}: time column {table.time_col} holds no timestamps")
@@ -146,6 +163,13 @@ def _check_database(database: Database) -> None:
                 raise InputError(
                     f"table {name}: {column} references {parent}, which has no primary key"
                 )
+
+
+def _is_unique(keys: "pd.Series[Any]") -> bool:
+    values = keys.to_numpy()
+    # keys that rise need no hash table
+    rising = values.dtype.kind == "i" and bool((values[1:] > values[:-1]).all())
+    return rising or bool(keys.is_unique)
 
 
 def _check_tasks(

@@ -32,6 +32,7 @@ from plurel.sources import (
     draw_categorical_source,
     draw_numeric_source,
 )
+from plurel.spill import IN_MEMORY, Spill, release
 from plurel.values import LAZY, TableValues
 
 CHUNK_ROWS = 1 << 16
@@ -197,10 +198,10 @@ class Model:
             if min(self.blueprint.noise[node]) < 0.5
         }
 
-    def propagate(self) -> list[NDArray[Any]]:
+    def propagate(self, spill: Spill) -> list[NDArray[Any]]:
         """The values of the table's columns, in schema order; float32 or int64 [num_rows]."""
         columns: list[NDArray[Any]] = [
-            np.empty(self.num_rows, np.float32 if categories is None else np.int64)
+            spill.empty(self.num_rows, np.float32 if categories is None else np.int64)
             for categories in (self.blueprint.categories[n] for n in self.blueprint.column_nodes)
         ]
         place = {node: number for number, node in enumerate(self.nodes)}
@@ -215,6 +216,7 @@ class Model:
             values = self.core.propagate(start, count, given, foreign)
             for column, found in zip(columns, values, strict=True):
                 column[rows] = found
+            release()
         return columns
 
 
@@ -239,26 +241,27 @@ def generate_table(
     config: Config,
     seed: int,
     names: tuple[rng.Name, ...],
+    spill: Spill = IN_MEMORY,
 ) -> TableValues:
     """The feature columns of one table, before transforms and missing values.
 
     links, parents: for each of table.foreign_keys the row of the parent table that each row
     references, int64 [num_rows] (-1: none), and the parent table's finished values. names: the
-    path of the table's random streams. Raises ValueError for a link outside of its parent.
+    path of the table's random streams. spill: where large columns are kept. Raises ValueError for
+    a link outside of its parent.
     """
     if not table.columns:
         return TableValues((), (), LAZY)
     params = config.scm_params
     blueprint = draw_blueprint(table, config, seed, names)
     conditioning = CrossTable(table, links, parents)
-    values = Model(table, blueprint, conditioning, params, seed, names).propagate()
+    values = Model(table, blueprint, conditioning, params, seed, names).propagate(spill)
     if blueprint.mode == LAZY:
         for place, column in enumerate(table.columns):
             if column.num_categories is not None:
                 draw = rng.stream(seed, *names, "thresholds", place)
-                values[place] = cut_into_categories(
-                    values[place], column.num_categories, params, draw
-                )
+                codes = cut_into_categories(values[place], column.num_categories, params, draw)
+                values[place] = spill.keep(codes)
     order = np.argsort(blueprint.column_nodes).tolist()
     return TableValues(
         tuple(table.columns[place] for place in order),
