@@ -108,13 +108,15 @@ def _table(table: SourceTable, metadata: sa.MetaData) -> sa.Table:
         sa.Column(
             _name(column.name),
             _type(column),
-            primary_key=column.name in table.primary_key,
+            nullable=not (column.required or column.name in table.primary_key),
             autoincrement=False,
         )
         for column in table.columns
     ]
-    unique = [sa.UniqueConstraint(*key) for key in table.unique]
-    return sa.Table(_name(table.name), metadata, *columns, *unique)
+    constraints: list[sa.Constraint] = [sa.UniqueConstraint(*key) for key in table.unique]
+    if table.primary_key:  # in its own order
+        constraints.append(sa.PrimaryKeyConstraint(*table.primary_key))
+    return sa.Table(_name(table.name), metadata, *columns, *constraints)
 
 
 def _reference(

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from plurel.declared import DeclaredKeys, read_declared
+from plurel.declared import DECLARED, DeclaredTable, read_declared
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST, read_tables
 
@@ -27,10 +27,11 @@ _BATCH_ROWS = 65_536
 @dataclass(frozen=True)
 class Column:
     """A column and the Arrow type of its exported values: bool, int64, double, decimal128,
-    string, binary, date32, time64[us], timestamp[us] or timestamp[us, UTC]."""
+    string, binary, date32, time64[us], timestamp[us] or timestamp[us, UTC]. required: NOT NULL."""
 
     name: str
     type: pa.DataType
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,6 @@ def open_source(folder: str | Path) -> Source:
     """Open a RelBench folder; InputError names what is missing or has no place in a database."""
     folder = Path(folder)
     manifest, keys = read_tables(folder)
-    declared = read_declared(folder, {name: table.primary_key for name, table in keys.items()})
     opened = {}
     for name, table in keys.items():
         path = folder / "db" / f"{name}.parquet"
@@ -138,12 +138,31 @@ def open_source(folder: str | Path) -> Source:
             ForeignKey((column,), parent, (keys[parent].primary_key or "",))
             for column, parent in table.foreign_keys.items()
         )
-        more = declared.get(name, DeclaredKeys())
-        references += tuple(ForeignKey(*key) for key in more.foreign_keys)
-        opened[name] = SourceTable(name, path, num_rows, columns, own, references, more.unique)
+        opened[name] = SourceTable(name, path, num_rows, columns, own, references)
+    declared = read_declared(folder, list(opened))
+    if declared is not None:
+        opened = {name: _as_declared(t, declared[name], folder) for name, t in opened.items()}
     _distinct(opened, folder / MANIFEST)
     tables = [_with_key_types(table, opened) for table in opened.values()]
     return Source(str(manifest.get("name") or folder.name), _in_loading_order(tables))
+
+
+def _as_declared(table: SourceTable, declared: DeclaredTable, folder: Path) -> SourceTable:
+    """The table as SQL declares it, without the columns that stand in for composite keys."""
+    names = [column.name for column in table.columns]
+    declared.check(names, folder / DECLARED, table.path)
+    columns = tuple(
+        Column(name, table[name].type if kind is None else kind, name in declared.required)
+        for name, kind in declared.types.items()
+    )
+    keys = tuple(ForeignKey(k.columns, k.parent, k.parent_columns) for k in declared.foreign_keys)
+    return replace(
+        table,
+        columns=columns,
+        primary_key=declared.primary_key,
+        unique=declared.unique,
+        foreign_keys=keys,
+    )
 
 
 def _footer(path: Path) -> tuple[pa.Schema, int]:
@@ -198,19 +217,20 @@ def _exported(field: pa.Field, path: Path) -> pa.DataType:
 def _with_key_types(table: SourceTable, tables: dict[str, SourceTable]) -> SourceTable:
     """The table with its foreign keys in the types of what they reference, if they can be."""
     types = {column.name: column.type for column in table.columns}
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
     for key in table.foreign_keys:
         for name, parent_name in zip(key.columns, key.parent_columns, strict=True):
             wanted = tables[key.parent][parent_name].type
             if wanted == types[name]:
                 continue
-            floats = pa.types.is_integer(wanted) and pa.types.is_floating(types[name])
-            if not floats and not _is_all_null(table, name):
+            alike = all(any(test(kind) for test in numbers) for kind in (wanted, types[name]))
+            if not alike and not _is_all_null(table, name):
                 raise InputError(
                     f"{table.path}: foreign key '{name}' holds {types[name]}, but the key "
                     f"'{parent_name}' of table '{key.parent}' holds {wanted}; give both one type"
                 )
             types[name] = wanted
-    columns = tuple(Column(name, kind) for name, kind in types.items())
+    columns = tuple(replace(column, type=types[column.name]) for column in table.columns)
     return replace(table, columns=columns)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from plurel.config import Config
+from plurel.dataset import SyntheticDataset
 from plurel.errors import InputError
 from plurel.export import export_database
 from plurel.export_keys import quoted
@@ -202,6 +204,22 @@ def test_replaced_only_on_request_and_only_exports(server: str, odd: Path) -> No
         assert len(database.rows("lines")) == 5
     with pytest.raises(InputError, match="schema 'public' exists and is not an export"):
         export_database(odd, server, schema="public", overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["chinook", "northwind", "sakila"])
+def test_databases_made_from_sql(name: str, server: str, tmp_path: Path) -> None:
+    """With composite keys, types as declared, and a circle of tables."""
+    schema = Path(__file__).parent / "data" / "sql" / f"{name}.sql"
+    config = Config(schema_file=str(schema))
+    SyntheticDataset(0, config).save(tmp_path / name)
+    done = export_database(tmp_path / name, server)
+    with closing(Postgres(server, name)) as database:
+        declared = database.execute(
+            "SELECT contype::text, count(*) FROM pg_constraint WHERE convalidated AND connamespace "
+            "= (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) GROUP BY 1"
+        )
+    assert dict(declared)["f"] == done.num_keys
+    assert dict(declared)["p"] == done.num_tables
 
 
 def test_no_server_and_wrong_names(server: str, odd: Path, tmp_path: Path) -> None:

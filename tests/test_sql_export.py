@@ -7,7 +7,7 @@ import pytest
 from sql_databases import DATA, config
 
 from plurel.dataset import SyntheticDataset
-from plurel.declared import DeclaredKeys, read_declared
+from plurel.declared import DeclaredKey, read_declared
 from plurel.errors import InputError
 from plurel.export import export_database
 
@@ -20,17 +20,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_keys_that_relbench_does_not_know(folder: Path) -> None:
-    found = read_declared(
-        folder,
-        {"orders": "order_id", "order_details": "row_idx"}
-        | dict.fromkeys(
-            [path.stem for path in (folder / "db").iterdir() if not path.stem.startswith("order")]
-        ),
-    )
-    assert found["order_details"] == DeclaredKeys((("order_id", "product_id"),), ())
-    assert found["orders"].foreign_keys == ((("customer_id",), "customers", ("customer_id",)),)
+    tables = [path.stem for path in (folder / "db").iterdir()]
+    found = read_declared(folder, tables)
+    assert found is not None
+    assert found["order_details"].primary_key == ("order_id", "product_id")
+    customer = DeclaredKey(("customer_id",), "customers", ("customer_id",))
+    assert customer in found["orders"].foreign_keys
     assert found["orders"].unique == ()
-    assert read_declared(folder.parent, {}) == {}
+    assert read_declared(folder.parent, []) is None
 
 
 def test_sqlite_and_duckdb_declare_them(folder: Path, tmp_path: Path) -> None:
@@ -68,10 +65,11 @@ def test_a_composite_reference_is_declared(tmp_path: Path) -> None:
     connection.close()
     assert ("a", "x", "x") in keys
     assert ("a", "y", "y") in keys
-    assert ("a", "foreign_row_1", "row_idx") in keys
+    assert ("b", "up", "id") in keys
+    assert len(keys) == 3  # and nothing of what stands in for them in RelBench
 
 
 def test_a_broken_file_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "declared.yaml").write_text("tables:\n  orders: {primary_key: 3}\n")
     with pytest.raises(InputError, match=r"declared\.yaml: not what plurel writes"):
-        read_declared(tmp_path, {"orders": None})
+        read_declared(tmp_path, ["orders"])
