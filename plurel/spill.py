@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from plurel.errors import InputError
 
-LARGE_BYTES = 1 << 24
+LARGE_BYTES = 1 << 22
 """Arrays from this size on go to files."""
 
 _maps: "weakref.WeakSet[mmap.mmap]" = weakref.WeakSet()
