@@ -187,8 +187,8 @@ def _complete(
     if positions is None:
         raise InputError(
             f"{config.schema_file}, line {draft.column.line}: {table.name}.{draft.column.name} has "
-            f"only {draft.domain.count} values, too few to be unique in {table.num_rows} rows; give "
-            "the table fewer rows by sql_params.num_rows"
+            f"only {draft.domain.count} values, too few to be unique in {table.num_rows} rows; "
+            "give the table fewer rows by sql_params.num_rows"
         )
     draft.values = positions
 
