@@ -199,7 +199,7 @@ def test_the_script_ends_with_what_failed(
     assert "2 databases generated" in shown.out
     assert "1 failed" in shown.out
     last = shown.err.splitlines()[-1]
-    assert last.startswith("error: these seeds failed: 6 (seed 6: InputError: ")
+    assert last.startswith(f"error: these seeds failed: 6 (seed 6: {tmp_path}")
     assert last.endswith("start again to retry them")
     for seed in (5, 7):
         name = f"rel-synthetic-{seed}"
