@@ -18,6 +18,7 @@ from plurel.errors import InputError
 from plurel.export_source import ForeignKey, Source, SourceTable, arrow_schema
 
 _MAX_LEVELS = 64
+_LIMITS = {"memory_limit": "512MB"}  # joins of more go to the disk
 
 Levels = NDArray[np.int16]
 
@@ -63,7 +64,7 @@ def _key_tables(source: Source) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database of the key columns of all tables."""
     with (
         tempfile.TemporaryDirectory(prefix="plurel-keys-") as folder,
-        duckdb.connect(Path(folder) / "keys.duckdb") as connection,
+        duckdb.connect(Path(folder) / "keys.duckdb", config=_LIMITS) as connection,
     ):
         for table in source.tables:
             keys = (table.primary_key, *table.unique, *(k.columns for k in table.foreign_keys))

@@ -51,7 +51,7 @@ def test_the_same_bytes_and_one_failing_seed(tmp_path: Path) -> None:
     assert "generate: 100%" in done.stderr
     assert "Warning" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: these seeds failed: 3 (seed 3: InputError: ")
+    assert last.startswith("error: these seeds failed: 3 (seed 3: ")
     assert "holds no manifest.yaml" in last
     for seed in (2, 4):
         here = tmp_path / "here" / f"rel-synthetic-{seed}"
