@@ -73,8 +73,8 @@ def finish_table(
     seed: int,
     names: tuple[rng.Name, ...],
     spill: Spill = IN_MEMORY,
-) -> pd.DataFrame:
-    """The table's feature columns, in table order, as a data frame of table.num_rows rows.
+) -> dict[str, Any]:
+    """The table's feature columns by name, in table order, arrays [table.num_rows].
 
     Numeric columns are float64, transformed, floor(rate x rows) random cells of each missing
     (NaN; the rate is drawn once a table). Categorical columns hold the strings that the schema
@@ -96,7 +96,7 @@ def finish_table(
             if categories is not None:
                 finished[column.name] = categories
         release()
-    return pd.DataFrame(finished, index=pd.RangeIndex(table.num_rows), copy=False)
+    return finished
 
 
 def _finish_categories(column: ColumnSchema, codes: NDArray[np.int64]) -> Any:

@@ -43,9 +43,7 @@ class CrossTable:
     def add_encoders(self, functions: Functions) -> None:
         """One encoder a column of each parent table, for the values as they stand in the table."""
         for name, parent in self.parents.items():
-            self.first[name] = len(functions.decodes)
-            for categories in parent.encoder_types():
-                functions.add_encoder(categories)
+            self.first[name] = functions.add_encoders(parent.encoder_types())
 
     def encode(self, model: rustler.TableModel, aggregations: Sequence[int]) -> None:
         """Encode the parents that are not large, for all rows of the child."""

@@ -127,7 +127,7 @@ class SyntheticDataset(Dataset):
         self,
         table: TableSchema,
         links: list[NDArray[np.int64]],
-        features: pd.DataFrame,
+        features: dict[str, Any],
         spill: Spill,
     ) -> Table:
         """Keys, date and features in one frame."""
@@ -137,7 +137,7 @@ class SyntheticDataset(Dataset):
             columns[table.time_column] = spill.keep(dates)
         for key, parent_of in zip(table.foreign_keys, links, strict=True):
             columns[key.column] = parent_of
-        frame = pd.concat([pd.DataFrame(columns, copy=False), features], axis=1)
+        frame = pd.DataFrame(columns | features, copy=False)
         parents = {key.column: key.parent for key in table.foreign_keys}
         return Table(frame, parents, table.primary_key, table.time_column)
 

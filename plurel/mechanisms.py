@@ -57,17 +57,23 @@ class Functions:
 
     def add_decoder(self, categories: int | None) -> int:
         """The number of a decoder to numbers (None) or that many categories."""
-        return self._add(True, categories, 1.0)
+        return self._add(True, [categories], [1.0])
 
-    def add_encoder(self, categories: int | None, weight: float = 1.0) -> int:
-        """The number of an encoder of numbers (None) or that many categories."""
-        return self._add(False, categories, weight)
+    def add_encoders(
+        self, categories: Sequence[int | None], weights: Sequence[float] | None = None
+    ) -> int:
+        """The number of the first of some encoders, each of numbers (None) or that many
+        categories."""
+        return self._add(False, categories, weights or [1.0] * len(categories))
 
-    def _add(self, decodes: bool, categories: int | None, weight: float) -> int:
-        self.decodes.append(decodes)
-        self.categories.append(categories or 0)
-        self.weights.append(weight)
-        return len(self.decodes) - 1
+    def _add(
+        self, decodes: bool, categories: Sequence[int | None], weights: Sequence[float]
+    ) -> int:
+        first = len(self.decodes)
+        self.decodes += [decodes] * len(categories)
+        self.categories += [count or 0 for count in categories]
+        self.weights += weights
+        return first
 
     def draw(self, params: SCMParams, rng: Rng) -> dict[str, NDArray[Any]]:
         """Their make-up, as `rustler.TableModel` takes it: arrays [functions], and arrays

@@ -158,17 +158,24 @@ class Model:
         """The nodes as `rustler.TableModel` takes them; draws sources on the way."""
         blueprint = self.blueprint
         place = {node: number for number, node in enumerate(self.nodes)}
-        decoders, parents, encoders, starts = [], [], [], [0]
+        categories = blueprint.categories
+        decoders: list[int] = []
+        parents: list[int] = []
+        encoders: list[int] = []
+        starts = [0]
         for node in self.nodes:
-            if blueprint.parents[node]:
-                decoders.append(self.functions.add_decoder(blueprint.categories[node]))
+            edges = blueprint.parents[node]
+            if edges:
+                decoders.append(self.functions.add_decoder(categories[node]))
+                first = self.functions.add_encoders(
+                    [categories[parent] for parent, _ in edges], [weight for _, weight in edges]
+                )
+                encoders += range(first, first + len(edges))
+                parents += [place[parent] for parent, _ in edges]
             else:
                 stream = rng.stream(seed, *names, "node", node, "source")
                 self.sources[node] = self._draw_source(node, table, params, stream)
                 decoders.append(-1)
-            for parent, weight in blueprint.parents[node]:
-                parents.append(place[parent])
-                encoders.append(self.functions.add_encoder(blueprint.categories[parent], weight))
             starts.append(len(parents))
         noise = np.array([blueprint.noise[node] for node in self.nodes], np.float32)
         codes = [rustler.AGGREGATIONS.index(blueprint.aggregations[n]) for n in self.nodes]

@@ -29,7 +29,7 @@ def config(transform: str = "identity", rate: float = 0.0) -> Config:
 def finish(values: TableValues, settings: Config | None = None, seed: int = 0) -> pd.DataFrame:
     rows = len(values.values[0]) if values.values else 4
     table = TableSchema("t", "entity", rows, values.columns)
-    return finish_table(values, table, settings or config(), seed, ("t",))
+    return pd.DataFrame(finish_table(values, table, settings or config(), seed, ("t",)))
 
 
 def numeric(*columns: list[float]) -> TableValues:

@@ -26,8 +26,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def encoders(categories: list[int | None], weight: float = 1.0) -> Functions:
     functions = Functions()
-    for count in categories:
-        functions.add_encoder(count, weight)
+    functions.add_encoders(categories, [weight] * len(categories))
     return functions
 
 
@@ -40,8 +39,7 @@ def one_edge(kind: str, categories: int | None, **changes: Any) -> rustler.Table
     """A source of numbers or categories (node 0), and a node that aggregates it and its copy."""
     functions = Functions()
     decoder = functions.add_decoder(changes.pop("decoded", None))
-    first = functions.add_encoder(categories, 0.7)
-    functions.add_encoder(categories, -1.3)
+    first = functions.add_encoders([categories] * 2, [0.7, -1.3])
     return model(
         functions,
         SMOOTH,

@@ -15,7 +15,7 @@ from plurel.scm import NOISE_LEVELS, beta_quantiles
 def noisy(a: float, b: float, dim: int = 32) -> rustler.TableModel:
     """Node 1 with noise, after a source."""
     functions = Functions()
-    number, encoder = functions.add_decoder(None), functions.add_encoder(None)
+    number, encoder = functions.add_decoder(None), functions.add_encoders([None])
     return model(
         functions,
         SCMParams(mlp_emb_dim=dim),

@@ -147,8 +147,8 @@ def missing(rows: int, tables: int) -> NDArray[np.bool_]:
     params = DatabaseParams(col_transform_choices=Choices("set", ("identity",)))
     config = Config(database_params=params)
     values = TableValues(column, (np.arange(rows, dtype=np.float32),), "type_eager")
-    frames = [finish_table(values, table, config, seed, ("t",)) for seed in range(tables)]
-    return np.array([frame["feature_0"].isna() for frame in frames])
+    drawn = [finish_table(values, table, config, seed, ("t",)) for seed in range(tables)]
+    return np.array([np.isnan(columns["feature_0"]) for columns in drawn])
 
 
 MISSING = missing(rows=1000, tables=3500)
