@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
+from tqdm import tqdm
 
 import rustler
 from plurel import rng
@@ -37,6 +38,8 @@ from plurel.values import LAZY, TableValues
 
 CHUNK_ROWS = 1 << 16
 """Rows that are in memory as values of all nodes; a multiple of the kernel's blocks."""
+SLOW_ROWS = 1 << 20
+"""Tables from this size on show their progress."""
 NOISE_LEVELS = 4096
 SPARE_NODES = 3
 """Latent nodes beyond ceil(columns / p), so that a graph of few columns isn't empty."""
@@ -131,6 +134,7 @@ class Model:
         seed: int,
         names: tuple[rng.Name, ...],
     ) -> None:
+        self.name = table.name
         self.num_rows = table.num_rows
         self.blueprint = blueprint
         self.conditioning = conditioning
@@ -212,7 +216,8 @@ class Model:
             for categories in (self.blueprint.categories[n] for n in self.blueprint.column_nodes)
         ]
         place = {node: number for number, node in enumerate(self.nodes)}
-        for start in range(0, self.num_rows, CHUNK_ROWS):
+        starts = range(0, self.num_rows, CHUNK_ROWS)
+        for start in tqdm(starts, self.name, leave=False, disable=self.num_rows < SLOW_ROWS):
             rows = slice(start, min(start + CHUNK_ROWS, self.num_rows))
             count = rows.stop - rows.start
             given = {
