@@ -18,7 +18,9 @@ from plurel.errors import InputError
 from plurel.export_source import ForeignKey, Source, SourceTable, arrow_schema
 
 _MAX_LEVELS = 64
-_LIMITS = {"memory_limit": "512MB"}  # joins of more go to the disk
+_LIMITS: dict[str, str | bool | int | float | list[str]] = {
+    "memory_limit": "512MB"
+}  # joins of more go to the disk
 
 Levels = NDArray[np.int16]
 
