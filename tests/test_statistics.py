@@ -87,11 +87,11 @@ def test_every_block_has_its_exact_chance(error: float) -> None:
     """Uneven parent clusters, one of them empty; matrices so flat that no block is rare."""
     rng = stream(1, "flat")
     matrices = [rng.uniform(0.2, 0.9, size=(3, 2)), rng.uniform(0.2, 0.9, size=(3, 2))]
-    blocks = make_blocks(23, 600_000, matrices)
+    blocks = make_blocks(23, 1_000_000, matrices)
     assert np.diff(blocks.parent_starts).tolist() == [3, 3, 3, 3, 3, 3, 3, 2, 0]
     base = np.searchsorted(blocks.parent_starts, draw_parents(blocks, rng), side="right") - 1
     matrices[1][2, 0] *= error
-    law = make_blocks(23, 600_000, matrices).probabilities()
+    law = make_blocks(23, 1_000_000, matrices).probabilities()
     start, end = blocks.child_starts[:2]
     agrees(chi_square(np.bincount(base[start:end], minlength=9), law[0]), error)
 
@@ -151,7 +151,7 @@ def missing(rows: int, tables: int) -> NDArray[np.bool_]:
     return np.array([np.isnan(columns["feature_0"]) for columns in drawn])
 
 
-MISSING = missing(rows=1000, tables=3500)
+MISSING = missing(rows=1000, tables=4500)
 
 
 @both

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from test_layouts import graphs, sinks
-from test_statistics import agrees, both, chi_square, z_test
+from test_statistics import LEVEL, agrees, both, chi_square, z_test
 
 from plurel.choices import Choices
 from plurel.layouts import LAYOUT_FUNCTIONS, Edges
@@ -37,26 +37,35 @@ def test_erdos_renyi_degrees_are_binomial(error: float) -> None:
     agrees(chi_square(counts, stats.binom.pmf(np.arange(12), 11, joined)), error)
 
 
+def leaves(drawings: list[Edges], nodes: int) -> np.ndarray:
+    """How many nodes of each graph have one edge."""
+    return np.array(
+        [(np.bincount(np.ravel(list(e)), minlength=nodes) == 1).sum() for e in drawings]
+    )
+
+
 @both
 def test_tree_degrees_are_one_and_a_binomial(error: float) -> None:
-    """Node 0 stands in a random Prüfer sequence once less than its degree."""
-    counts = degrees_of_node_0(drawn("RandomTree", 20, 12_000, DAGParams()), 20)
-    law = stats.binom.pmf(np.arange(-1, 19), 18, error / 20)
-    agrees(chi_square(counts, law), error)
+    """A node stands in a random Prüfer sequence once less than its degree; leaves never do."""
+    drawings = drawn("RandomTree", 20, 6000, DAGParams())
+    found = leaves(drawings, 20)
+    expected = 20 * (1 - error / 20) ** 18
+    agrees(z_test(found.mean(), expected, found.std() / np.sqrt(6000)), error)
+    counts = degrees_of_node_0(drawings, 20)
+    assert chi_square(counts, stats.binom.pmf(np.arange(-1, 19), 18, 1 / 20)) > LEVEL
 
 
-def attachment_law(nodes: int, exponent: float) -> np.ndarray:
+def attachment_law(nodes: int, factor: float) -> np.ndarray:
     """Chance of each degree of a random node of a tree that grows by preferential attachment
-    with chances proportional to degree, by the recursion over trees (exponent 1); f64[nodes].
+    with chances proportional to degree, by recursion; f64[nodes].
 
-    With e edges a node of degree d gets the next one with chance d / 2e; another exponent tilts
-    the chances of a hub.
+    With e edges a node of degree d gets the next one with chance d / 2e, times a factor.
     """
     expected = np.zeros((nodes, nodes))  # [arrival, degree]
     expected[0, 1] = expected[1, 1] = 1.0
     degree = np.arange(nodes)
     for node in range(2, nodes):
-        chance = np.minimum(degree / (2 * (node - 1)) * exponent, 1.0)
+        chance = np.minimum(degree / (2 * (node - 1)) * factor, 1.0)
         moved = expected * chance
         expected += np.roll(moved, 1, axis=1) - moved
         expected[node, 1] = 1.0
@@ -67,8 +76,11 @@ def attachment_law(nodes: int, exponent: float) -> np.ndarray:
 def test_barabasi_albert_degrees_grow_by_preference(error: float) -> None:
     """m = 1, so that the law is exact; nodes are relabelled, so that node 0 is any node."""
     params = DAGParams(ba_m=1, ba_sink_edge_dropout=0.0)
-    counts = degrees_of_node_0(drawn("BarabasiAlbert", 20, 15_000, params), 20)
-    agrees(chi_square(counts, attachment_law(20, error)), error)
+    drawings = drawn("BarabasiAlbert", 20, 10_000, params)
+    found = leaves(drawings, 20)
+    expected = 20 * attachment_law(20, error)[1]
+    agrees(z_test(found.mean(), expected, found.std() / 100), error)
+    assert chi_square(degrees_of_node_0(drawings, 20), attachment_law(20, 1.0)) > LEVEL
 
 
 @both
