@@ -1,7 +1,7 @@
 //! Activation functions of the random mechanisms, with torch's default parameters.
 
 use super::block::{Lane, ROWS, ZERO};
-use super::math::{self, cos, exp, expm1_negative, fma, sigmoid, sin, softplus_of_minus_abs, tanh};
+use super::math::{self, exp, expm1_negative, fma, sigmoid, sines, softplus_of_minus_abs, tanh};
 use crate::kernels::simd::{Kernel, Simd, dispatch};
 
 const SELU_SCALE: f32 = 1.050_701;
@@ -95,7 +95,8 @@ impl Kernel for Apply<'_> {
                 }
             };
         }
-        match ACTIVATIONS[self.activation.code as usize] {
+        let name = ACTIVATIONS[self.activation.code as usize];
+        match name {
             "relu" => each!(|x| positive(x)),
             "elu" | "celu" => each!(|x| positive(x) + expm1_negative::<S>(negative(x))),
             "selu" => each!(|x| SELU_SCALE
@@ -118,8 +119,11 @@ impl Kernel for Apply<'_> {
             "hardshrink" => each!(|x| if x.abs() <= SHRINK { 0.0 } else { x }),
             "identity" => each!(|x| x),
             "abs" => each!(|x| x.abs()),
-            "sin" => each!(|x| sin::<S>(x)),
-            "cos" => each!(|x| cos::<S>(x)),
+            "sin" | "cos" => {
+                let quarters = u32::from(name == "cos");
+                lanes.iter_mut().for_each(|lane| sines::<S>(lane, quarters));
+                each!(|x| x);
+            }
             "sign" => each!(|x| sign(x)),
             "signed_log1p" => each!(|x| math::ln_1p::<S>(x.abs()).copysign(x)),
             "bent_identity" => each!(|x| x + 0.5 * (fma::<S>(x, x, 1.0).sqrt() - 1.0)),
@@ -127,9 +131,13 @@ impl Kernel for Apply<'_> {
                 for lane in lanes.iter_mut() {
                     let x = std::mem::replace(lane, ZERO);
                     for sine in &self.activation.sines {
+                        let mut wave = x;
                         for row in 0..ROWS {
-                            let wave = sin::<S>(fma::<S>(x[row], sine.frequency, sine.phase));
-                            lane[row] = fma::<S>(sine.amplitude, wave, lane[row]);
+                            wave[row] = fma::<S>(x[row], sine.frequency, sine.phase);
+                        }
+                        sines::<S>(&mut wave, 0);
+                        for row in 0..ROWS {
+                            lane[row] = fma::<S>(sine.amplitude, wave[row], lane[row]);
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 //! All four are associative, so the aggregate of some terms can be a term itself.
 
 use super::block::{Lane, ROWS, ZERO};
-use super::math::{exp, ln};
+use super::math::{exp, fma, ln};
 use crate::kernels::simd::{Kernel, Simd, dispatch};
 
 /// The names of the aggregations, in the order of their codes.
@@ -126,8 +126,7 @@ impl Kernel for Add<'_> {
                 }
                 Aggregation::Max => {
                     for row in 0..ROWS {
-                        let (old, new) = (total[row], term[row]);
-                        total[row] = if new > old { new } else { old };
+                        total[row] = total[row].max(term[row]);
                     }
                 }
                 Aggregation::Product => {
@@ -138,16 +137,15 @@ impl Kernel for Add<'_> {
                 }
                 Aggregation::LogExp => {
                     for row in 0..ROWS {
+                        // without a branch that leaves a number as it was: it would become a
+                        // masked store, which takes ten times as long
                         let (old, new) = (total[row], term[row]);
                         let smaller = exp::<S>(-(new - old).abs());
                         let grows = new > old;
-                        total[row] = if grows { new } else { old };
-                        let sum = sums[row];
-                        sums[row] = if grows {
-                            sum * smaller + 1.0
-                        } else {
-                            sum + smaller
-                        };
+                        total[row] = old.max(new);
+                        let factor = if grows { smaller } else { 1.0 };
+                        let more = if grows { 1.0 } else { smaller };
+                        sums[row] = fma::<S>(sums[row], factor, more);
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! Elementary functions of one number, written without branches so that loops over them become
 //! vector instructions. Relative errors are a few units in the last place of f32.
 
+use super::block::{Lane, ROWS};
 use crate::kernels::simd::Simd;
 
 /// a * b + c, rounded once where the processor has an instruction for it.
@@ -115,17 +116,12 @@ pub fn sigmoid<S: Simd>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<S>(-x))
 }
 
-/// sin(x + quarters pi/2). The argument is reduced in f64, so that large x are right too.
+/// Angles up to this size are reduced in f32.
+const SMALL_ANGLE: f32 = 8192.0;
+
+/// sin(r + (quadrant) pi/2) for |r| <= pi/4.
 #[inline(always)]
-fn sine_shifted<S: Simd>(x: f32, quarters: u32) -> f32 {
-    const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
-    const HIGH: f64 = std::f64::consts::FRAC_PI_2;
-    const LOW: f64 = 6.123_233_995_736_766e-17;
-    let x = f64::from(x);
-    let shifted = x * std::f64::consts::FRAC_2_PI + ROUND;
-    let n = shifted - ROUND;
-    let r = (x - n * HIGH - n * LOW) as f32;
-    let quadrant = (shifted.to_bits() as u32).wrapping_add(quarters);
+fn sine_of_rest<S: Simd>(r: f32, quadrant: u32) -> f32 {
     let z = r * r;
     let sine = r * polynomial::<S, 5>(
         z,
@@ -136,14 +132,74 @@ fn sine_shifted<S: Simd>(x: f32, quarters: u32) -> f32 {
     f32::from_bits(value.to_bits() ^ ((quadrant & 2) << 30))
 }
 
+/// sin(x + quarters pi/2), the argument reduced in f64, so that large x are right too.
 #[inline(always)]
-pub fn sin<S: Simd>(x: f32) -> f32 {
-    sine_shifted::<S>(x, 0)
+fn sine_of_any<S: Simd>(x: f32, quarters: u32) -> f32 {
+    const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
+    const HIGH: f64 = std::f64::consts::FRAC_PI_2;
+    const LOW: f64 = 6.123_233_995_736_766e-17;
+    let x = f64::from(x);
+    let shifted = x * std::f64::consts::FRAC_2_PI + ROUND;
+    let n = shifted - ROUND;
+    let r = (x - n * HIGH - n * LOW) as f32;
+    sine_of_rest::<S>(r, (shifted.to_bits() as u32).wrapping_add(quarters))
 }
 
+/// The same for |x| up to 8192, where pi/2 in three parts of f32 will do if products are fused.
+#[inline(always)]
+fn sine_of_small<S: Simd>(x: f32, quarters: u32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
+    const PARTS: [f32; 3] = [1.570_796_4, -4.371_139e-8, -1.715_124_8e-15];
+    let shifted = fma::<S>(x, std::f32::consts::FRAC_2_PI, ROUND);
+    let n = shifted - ROUND;
+    let mut r = x;
+    for part in PARTS {
+        r = fma::<S>(-n, part, r);
+    }
+    sine_of_rest::<S>(r, shifted.to_bits().wrapping_add(quarters))
+}
+
+/// sin x for |x| up to 8192.
+#[inline(always)]
+pub fn sin<S: Simd>(x: f32) -> f32 {
+    if S::FUSED {
+        sine_of_small::<S>(x, 0)
+    } else {
+        sine_of_any::<S>(x, 0)
+    }
+}
+
+/// cos x for |x| up to 8192.
 #[inline(always)]
 pub fn cos<S: Simd>(x: f32) -> f32 {
-    sine_shifted::<S>(x, 1)
+    if S::FUSED {
+        sine_of_small::<S>(x, 1)
+    } else {
+        sine_of_any::<S>(x, 1)
+    }
+}
+
+/// sin(x + quarters pi/2) of all rows, in place. Which way a row takes depends on its own x alone.
+#[inline(always)]
+pub fn sines<S: Simd>(lane: &mut Lane, quarters: u32) {
+    let x = *lane;
+    if S::FUSED {
+        for row in 0..ROWS {
+            lane[row] = sine_of_small::<S>(x[row], quarters);
+        }
+        let mut largest = 0.0_f32;
+        for row in 0..ROWS {
+            largest = largest.max(x[row].abs());
+        }
+        if largest <= SMALL_ANGLE {
+            return;
+        }
+    }
+    for row in 0..ROWS {
+        let found = sine_of_any::<S>(x[row], quarters);
+        let keep = S::FUSED && x[row].abs() <= SMALL_ANGLE;
+        lane[row] = if keep { lane[row] } else { found };
+    }
 }
 
 /// The standard normal distribution function times x, the error function by Abramowitz and Stegun

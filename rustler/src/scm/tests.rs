@@ -45,7 +45,8 @@ check!(exp, exp, f64::exp, (-86.0, 87.0), 1e-6);
 check!(ln, ln, f64::ln, (1e-6, 300.0), 1e-6);
 check!(ln_1p, ln_1p, f64::ln_1p, (0.0, 300.0), 1e-6);
 check!(tanh, tanh, f64::tanh, (-12.0, 12.0), 1e-6);
-check!(sin, sin, f64::sin, (-1e4, 1e4), 3e-4);
+check!(sin, sin, f64::sin, (-8192.0, 8192.0), 3e-4);
+check!(cos, cos, f64::cos, (-8192.0, 8192.0), 3e-4);
 check!(expm1, expm1_negative, f64::exp_m1, (-20.0, 0.0), 1e-6);
 
 #[test]
