@@ -1,7 +1,7 @@
 //! Activation functions of the random mechanisms, with torch's default parameters.
 
 use super::block::{Lane, ROWS, ZERO};
-use super::math::{self, exp, expm1_negative, fma, sigmoid, sines, softplus_of_minus_abs, tanh};
+use super::math::{self, exp, exp_m1, fma, sigmoid, sines, softplus_of_minus_abs, tanh};
 use crate::kernels::simd::{Kernel, Simd, dispatch};
 
 const SELU_SCALE: f32 = 1.050_701;
@@ -98,9 +98,10 @@ impl Kernel for Apply<'_> {
         let name = ACTIVATIONS[self.activation.code as usize];
         match name {
             "relu" => each!(|x| positive(x)),
-            "elu" | "celu" => each!(|x| positive(x) + expm1_negative::<S>(negative(x))),
-            "selu" => each!(|x| SELU_SCALE
-                * fma::<S>(SELU_ALPHA, expm1_negative::<S>(negative(x)), positive(x))),
+            "elu" | "celu" => each!(|x| positive(x) + exp_m1::<S>(negative(x))),
+            "selu" => {
+                each!(|x| SELU_SCALE * fma::<S>(SELU_ALPHA, exp_m1::<S>(negative(x)), positive(x)))
+            }
             "silu" => each!(|x| x * sigmoid::<S>(x)),
             "softsign" => each!(|x| x / (1.0 + x.abs())),
             "tanh" => each!(|x| tanh::<S>(x)),

@@ -20,9 +20,11 @@ pub fn polynomial<S: Simd, const N: usize>(x: f32, coefficients: [f32; N]) -> f3
     p
 }
 
-/// e^x; below -87 as at -87, above 88 as at 88; not a number stays so.
+/// (2^n, e^f) with x = n ln 2 + f; x below -87 counts as -87, above 88 as 88, and not a number
+/// gives not a number. `constant` is the polynomial's: 0
+/// gives e^f - 1.
 #[inline(always)]
-pub fn exp<S: Simd>(x: f32) -> f32 {
+fn exp_parts<S: Simd>(x: f32, constant: f32) -> (f32, f32) {
     // adding 1.5 * 2^23 rounds, and leaves the integer in the low bits
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_145_75;
@@ -43,10 +45,25 @@ pub fn exp<S: Simd>(x: f32) -> f32 {
             1.0 / 6.0,
             0.5,
             1.0,
-            1.0,
+            constant,
         ],
     );
-    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()))
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
+    (power, p)
+}
+
+/// e^x; below -87 as at -87, above 88 as at 88; not a number stays so.
+#[inline(always)]
+pub fn exp<S: Simd>(x: f32) -> f32 {
+    let (power, p) = exp_parts::<S>(x, 1.0);
+    p * power
+}
+
+/// e^x - 1, exact for small x too; bounds as `exp`.
+#[inline(always)]
+pub fn exp_m1<S: Simd>(x: f32) -> f32 {
+    let (power, p) = exp_parts::<S>(x, 0.0);
+    fma::<S>(power, p, power - 1.0)
 }
 
 /// ln x for positive x that are not subnormal.
@@ -69,45 +86,20 @@ pub fn ln_1p<S: Simd>(x: f32) -> f32 {
     ln::<S>(u) + (x - (u - 1.0)) / u
 }
 
-/// ln(1 + e^-|x|).
+/// ln(1 + e^-|x|) = 2 artanh(e / (2 + e)) with e = e^-|x|, by its series.
 #[inline(always)]
 pub fn softplus_of_minus_abs<S: Simd>(x: f32) -> f32 {
-    ln::<S>(1.0 + exp::<S>(-x.abs()))
+    let e = exp::<S>(-x.abs());
+    let s = e / (2.0 + e);
+    let coefficients = [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0].map(|k| 2.0 / k);
+    s * polynomial::<S, 7>(s * s, coefficients)
 }
 
-/// e^x - 1 for x <= 0, exact for small x too.
-#[inline(always)]
-pub fn expm1_negative<S: Simd>(x: f32) -> f32 {
-    let taylor = polynomial::<S, 7>(
-        x,
-        [
-            1.0 / 5040.0,
-            1.0 / 720.0,
-            1.0 / 120.0,
-            1.0 / 24.0,
-            1.0 / 6.0,
-            0.5,
-            1.0,
-        ],
-    );
-    if x > -0.4 {
-        x * taylor
-    } else {
-        exp::<S>(x) - 1.0
-    }
-}
-
-/// tanh x: a Padé approximant near 0, else 1 - 2 / (e^2|x| + 1).
+/// tanh x = t / (t + 2) with t = e^2x - 1.
 #[inline(always)]
 pub fn tanh<S: Simd>(x: f32) -> f32 {
-    let z = x * x;
-    let e = exp::<S>(2.0 * x.abs());
-    let small = x.abs() < 0.625;
-    let top = polynomial::<S, 3>(z, [1.0, 105.0, 945.0]) * x;
-    let bottom = polynomial::<S, 3>(z, [15.0, 420.0, 945.0]);
-    let top = if small { top } else { (e - 1.0).copysign(x) };
-    let bottom = if small { bottom } else { e + 1.0 };
-    top / bottom
+    let t = exp_m1::<S>(2.0 * x.abs());
+    (t / (t + 2.0)).copysign(x)
 }
 
 /// 1 / (1 + e^-x).
