@@ -1,17 +1,127 @@
-"""What the pictures share: colours, and reading a database folder."""
+"""What the pictures share: colours, and reading a database, be it a folder or an object."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from relbench.manifest import DatasetManifest
+from relbench.base import Database, Dataset
+from relbench.manifest import DatasetManifest, TableSpec
 
+from plurel.config import Config
+from plurel.dataset import SyntheticDataset
 from plurel.errors import InputError
+from plurel.folder import read_provenance
 from plurel.manifest import MANIFEST, read_tables
 
 ENTITY, ACTIVITY = "#cfe0f3", "#fbd9b5"
 INK, SOFT = "#22303c", "#7b8a97"
+DOTS, LINE = "#1f4e79", "#b8500c"
+KINDS = ("number", "boolean", "date", "text")
+
+Source: TypeAlias = str | Path | Database | Dataset
+"""A database to draw: a RelBench folder, a Database, or a Dataset such as SyntheticDataset."""
+
+
+class NothingToDrawError(InputError):
+    """The database has nothing that this picture shows."""
+
+
+@dataclass
+class Contents:
+    """A database as the pictures read it.
+
+    specs: keys and time column by table. splits: validation and test timestamps by name, where
+    they are known. folder, database: where the rows are, one of the two. dataset: what drew the
+    database, if it is known.
+    """
+
+    name: str
+    specs: dict[str, TableSpec]
+    splits: dict[str, pd.Timestamp]
+    folder: Path | None = None
+    database: Database | None = None
+    dataset: SyntheticDataset | None = None
+
+    def frame(self, table: str) -> pd.DataFrame:
+        """One table."""
+        if self.database is not None:
+            return self.database.table_dict[table].df
+        return read_table(self.folder or Path(), table)
+
+    def types(self, table: str) -> tuple[pa.Schema, int]:
+        """Columns with their types, and the number of rows; of a folder without reading them."""
+        if self.database is not None:
+            frame = self.database.table_dict[table].df
+            return pa.Schema.from_pandas(frame, preserve_index=False), len(frame)
+        file = open_table(self.folder or Path(), table)
+        return file.schema_arrow, file.metadata.num_rows
+
+    def features(self, table: str) -> dict[str, str]:
+        """Kinds (number, boolean, date, text) of the columns that are neither key nor time."""
+        spec = self.specs[table]
+        keys = {spec.pkey, spec.time_col, *spec.fkeys}
+        schema, _ = self.types(table)
+        return {column.name: _kind(column.type) for column in schema if column.name not in keys}
+
+    def named(self, table: str | None) -> list[str]:
+        """This table, or all; raises InputError if it is not there."""
+        if table is None:
+            return list(self.specs)
+        if table not in self.specs:
+            raise InputError(f"{self.name} has no table {table!r}; it has {', '.join(self.specs)}")
+        return [table]
+
+
+def open_source(source: Source) -> Contents:
+    """Contents of a folder or an object; raises InputError for a folder that is broken."""
+    if isinstance(source, Database):
+        return Contents("database", _specs(source), {}, database=source)
+    if isinstance(source, Dataset):
+        drawn = source if isinstance(source, SyntheticDataset) else None
+        database = source.make_db()
+        splits = {"validation": source.val_timestamp, "test": source.test_timestamp}
+        name = str(getattr(source, "name", type(source).__name__))
+        return Contents(name, _specs(database), splits, database=database, dataset=drawn)
+    folder = Path(source)
+    manifest = read_manifest(folder)
+    times = {"validation": manifest.val_timestamp, "test": manifest.test_timestamp}
+    splits = {name: pd.Timestamp(time) for name, time in times.items()}
+    return Contents(
+        manifest.name, dict(manifest.tables), splits, folder=folder, dataset=_drawn(folder)
+    )
+
+
+def _specs(database: Database) -> dict[str, TableSpec]:
+    return {
+        name: TableSpec(
+            pkey=table.pkey_col, time_col=table.time_col, fkeys=dict(table.fkey_col_to_pkey_table)
+        )
+        for name, table in database.table_dict.items()
+    }
+
+
+def _drawn(folder: Path) -> SyntheticDataset | None:
+    """What made the folder; None if it does not say, or if another version or file did."""
+    provenance = read_provenance(folder) or {}
+    if not {"seed", "config"} <= provenance.keys():
+        return None
+    try:
+        dataset = SyntheticDataset(provenance["seed"], Config.from_dict(provenance["config"]))
+        return dataset if dataset.provenance() == provenance else None
+    except InputError:
+        return None
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_temporal(kind):
+        return "date"
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return "number" if any(is_kind(kind) for is_kind in numbers) else "text"
 
 
 def read_manifest(folder: Path) -> DatasetManifest:

@@ -1,11 +1,14 @@
 """Figures as files."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from plurel.atomic import complete_file
 from plurel.errors import InputError
+
+DPI = 110
 
 
 def save(figure: Figure, path: str | Path) -> Path:
@@ -19,5 +22,6 @@ def save(figure: Figure, path: str | Path) -> Path:
     if ending not in figure.canvas.get_supported_filetypes():
         raise InputError(f"{path}: a picture needs an ending such as .png, .svg or .pdf")
     with complete_file(path) as file:
-        figure.savefig(file, dpi=130, facecolor="white", format=ending)
+        small: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if ending == "png" else {}
+        figure.savefig(file, dpi=DPI, facecolor="white", format=ending, **small)
     return path

@@ -1,21 +1,23 @@
 """A picture of a schema: tables as boxes, foreign keys as arrows."""
 
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as FilePath
 
-import networkx as nx
-import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from relbench.manifest import TableSpec
+from matplotlib.path import Path
 
-from plurel.canvas import ACTIVITY, ENTITY, INK, SOFT, open_table, read_manifest
+from plurel.canvas import ACTIVITY, ENTITY, INK, KINDS, SOFT, Contents, Source, open_source
 from plurel.picture import save
+from plurel.plot_arrange import Arrangement, Node, arrange
 from plurel.schema import Schema
 
-_WIDTH, _HEIGHT = 2.5, 0.9
-_GAP_X, _GAP_Y = 0.35, 0.9
+_WIDTH, _HEIGHT = 1.9, 0.78
+_GAP_X, _GAP_Y, _PASSING = 0.22, 0.62, 0.12
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -27,126 +29,93 @@ class _Box:
     parents: tuple[str, ...]
 
 
-def plot_schema(source: Schema | str | Path, path: str | Path) -> Path:
+def plot_schema(source: Source | Schema, path: str | FilePath) -> FilePath:
     """Tables as boxes with kind, rows and columns, parents above; an arrow from each foreign key
-    to the table that it references."""
+    to the table that it references (one for all keys between the same two tables)."""
     title, boxes = _boxes(source)
-    places = _places(boxes)
-    width = max(x for x, _ in places.values()) + _WIDTH
-    height = max(y for _, y in places.values()) + _HEIGHT
-    figure = Figure(figsize=(max(width, 4.0) + 0.6, height + 0.9), layout="constrained")
+    parents = {box.name: box.parents for box in boxes}
+    drawing = arrange(parents, _WIDTH, _PASSING, _GAP_X)
+    places = _places(drawing)
+    width = max(max(x for x, _ in places.values()) + _WIDTH, max(drawing.x.values()))
+    height = len(drawing.levels) * (_HEIGHT + _GAP_Y) - _GAP_Y
+    figure = Figure(figsize=(max(width, 4.0) + 0.5, height + 0.7), layout="constrained")
     axes = figure.add_subplot()
-    axes.set(xlim=(-0.2, width + 0.2), ylim=(height + 0.3, -0.3), aspect="equal")
+    # room on the right for the loop of a table that references itself
+    axes.set(xlim=(-0.1, width + 0.35), ylim=(height + 0.15, -0.15), aspect="equal")
     axes.axis("off")
-    figure.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
-    for box in boxes:
-        for parent in sorted(set(box.parents)):
-            _draw_arrow(axes, places[box.name], places[parent])
+    figure.suptitle(title, color=INK, fontsize=11, x=0.01, ha="left")
+    _draw_arrows(axes, drawing, places)
     for box in boxes:
         _draw_box(axes, box, places[box.name])
     return save(figure, path)
 
 
 def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "keys only"
+    shown = [
+        f"{count} {kind}{'s' if count > 1 and kind in KINDS else ''}"
+        for kind, count in counts.items()
+        if count
+    ]
+    return ", ".join(shown) or "keys only"
 
 
-def _boxes(source: Schema | str | Path) -> tuple[str, list[_Box]]:
+def _boxes(source: Source | Schema) -> tuple[str, list[_Box]]:
     if isinstance(source, Schema):
         boxes = []
         for table in source.tables:
-            kinds = [column.kind for column in table.columns]
-            counts = {"numerical": kinds.count("numerical")}
-            counts["categorical"] = len(kinds) - counts["numerical"]
+            kinds = Counter(column.kind for column in table.columns)
+            counts = {kind: kinds[kind] for kind in ("numerical", "categorical")}
             parents = tuple(key.parent for key in table.foreign_keys)
-            boxes.append(
-                _Box(
-                    table.name,
-                    table.kind == "activity",
-                    table.num_rows,
-                    _counted(counts),
-                    parents,
-                )
-            )
+            activity = table.kind == "activity"
+            boxes.append(_Box(table.name, activity, table.num_rows, _counted(counts), parents))
         return f"{source.layout or 'schema'}: {len(boxes)} tables", boxes
-    folder = Path(source)
-    manifest = read_manifest(folder)
-    boxes = [_folder_box(folder, name, spec) for name, spec in manifest.tables.items()]
-    return f"{manifest.name}: {len(boxes)} tables", boxes
+    contents = open_source(source)
+    boxes = [_contents_box(contents, name) for name in contents.specs]
+    return f"{contents.name}: {len(boxes)} tables", boxes
 
 
-def _folder_box(folder: Path, name: str, spec: TableSpec) -> _Box:
-    file = open_table(folder, name)
-    keys = {spec.pkey, spec.time_col, *spec.fkeys}
-    counts = {"number": 0, "boolean": 0, "date": 0, "text": 0}
-    for column in file.schema_arrow:
-        if column.name not in keys:
-            counts[_kind(column.type)] += 1
+def _contents_box(contents: Contents, name: str) -> _Box:
+    spec = contents.specs[name]
+    kinds = Counter(contents.features(name).values())
+    counts = {kind: kinds[kind] for kind in KINDS}
+    _, rows = contents.types(name)
     parents = tuple(spec.fkeys.values())
-    return _Box(name, spec.time_col is not None, file.metadata.num_rows, _counted(counts), parents)
+    return _Box(name, spec.time_col is not None, rows, _counted(counts), parents)
 
 
-def _kind(kind: pa.DataType) -> str:
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_temporal(kind):
-        return "date"
-    return "number" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else "text"
+def _places(drawing: Arrangement) -> dict[str, Point]:
+    """Upper left corners of the boxes."""
+    return {
+        node[0]: (drawing.x[node] - _WIDTH / 2, depth * (_HEIGHT + _GAP_Y))
+        for depth, nodes in enumerate(drawing.levels)
+        for node in nodes
+        if not node[1]
+    }
 
 
-def _places(boxes: list[_Box]) -> dict[str, tuple[float, float]]:
-    """Upper left corners: a row a level, just above the first child, ordered for short arrows."""
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(box.name for box in boxes)
-    graph.add_edges_from((parent, box.name) for box in boxes for parent in box.parents)
-    levels: list[list[str]] = []
-    # tables that reference one another in a circle share a level
-    circles = nx.condensation(graph)
-    for generation in reversed(list(nx.topological_generations(circles.reverse()))):
-        levels.append([name for group in generation for name in circles.nodes[group]["members"]])
-    order: dict[str, float] = {}
-    for level in levels:
-        level.sort(
-            key=lambda name: (
-                _mean([order[p] for p in graph.predecessors(name) if p in order]),
-                name,
-            )
-        )
-        for position, name in enumerate(level):
-            order[name] = (position + 0.5) / len(level)
-    widest = max(len(level) for level in levels)
-    places = {}
-    for depth, level in enumerate(levels):
-        indent = (widest - len(level)) * (_WIDTH + _GAP_X) / 2
-        for position, name in enumerate(level):
-            places[name] = (indent + position * (_WIDTH + _GAP_X), depth * (_HEIGHT + _GAP_Y))
-    return places
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.5
-
-
-def _draw_box(axes: Axes, box: _Box, place: tuple[float, float]) -> None:
+def _draw_box(axes: Axes, box: _Box, place: Point) -> None:
     x, y = place
     axes.add_patch(
         FancyBboxPatch(
             (x, y),
             _WIDTH,
             _HEIGHT,
-            boxstyle="round,pad=0,rounding_size=0.12",
+            boxstyle="round,pad=0,rounding_size=0.1",
             facecolor=ACTIVITY if box.activity else ENTITY,
             edgecolor=INK,
             linewidth=0.8,
             zorder=3,
         )
     )
-    middle = x + _WIDTH / 2
     kind = "activity" if box.activity else "entity"
-    lines = ((0.2, box.name, 10, "bold"), (0.47, f"{kind}, {box.rows:,} rows", 8, "normal"))
-    for down, text, size, weight in (*lines, (0.71, box.columns, 7.5, "normal")):
+    lines = (
+        (0.18, box.name, min(9.5, 150 / len(box.name)), "bold"),
+        (0.42, f"{kind}, {box.rows:,} rows", 7.5, "normal"),
+        (0.62, box.columns, min(7.0, 215 / len(box.columns)), "normal"),
+    )
+    for down, text, size, weight in lines:
         axes.text(
-            middle,
+            x + _WIDTH / 2,
             y + down,
             text,
             ha="center",
@@ -158,27 +127,68 @@ def _draw_box(axes: Axes, box: _Box, place: tuple[float, float]) -> None:
         )
 
 
-def _draw_arrow(axes: Axes, child: tuple[float, float], parent: tuple[float, float]) -> None:
-    """From the child's upper edge to the parent's lower edge; a loop for a self-reference."""
-    start = (child[0] + _WIDTH / 2, child[1])
-    end = (parent[0] + _WIDTH / 2, parent[1] + _HEIGHT)
-    bend = 0.0
-    if child[1] <= parent[1]:
-        start, end = (child[0] + _WIDTH, child[1] + 0.3), (parent[0] + _WIDTH, parent[1] + 0.6)
-        bend = -1.2 if child == parent else -0.4
-    elif child[1] - parent[1] > _HEIGHT + 1.5 * _GAP_Y:
-        # an arrow over several levels bends round the boxes between
-        bend = 0.18 if start[0] <= end[0] else -0.18
+def _draw_arrows(axes: Axes, drawing: Arrangement, places: dict[str, Point]) -> None:
+    ports = _ports(drawing)
+    for key, path in drawing.paths.items():
+        child, parent = (places[name] for name in key)
+        if child[1] <= parent[1]:
+            _draw_level(axes, child, parent)
+            continue
+        start = (ports[path[0], key], child[1])
+        end = (ports[path[-1], key], parent[1] + _HEIGHT)
+        bends = [(drawing.x[node], node[2] * (_HEIGHT + _GAP_Y)) for node in path[1:-1]]
+        _draw_curve(axes, start, bends, end)
+
+
+def _ports(drawing: Arrangement) -> dict[tuple[Node, tuple[str, str]], float]:
+    """Where an arrow leaves and reaches a box: side by side in the order of where they go."""
+    sides: dict[tuple[Node, bool], list[tuple[float, tuple[str, str]]]] = {}
+    for key, path in drawing.paths.items():
+        sides.setdefault((path[0], True), []).append((drawing.x[path[1]], key))
+        sides.setdefault((path[-1], False), []).append((drawing.x[path[-2]], key))
+    ports = {}
+    for (node, _), arrows in sides.items():
+        step = min(0.3, 0.8 * _WIDTH / len(arrows))
+        for number, (_, key) in enumerate(sorted(arrows)):
+            ports[node, key] = drawing.x[node] + (number - (len(arrows) - 1) / 2) * step
+    return ports
+
+
+def _draw_curve(axes: Axes, start: Point, bends: list[Point], end: Point) -> None:
+    """Up from the child's upper edge, straight through the levels between, to the parent."""
+    points, codes = [start], [Path.MOVETO]
+    for upper_x, upper_y in [*((x, y + _HEIGHT) for x, y in bends), end]:
+        x, y = points[-1]
+        middle = (y + upper_y) / 2
+        points += [(x, middle), (upper_x, middle), (upper_x, upper_y)]
+        codes += [Path.CURVE4] * 3
+        if (upper_x, upper_y) != end:
+            points.append((upper_x, upper_y - _HEIGHT))
+            codes.append(Path.LINETO)
+    arrow = FancyArrowPatch(
+        path=Path(points, codes),
+        arrowstyle="-|>",
+        mutation_scale=9,
+        linewidth=0.9,
+        color=SOFT,
+        zorder=2,
+    )
+    axes.add_patch(arrow)
+
+
+def _draw_level(axes: Axes, child: Point, parent: Point) -> None:
+    """Between tables of one level, which are in a circle; a loop for a self-reference."""
+    start, end = (child[0] + _WIDTH, child[1] + 0.26), (parent[0] + _WIDTH, parent[1] + 0.55)
     axes.add_patch(
         FancyArrowPatch(
             start,
             end,
             arrowstyle="-|>",
-            mutation_scale=11,
-            linewidth=1.0,
+            mutation_scale=9,
+            linewidth=0.9,
             color=SOFT,
             zorder=2,
-            connectionstyle=f"arc3,rad={bend}",
+            connectionstyle=f"arc3,rad={-1.0 if child == parent else -0.4}",
             shrinkA=0,
             shrinkB=1,
         )
