@@ -78,7 +78,9 @@ class Choices:
     def _sample_integer(self, low: int, high: int, rng: np.random.Generator) -> int:
         if not self.exponent:
             return int(rng.integers(low, high, endpoint=True))
-        cumulative = np.cumsum(np.arange(low, high + 1, dtype=np.float64) ** -self.exponent)
+        # shares of the lowest value's chance, which is 1 for any exponent
+        ratios = np.arange(low, high + 1, dtype=np.float64) / low
+        cumulative = np.cumsum(ratios**-self.exponent)
         at = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
         return low + min(int(at), high - low)
 
@@ -93,7 +95,8 @@ def _power_law(low: float, high: float, exponent: float, uniform: float) -> floa
     if exponent == 1.0:
         return low * math.exp(uniform * math.log(high / low))
     power = 1.0 - exponent
-    return float((low**power + uniform * (high**power - low**power)) ** (1.0 / power))
+    # of ratios to low, since powers of small numbers overflow
+    return float(low * (1.0 + uniform * ((high / low) ** power - 1.0)) ** (1.0 / power))
 
 
 def _number(value: Any, field: str) -> int | float:
@@ -105,9 +108,16 @@ def _number(value: Any, field: str) -> int | float:
             raise InputError(f"{field} must be a number, got {value!r}") from None
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{field} must be a finite number, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        raise InputError(f"{field} must be a finite number, got {value!r:.40}")
     return value
+
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 @dataclass(frozen=True)
@@ -124,8 +134,8 @@ class Number:
         if self.integer and number != int(number):
             raise InputError(f"{field} must be an integer, got {value!r}")
         if not self.low <= number <= self.high:
-            bounds = f"at least {self.low:g}" + (
-                f" and at most {self.high:g}" if math.isfinite(self.high) else ""
+            bounds = f"at least {self.low:.10g}" + (
+                f" and at most {self.high:.10g}" if math.isfinite(self.high) else ""
             )
             raise InputError(f"{field} must be {bounds}, got {value!r}")
         return int(number) if self.integer else float(number)
@@ -156,7 +166,10 @@ class Drawn:
         if isinstance(value, dict):
             value = choices_from_dict(field, value)
         elif not isinstance(value, Choices):
-            value = Choices("set", tuple(value) if isinstance(value, list | tuple) else (value,))
+            several = isinstance(value, list | tuple)
+            value = choices_from_dict(
+                field, {"kind": "set", "value": value if several else [value]}
+            )
         if value.kind == "range" and isinstance(self.each, Named):
             raise InputError(f"{field}: names need kind 'set', not 'range'")
         checked = tuple(self.each(field, item) for item in value.value)
@@ -237,7 +250,7 @@ class PerTable:
 
     def __call__(self, field: str, value: Any) -> tuple[tuple[str, Any], ...]:
         """The pairs; raises InputError naming `field` and the table."""
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and all(isinstance(v, tuple) and len(v) == 2 for v in value):
             value = dict(value)
         if not isinstance(value, dict):
             raise InputError(f"{field} must map names of tables to values, got {value!r}")

@@ -67,7 +67,7 @@ def generate_corpus(
     """
     if num_proc < 1:
         raise InputError(f"num_proc must be at least 1, got {num_proc}")
-    if Path(prefix).name != prefix:
+    if not prefix or Path(prefix).name != prefix:
         raise InputError(f"db_prefix {prefix!r} must be a plain name; give folders by --out")
     check_writable(out)
     report = Report()

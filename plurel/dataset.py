@@ -17,6 +17,7 @@ import plurel
 from plurel.columns import finish_table
 from plurel.config import Config
 from plurel.dates import Window, draw_window, even_dates
+from plurel.errors import InputError
 from plurel.folder import is_complete, read_provenance, write_folder
 from plurel.links import LinkResult, draw_links
 from plurel.rng import Name, stream
@@ -35,7 +36,11 @@ class SyntheticDataset(Dataset):
     """
 
     def __init__(self, seed: int, config: Config | None = None) -> None:
-        self.seed = seed
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise InputError(f"SyntheticDataset: seed must be an integer, got {seed!r}")
+        if not isinstance(config, Config | None):
+            raise InputError(f"SyntheticDataset: config must be a Config, got {config!r:.60}")
+        self.seed = int(seed)
         self.config = config or Config()
         self.name = f"{DEFAULT_PREFIX}-{seed}"
         self.window: Window = draw_window(self.config, seed)

@@ -45,6 +45,15 @@ MODES = ("type_eager", "type_lazy")
 DIALECTS = ("postgres", "mysql", "sqlite")
 TRANSFORMS = ("identity", "rank_uniform", "log", "sqrt", "standardize")
 
+MOST = 2**31 - 1
+"""Of rows, and of what no other limit holds for."""
+MOST_IN_GRAPH = 10_000
+"""Tables of a database and columns of a table: a layout looks at all pairs."""
+LARGEST = 1e18
+"""Of the scales of sources: squares stay finite in float32."""
+MOST_CLUSTERS = 4096
+"""Base clusters of a side of a foreign key: their matrix is held."""
+
 
 def _ruled(default: Any, rule: Rule) -> Any:
     return field(default=default, metadata={"rule": rule})
@@ -54,17 +63,17 @@ def _names(allowed: tuple[str, ...], default: tuple[str, ...] | None = None) -> 
     return _ruled(Choices("set", default or allowed), Drawn(Named(allowed)))
 
 
-def _integers(low: int, high: int, at_least: int, exponent: float = 0.0) -> Any:
-    rule = Drawn(Number(at_least, integer=True))
+def _integers(low: int, high: int, at_least: int, at_most: int, exponent: float = 0.0) -> Any:
+    rule = Drawn(Number(at_least, at_most, integer=True))
     return _ruled(Choices("range", (low, high), exponent), rule)
 
 
-def _floats(low: float, high: float, at_least: float, at_most: float = math.inf) -> Any:
+def _floats(low: float, high: float, at_least: float, at_most: float) -> Any:
     return _ruled(Choices("range", (low, high)), Drawn(Number(low=at_least, high=at_most)))
 
 
-def _numbers(*values: float) -> Any:
-    return _ruled(Choices("set", values), Drawn(Number()))
+def _scales(*values: float, at_least: float = -LARGEST) -> Any:
+    return _ruled(Choices("set", values), Drawn(Number(at_least, LARGEST)))
 
 
 class _Group:
@@ -85,10 +94,10 @@ class DatabaseParams(_Group):
     """
 
     table_layout_choices: Choices = _names(LAYOUTS, TABLE_LAYOUTS)
-    num_tables_choices: Choices = _integers(3, 20, 1)
-    num_rows_entity_table_choices: Choices = _integers(500, 1000, 1)
-    num_rows_activity_table_choices: Choices = _integers(2000, 5000, 1)
-    num_cols_choices: Choices = _integers(3, 40, 1, exponent=1.0)
+    num_tables_choices: Choices = _integers(3, 20, 1, MOST_IN_GRAPH)
+    num_rows_entity_table_choices: Choices = _integers(500, 1000, 1, MOST)
+    num_rows_activity_table_choices: Choices = _integers(2000, 5000, 1, MOST)
+    num_cols_choices: Choices = _integers(3, 40, 1, MOST_IN_GRAPH, exponent=1.0)
     min_timestamp: str = _ruled("1990-01-01", Date())
     max_timestamp: str = _ruled("2025-01-01", Date())
     column_nan_perc_choices: Choices = _floats(0.01, 0.1, 0.0, 1.0)
@@ -116,39 +125,49 @@ class SCMParams(_Group):
 
     scm_layout_choices: Choices = _names(LAYOUTS)
     scm_col_node_perc_choices: Choices = _floats(0.3, 0.9, 0.01, 1.0)
-    num_categories_choices: Choices = _integers(2, 10, 2)
+    num_categories_choices: Choices = _integers(2, 10, 2, rustler.MAX_CATEGORIES)
     col_stype_choices: Choices = _names(COLUMN_KINDS)
     initialization_choices: Choices = _names(INITIALIZERS)
     activation_choices: Choices = _names(ACTIVATIONS)
-    node_noise_alpha_choices: Choices = _floats(0.5, 5.0, 1e-3)
-    node_noise_beta_choices: Choices = _floats(0.5, 5.0, 1e-3)
-    bi_hsbm_levels_choices: Choices = _integers(1, 5, 1)
-    bi_hsbm_clusters_per_level_choices: Choices = _integers(1, 3, 1)
-    ts_trend_alpha_choices: Choices = _floats(0.0, 2.0, 0.0)
-    activity_table_ts_trend_scale_choices: Choices = _numbers(-1.0, 1.0)
-    entity_table_ts_trend_scale: float = _ruled(0.0, Number())
+    node_noise_alpha_choices: Choices = _floats(0.5, 5.0, 1e-3, 1e6)
+    node_noise_beta_choices: Choices = _floats(0.5, 5.0, 1e-3, 1e6)
+    bi_hsbm_levels_choices: Choices = _integers(1, 5, 1, MOST_CLUSTERS)
+    bi_hsbm_clusters_per_level_choices: Choices = _integers(1, 3, 1, MOST_CLUSTERS)
+    ts_trend_alpha_choices: Choices = _floats(0.0, 2.0, 0.0, 1e6)
+    activity_table_ts_trend_scale_choices: Choices = _scales(-1.0, 1.0)
+    entity_table_ts_trend_scale: float = _ruled(0.0, Number(-LARGEST, LARGEST))
     ts_cycle_freq_perc_choices: Choices = _ruled(
-        Choices("set", tuple(step / 10 for step in range(1, 11))), Drawn(Number(1e-6))
+        Choices("set", tuple(step / 10 for step in range(1, 11))), Drawn(Number(1e-6, 1e6))
     )
-    activity_table_ts_cycle_scale_choices: Choices = _numbers(-1.0, 1.0)
-    entity_table_ts_cycle_scale: float = _ruled(0.0, Number())
-    activity_table_ts_noise_scale: float = _ruled(0.05, Number(0.0))
-    entity_table_ts_noise_scale: float = _ruled(1.0, Number(0.0))
+    activity_table_ts_cycle_scale_choices: Choices = _scales(-1.0, 1.0)
+    entity_table_ts_cycle_scale: float = _ruled(0.0, Number(-LARGEST, LARGEST))
+    activity_table_ts_noise_scale: float = _ruled(0.05, Number(0.0, LARGEST))
+    entity_table_ts_noise_scale: float = _ruled(1.0, Number(0.0, LARGEST))
     ts_ar_rho_choices: Choices = _floats(0.0, 0.9, -0.999, 0.999)
-    ts_value_scale_choices: Choices = _numbers(0.01, 0.1, 1.0, 10.0, 100.0)
+    ts_value_scale_choices: Choices = _scales(0.01, 0.1, 1.0, 10.0, 100.0, at_least=0.0)
     propagation_agg_choices: Choices = _names(AGGREGATIONS)
     mlp_in_dim: int = _ruled(1, Number(1, 1, integer=True))
     mlp_out_dim: int = _ruled(1, Number(1, 1, integer=True))
-    mlp_emb_dim: int = _ruled(32, Number(1, integer=True))
-    mlp_num_layers_choices: Choices = _integers(2, 4, 1)
+    mlp_emb_dim: int = _ruled(32, Number(1, rustler.MAX_DIM, integer=True))
+    mlp_num_layers_choices: Choices = _integers(2, 4, 1, 64)
     mlp_weight_density_choices: Choices = _floats(0.3, 1.0, 0.01, 1.0)
     source_gen_type_choices: Choices = _names(SOURCES)
-    source_beta_alpha_choices: Choices = _floats(0.5, 5.0, 1e-3)
-    source_beta_beta_choices: Choices = _floats(0.5, 5.0, 1e-3)
+    source_beta_alpha_choices: Choices = _floats(0.5, 5.0, 1e-3, 1e6)
+    source_beta_beta_choices: Choices = _floats(0.5, 5.0, 1e-3, 1e6)
     propagation_mode_choices: Choices = _names(MODES)
     cat_label_permute_prob_choices: Choices = _floats(0.3, 1.0, 0.0, 1.0)
     cat_label_reverse_prob_choices: Choices = _floats(0.2, 0.8, 0.0, 1.0)
-    propagate_batch_size: int = _ruled(4096, Number(1, integer=True))
+    propagate_batch_size: int = _ruled(4096, Number(1, MOST, integer=True))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        levels = max(self.bi_hsbm_levels_choices.value)
+        clusters = max(self.bi_hsbm_clusters_per_level_choices.value)
+        if levels * math.log(clusters) > math.log(MOST_CLUSTERS) + 1e-9:
+            raise InputError(
+                "SCMParams.bi_hsbm_levels_choices and bi_hsbm_clusters_per_level_choices allow "
+                f"{clusters}^{levels} clusters of rows, at most {MOST_CLUSTERS} can be drawn"
+            )
 
 
 @dataclass(frozen=True)
@@ -157,12 +176,12 @@ class DAGParams(_Group):
 
     ba_sink_edge_dropout: float = _ruled(0.4, Number(0.0, 1.0))
     ba_flip_leaf_edge_prob: float = _ruled(0.0, Number(0.0, 1.0))
-    ba_max_in_degree: int = _ruled(4, Number(1, integer=True))
-    ba_m: int = _ruled(2, Number(1, integer=True))
+    ba_max_in_degree: int = _ruled(4, Number(1, MOST, integer=True))
+    ba_m: int = _ruled(2, Number(1, MOST, integer=True))
     er_p_choices: Choices = _floats(0.3, 0.8, 0.0, 1.0)
-    ws_k_choices: Choices = _ruled(Choices("set", (2, 4)), Drawn(Number(2, integer=True)))
+    ws_k_choices: Choices = _ruled(Choices("set", (2, 4)), Drawn(Number(2, MOST, integer=True)))
     ws_rewire_p_choices: Choices = _floats(0.1, 0.3, 0.0, 1.0)
-    layered_depth_choices: Choices = _integers(2, 8, 1)
+    layered_depth_choices: Choices = _integers(2, 8, 1, MOST)
     layered_edge_dropout_p: float = _ruled(0.1, Number(0.0, 1.0))
     edge_weight_dist_choices: Choices = _names(EDGE_WEIGHTS)
 
@@ -180,6 +199,6 @@ class SQLParams(_Group):
 
     dialect: str | None = _ruled(None, OptionalNamed(DIALECTS))
     strict: bool = _ruled(True, Flag())
-    num_rows: tuple[tuple[str, int], ...] = _ruled((), PerTable(Number(1, integer=True)))
+    num_rows: tuple[tuple[str, int], ...] = _ruled((), PerTable(Number(1, MOST, integer=True)))
     time_columns: tuple[tuple[str, str], ...] = _ruled((), PerTable(Text()))
     null_key_choices: Choices = _floats(0.05, 0.3, 0.0, 1.0)

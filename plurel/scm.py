@@ -202,11 +202,13 @@ class Model:
         return draw_categorical_source(count, table.num_rows, table.kind, params, stream)
 
     def _extreme_noise(self, place: dict[int, int]) -> dict[int, NDArray[np.float32]]:
-        """Quantiles of noise whose density has poles that the kernel's own rule can't take."""
+        """Quantiles of noise whose density has poles or peaks that the kernel's own rule can't
+        take."""
+        low, high = rustler.NOISE_PARAMETERS
         return {
             place[node]: beta_quantiles(*self.blueprint.noise[node])
             for node in self.nodes
-            if min(self.blueprint.noise[node]) < 0.5
+            if not low <= min(self.blueprint.noise[node]) <= max(self.blueprint.noise[node]) <= high
         }
 
     def propagate(self, spill: Spill) -> list[NDArray[Any]]:

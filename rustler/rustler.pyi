@@ -185,6 +185,12 @@ INITIALIZERS: list[str]
 """Rules of weight matrices, in the order of their codes."""
 AGGREGATIONS: list[str]
 """Ways to join the encoded parents of a node, in the order of their codes."""
+MAX_DIM: int
+"""Most components of an embedding."""
+MAX_CATEGORIES: int
+"""Most categories of a node."""
+NOISE_PARAMETERS: tuple[float, float]
+"""Least and largest alpha and beta of noise that need no table of quantiles."""
 
 @final
 class EncodedRows:
@@ -205,7 +211,9 @@ class TableModel:
     topological order, aggregation u8, decoder i64 (-1: values are given), noise_alpha f32,
     noise_beta f32, and parent_ptr i64 [nodes + 1], parent i64 [edges] (a node), encoder i64 [edges]
     (a function). outputs: the nodes whose values are wanted. quantiles: per node 4,096 quantiles of
-    its noise, needed where alpha or beta is below 1/2."""
+    its noise, needed where alpha or beta is outside of NOISE_PARAMETERS.
+
+    Raises RustlerError naming what is missing, of the wrong length or kind, or out of range."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from plurel.atomic import check_writable
 from plurel.cli import Parser, clean_exit
 from plurel.config import PRESETS, Config
 from plurel.corpus import EXECUTORS, Report, generate_corpus, shard
@@ -74,7 +75,9 @@ def main() -> None:
     if args.preprocess:
         from rt.text import embedder_name
 
-        embedder_name(args.embedder)  # refuses an unknown one before the work, not after it
+        # refused before the work, not after it
+        embedder_name(args.embedder)
+        check_writable(args.pre_out or pre_dir())
     out = args.out or raw_dir()
     report = generate_corpus(
         shard(range(args.seed_offset, args.seed_offset + args.num_dbs), args.shard),

@@ -75,6 +75,15 @@ def test_overrides() -> None:
         ("database_params.num_tables_choices={kind: set, valu: [3]}", "unknown key 'valu'"),
         ("database_params.num_tables_choices={kind: set, value: []}", "at least one value"),
         ("database_params.num_tables_choices=0", "at least 1"),
+        ("database_params.num_tables_choices=[]", "num_tables_choices: choices: a set needs"),
+        (f"database_params.num_tables_choices={10**400}", "num_tables_choices must be a finite"),
+        (f"database_params.num_cols_choices.value=[1, {10**400}]", "num_cols_choices: .* finite"),
+        (f"scm_params.mlp_emb_dim={10**30}", "mlp_emb_dim must be at least 1 and at most 4096"),
+        ("scm_params.mlp_num_layers_choices=300", "mlp_num_layers_choices must be .* at most 64"),
+        ("scm_params.num_categories_choices=65537", "num_categories_choices must be .* 65536"),
+        ("scm_params.ts_value_scale_choices=-1", "ts_value_scale_choices must be at least 0"),
+        ("scm_params.ts_value_scale_choices=1e300", "ts_value_scale_choices must .* at most 1e"),
+        ("scm_params.bi_hsbm_levels_choices=12", "clusters_per_level_choices allow 3.12 clusters"),
         ("database_params.num_tables_choices=.nan", "finite number"),
         ("database_params.min_timestamp=2030-01-01", "before max_timestamp"),
         ("database_params.min_timestamp=yesterday", "must be a date like"),
@@ -174,3 +183,13 @@ def test_streams_depend_on_seed_and_names_alone() -> None:
 
 
 PINNED = [449408454, 2179224134]
+
+
+@pytest.mark.parametrize("exponent", [3.0, 1000.0])
+def test_steep_power_laws_stay_at_the_low_end(exponent: float) -> None:
+    integers = Choices("range", (3, 40), exponent)
+    floats = Choices("range", (1e-6, 1.0), exponent)
+    rng = stream(0, "steep")
+    # integers: P(3) is 0.62 for exponent 3; floats: P(x < 1e-5) is 0.99
+    assert sum(integers.sample(rng) == 3 for _ in range(200)) > 90
+    assert sum(1e-6 <= floats.sample(rng) < 1e-5 for _ in range(200)) > 180

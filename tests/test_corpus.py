@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,10 +166,11 @@ def test_complete_folders_are_skipped_but_never_mixed(corpus: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in corpus.rglob("*")} == before
 
 
-def test_a_prefix_is_a_plain_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="db_prefix 'a/b' must be a plain name"):
-        generate_corpus([5], CONFIG, tmp_path, prefix="a/b")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("prefix", ["a/b", "", "."])
+def test_a_prefix_is_a_plain_name(prefix: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(f"db_prefix '{prefix}' must be a plain name")):
+        generate_corpus([0], CONFIG, tmp_path / "corpus", prefix=prefix)
+    assert not (tmp_path / "corpus").exists()
 
 
 def test_a_failing_seed_is_reported_and_not_fatal(corpus: Path, tmp_path: Path) -> None:

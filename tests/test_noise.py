@@ -25,7 +25,7 @@ def noisy(a: float, b: float, dim: int = 32) -> rustler.TableModel:
         encoder=[encoder],
         noise_alpha=[a, a],
         noise_beta=[b, b],
-        quantiles={1: beta_quantiles(a, b)} if min(a, b) < 0.5 else {},
+        quantiles={1: beta_quantiles(a, b)} if min(a, b) < 0.5 or max(a, b) > 20 else {},
     )
 
 

@@ -256,6 +256,15 @@ mod rustler {
     #[pymodule_export]
     const AGGREGATIONS: [&str; 4] = crate::scm::aggregate::AGGREGATIONS;
     #[pymodule_export]
+    const MAX_DIM: usize = crate::scm::python::spec::MAX_DIM;
+    #[pymodule_export]
+    const MAX_CATEGORIES: u32 = crate::scm::python::spec::MAX_CATEGORIES;
+    #[pymodule_export]
+    const NOISE_PARAMETERS: (f32, f32) = {
+        let [low, high] = crate::scm::python::spec::NOISE_PARAMETERS;
+        (low, high)
+    };
+    #[pymodule_export]
     use crate::kernels::python::{
         attention_backward, attention_forward, norm_backward, norm_forward, swiglu_backward,
         swiglu_forward,

@@ -77,9 +77,20 @@ impl Model {
         if columns.iter().any(|column| column.len() != num_rows) {
             return argument("the columns of a parent table differ in length");
         }
-        let Some(encoders) = self.functions.get(first..first + columns.len()) else {
+        let Some(encoders) = self
+            .functions
+            .get(first..first.saturating_add(columns.len()))
+        else {
             return argument(format!("no encoders from number {first} on"));
         };
+        if encoders
+            .iter()
+            .any(|encoder| matches!(encoder, Function::Decoder(..)))
+        {
+            return argument(format!(
+                "not all functions from number {first} on are encoders"
+            ));
+        }
         let mut found: [Vec<f32>; 4] = Default::default();
         for &kind in wanted {
             found[kind as usize] = vec![kind.neutral(); (num_rows + 1) * self.dim];

@@ -1,6 +1,6 @@
 //! Models for Python: flat arrays in, arrays out, the GIL released.
 
-mod spec;
+pub mod spec;
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use self::spec::{Floats, NoiseTables, functions_of, nodes_of};
+use self::spec::{Floats, MAX_DIM, NoiseTables, functions_of, nodes_of};
 use super::activation::ACTIVATIONS;
 use super::aggregate::Aggregation;
 use super::encoded::Encoded;
@@ -53,6 +53,9 @@ impl TableModel {
         outputs: Vec<usize>,
         quantiles: NoiseTables<'_>,
     ) -> PyResult<Self> {
+        if dim > MAX_DIM {
+            return Err(bad(format!("dim is {dim}, at most {MAX_DIM} is possible")));
+        }
         let specs = functions_of(functions)?;
         let nodes = nodes_of(nodes, &quantiles)?;
         if outputs.iter().any(|&output| output >= nodes.len()) {
@@ -84,6 +87,7 @@ impl TableModel {
         given: HashMap<usize, Floats<'py>>,
         foreign: Vec<(PyRef<'py, EncodedRows>, PyReadonlyArray1<'py, i64>)>,
     ) -> PyResult<Vec<Bound<'py, PyArray1<f32>>>> {
+        check_size(count, 1)?;
         let mut values = vec![Vec::new(); self.core.num_nodes()];
         for (node, array) in &given {
             let to = values
@@ -114,6 +118,7 @@ impl TableModel {
         first: usize,
         count: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
+        check_size(count, self.core.dim)?;
         let rows = call(py, || self.core.noise(node, first, count))?;
         Ok(rows
             .to_pyarray(py)
@@ -146,6 +151,14 @@ impl TableModel {
             }
         }
         Ok(dict)
+    }
+}
+
+/// Refuses arrays of more than 2^31 numbers: where memory runs out, the process ends.
+fn check_size(count: usize, each: usize) -> PyResult<()> {
+    match count.checked_mul(each) {
+        Some(size) if size <= 1 << 31 => Ok(()),
+        _ => Err(bad(format!("{count} times {each} numbers are too many"))),
     }
 }
 
@@ -214,6 +227,12 @@ pub fn draw_matrices<'py>(
     let code = INITIALIZERS.iter().position(|&known| known == initializer);
     let code = code.ok_or_else(|| bad(format!("unknown initializer '{initializer}'")))?;
     let [count, inputs, outputs] = shape;
+    if inputs == 0 || outputs == 0 || !(1e-3..=1.0).contains(&density) {
+        return Err(bad(
+            "matrices need inputs, outputs and a density in 0.001..1",
+        ));
+    }
+    check_size(count, inputs.saturating_mul(outputs))?;
     let mut values = Vec::with_capacity(count * inputs * outputs);
     for number in 0..count {
         let mut draw = Draw::new(&key, Purpose::Function, number);

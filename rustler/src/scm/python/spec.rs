@@ -41,6 +41,21 @@ fn same_length(name: &str, found: usize, expected: usize) -> PyResult<()> {
     )))
 }
 
+/// Limits of what a caller may ask for: beyond them memory runs out, which ends the process.
+pub const MAX_DIM: usize = 4096;
+pub const MAX_CATEGORIES: u32 = 1 << 16;
+/// Parameters of the noise that `beta_quantiles` serves.
+pub const NOISE_PARAMETERS: [f32; 2] = [0.5, 20.0];
+
+fn between(name: &str, values: &[f32], low: f32, high: f32) -> PyResult<()> {
+    match values.iter().find(|value| !(low..=high).contains(*value)) {
+        Some(value) => Err(bad(format!(
+            "'{name}' holds {value}, which is not from {low} to {high}"
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn below(name: &str, codes: &[u8], end: usize) -> PyResult<()> {
     match codes.iter().find(|&&code| usize::from(code) >= end) {
         Some(code) => Err(bad(format!(
@@ -61,6 +76,8 @@ fn layers_of(from: &Bound<'_, PyDict>, total: usize) -> PyResult<Vec<LayerSpec>>
     same_length("scale", scale.len(), total)?;
     below("initializer", &initializer, INITIALIZERS.len())?;
     below("activation", &activation, ACTIVATIONS.len())?;
+    between("density", &density, 1e-3, 1.0)?;
+    between("scale", &scale, -f32::MAX, f32::MAX)?;
     let layer = |i: usize| LayerSpec {
         initializer: initializer[i],
         density: density[i],
@@ -80,6 +97,12 @@ pub fn functions_of(from: &Bound<'_, PyDict>) -> PyResult<Vec<FunctionSpec>> {
     same_length("weight", weight.len(), depth.len())?;
     same_length("embedding", embedding.len(), depth.len())?;
     below("embedding", &embedding, INITIALIZERS.len())?;
+    between("weight", &weight, -f32::MAX, f32::MAX)?;
+    if let Some(count) = categories.iter().find(|&&count| count > MAX_CATEGORIES) {
+        return Err(bad(format!(
+            "'categories' holds {count}, at most {MAX_CATEGORIES} are possible"
+        )));
+    }
     let total = depth.iter().map(|&depth| usize::from(depth)).sum();
     let mut layers = layers_of(from, total)?.into_iter();
     let mut function = |i: usize| {
@@ -143,7 +166,12 @@ fn quantiles(
         Some(given) => given
             .try_into()
             .map_err(|_| bad(format!("quantiles of noise must be {LEVELS}")))?,
-        None if needed => beta_quantiles(alpha, beta),
+        None if needed => {
+            let [low, high] = NOISE_PARAMETERS;
+            between("noise_alpha", &[alpha], low, high)?;
+            between("noise_beta", &[beta], low, high)?;
+            beta_quantiles(alpha, beta)
+        }
         None => [0.0; LEVELS],
     };
     Ok(Box::new(found))
