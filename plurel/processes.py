@@ -21,6 +21,13 @@ from typing import NoReturn
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+def available_cores() -> int:
+    """Cores that this process may use, of all cores where the system doesn't say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @contextmanager
 def worker_pool(num_proc: int, preload: str) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes, forked from a server that has imported the module `preload` and has no

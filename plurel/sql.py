@@ -123,7 +123,10 @@ class _Reader:
             raise self.notes.error(line, f"'{_first_line(statement.text)}' is not understood")
         draft = Draft(tree.this.this.name, line)
         if draft.name.lower() in self.drafts:
-            raise self.notes.error(line, f"table {draft.name} is declared twice")
+            raise self.notes.error(
+                line,
+                f"table {draft.name} is declared twice; rename one, names of schemas don't count",
+            )
         # constraints may stand before the columns that they name
         parts = tree.this.expressions
         first = [part for part in parts if isinstance(part, exp.ColumnDef | exp.Identifier)]

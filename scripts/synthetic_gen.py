@@ -1,7 +1,6 @@
 """Generate synthetic databases as RelBench folders: plurel.Config -> plurel.corpus."""
 
 import argparse
-import os
 from pathlib import Path
 
 from plurel.atomic import check_writable
@@ -11,6 +10,7 @@ from plurel.corpus import EXECUTORS, Report, generate_corpus, shard
 from plurel.dataset import DEFAULT_PREFIX
 from plurel.errors import InputError
 from plurel.paths import pre_dir, raw_dir
+from plurel.processes import available_cores
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--num_proc",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=available_cores(),
         help="processes (default: one per available core)",
     )
     parser.add_argument(

@@ -21,6 +21,7 @@ from plurel.corpus import Job, _run_processes, generate_corpus, shard
 from plurel.dataset import SyntheticDataset
 from plurel.errors import InputError
 from plurel.folder import is_complete
+from plurel.processes import available_cores
 from plurel.schema import draw_schema
 from scripts.synthetic_gen import main
 
@@ -238,6 +239,22 @@ def test_killed_and_started_again(corpus: Path, tmp_path: Path) -> None:
     time.sleep(0.5)
     generate_corpus([5, 6, 7], CONFIG, tmp_path)
     assert listing(tmp_path) == listing(corpus)
+
+
+def test_stores_without_a_place_are_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    options = ["--preprocess", "--embedder", "hash", "--pre_out", str(tmp_path / "file" / "pre")]
+    monkeypatch.setattr(sys, "argv", script(tmp_path / "out", *options)[1:])
+    with pytest.raises(InputError, match="file is a file, not a folder"):
+        main()
+    assert not (tmp_path / "out").exists()
+
+
+def test_cores_are_counted_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert available_cores() == (os.cpu_count() or 1)
 
 
 def test_preprocess_writes_the_stores_too(
