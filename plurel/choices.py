@@ -26,6 +26,10 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"; did you mean '{lowered[found[0]]}'?" if found else ""
 
 
+LARGEST_POWER_LAW = 10_000_000
+"""A power law over integers adds up the chances of all of them."""
+
+
 @dataclass(frozen=True)
 class Choices:
     """A distribution over numbers or names.
@@ -61,6 +65,11 @@ class Choices:
             raise InputError(f"choices: a range needs low <= high, got {list(self.value)}")
         if isinstance(low, float) or isinstance(high, float):
             low, high = float(low), float(high)
+        elif self.exponent and high - low >= LARGEST_POWER_LAW:
+            raise InputError(
+                f"choices: an exponent over integers needs a range of fewer than "
+                f"{LARGEST_POWER_LAW:,} numbers, got {list(self.value)}; leave it out or narrow it"
+            )
         object.__setattr__(self, "value", (low, high))
 
     def sample(self, rng: np.random.Generator) -> Any:

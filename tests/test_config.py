@@ -164,6 +164,12 @@ def test_power_law_needs_positive_numbers() -> None:
         Choices("set", ("a",), 1.0)
 
 
+def test_a_power_law_over_too_many_integers_is_refused() -> None:
+    assert 1 <= Choices("range", (1, 5000), 1.0).sample(stream(0)) <= 5000
+    with pytest.raises(InputError, match="fewer than 10,000,000 numbers"):
+        Choices("range", (1, 2**31 - 1), 1.0)
+
+
 def test_streams_depend_on_seed_and_names_alone() -> None:
     first = stream(7, "table", 3).random(4)
     stream(7, "table", 4).random(100)
