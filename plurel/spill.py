@@ -38,7 +38,10 @@ class Spill:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 # space is taken now: a mapped file that can't grow ends the process
-                os.posix_fallocate(file.fileno(), 0, size)
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size)
+                else:
+                    file.truncate(size)
                 mapped = mmap.mmap(file.fileno(), size)
         except OSError as error:
             reason = error.strerror or error
