@@ -57,7 +57,7 @@ class SyntheticDataset(Dataset):
     def make_db(self) -> Database:
         """The whole database, generated or read from config.cache_dir."""
         if self.config.cache_dir is None:
-            return self._generate()
+            return self._generate(self.make_schema())
         folder = Path(self.config.cache_dir) / self.name
         if not (is_complete(folder) and read_provenance(folder) == self.provenance()):
             self.save(folder, overwrite=True)
@@ -77,8 +77,8 @@ class SyntheticDataset(Dataset):
 
     def save(self, path: str | Path, *, name: str | None = None, overwrite: bool = False) -> int:
         """Generate and write the RelBench folder with its autocomplete tasks; the rows written."""
-        database = self._generate(Spill(Path(path).absolute().parent))
         schema = self.make_schema()
+        database = self._generate(schema, Spill(Path(path).absolute().parent))
         write_folder(
             path,
             database=database,
@@ -93,8 +93,7 @@ class SyntheticDataset(Dataset):
         )
         return sum(len(table.df) for table in database.table_dict.values())
 
-    def _generate(self, spill: Spill = IN_MEMORY) -> Database:
-        schema = self.make_schema()
+    def _generate(self, schema: Schema, spill: Spill = IN_MEMORY) -> Database:
         if self.config.schema_file is not None:
             from plurel.sql_tables import make_sql_tables
 

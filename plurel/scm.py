@@ -139,18 +139,18 @@ class Model:
         self.blueprint = blueprint
         self.conditioning = conditioning
         self.nodes = blueprint.needed()
+        self.place = {node: number for number, node in enumerate(self.nodes)}
         self.functions = Functions()
         self.sources: dict[int, NumericSource | CategoricalSource] = {}
         layout = self._lay_out(table, params, seed, names)
         conditioning.add_encoders(self.functions)
-        place = {node: number for number, node in enumerate(self.nodes)}
         self.core = rustler.TableModel(
             rng.key(seed, *names, "functions"),
             params.mlp_emb_dim,
             self.functions.draw(params, rng.stream(seed, *names, "functions")),
             layout,
-            [place[node] for node in blueprint.column_nodes],
-            self._extreme_noise(place),
+            [self.place[node] for node in blueprint.column_nodes],
+            self._extreme_noise(),
         )
         decoded = {blueprint.aggregations[n] for n in self.nodes if blueprint.parents[n]}
         self.aggregations = sorted(rustler.AGGREGATIONS.index(name) for name in decoded)
@@ -161,7 +161,6 @@ class Model:
     ) -> dict[str, NDArray[Any]]:
         """The nodes as `rustler.TableModel` takes them; draws sources on the way."""
         blueprint = self.blueprint
-        place = {node: number for number, node in enumerate(self.nodes)}
         categories = blueprint.categories
         decoders: list[int] = []
         parents: list[int] = []
@@ -175,7 +174,7 @@ class Model:
                     [categories[parent] for parent, _ in edges], [weight for _, weight in edges]
                 )
                 encoders += range(first, first + len(edges))
-                parents += [place[parent] for parent, _ in edges]
+                parents += [self.place[parent] for parent, _ in edges]
             else:
                 stream = rng.stream(seed, *names, "node", node, "source")
                 self.sources[node] = self._draw_source(node, table, params, stream)
@@ -201,12 +200,12 @@ class Model:
             return draw_numeric_source(table.num_rows, table.kind, params, stream)
         return draw_categorical_source(count, table.num_rows, table.kind, params, stream)
 
-    def _extreme_noise(self, place: dict[int, int]) -> dict[int, NDArray[np.float32]]:
+    def _extreme_noise(self) -> dict[int, NDArray[np.float32]]:
         """Quantiles of noise whose density has poles or peaks that the kernel's own rule can't
         take."""
         low, high = rustler.NOISE_PARAMETERS
         return {
-            place[node]: beta_quantiles(*self.blueprint.noise[node])
+            self.place[node]: beta_quantiles(*self.blueprint.noise[node])
             for node in self.nodes
             if not low <= min(self.blueprint.noise[node]) <= max(self.blueprint.noise[node]) <= high
         }
@@ -217,13 +216,12 @@ class Model:
             spill.empty(self.num_rows, np.float32 if categories is None else np.int64)
             for categories in (self.blueprint.categories[n] for n in self.blueprint.column_nodes)
         ]
-        place = {node: number for number, node in enumerate(self.nodes)}
         starts = range(0, self.num_rows, CHUNK_ROWS)
         for start in tqdm(starts, self.name, leave=False, disable=self.num_rows < SLOW_ROWS):
             rows = slice(start, min(start + CHUNK_ROWS, self.num_rows))
             count = rows.stop - rows.start
             given = {
-                place[node]: source.take(count).astype(np.float32)
+                self.place[node]: source.take(count).astype(np.float32)
                 for node, source in self.sources.items()
             }
             foreign = self.conditioning.rows(self.core, self.aggregations, rows)

@@ -22,6 +22,12 @@ def shared_folder(name: str) -> Path:
     return SHARED / name
 
 
+def listing(path: Path) -> dict[str, bytes]:
+    """The bytes of all files under a folder, by relative path."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
 def write_folder(
     folder: Path,
     tables: dict[str, tuple[dict[str, Any], TableSpec]],

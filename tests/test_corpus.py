@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import relbench
+from raw_folders import listing
 
 from plurel.cli import clean_exit
 from plurel.config import Config
@@ -38,14 +39,6 @@ CONFIG = Config().overridden(OVERRIDES)
 def script(out: Path, *arguments: str) -> list[str]:
     sets = [word for override in OVERRIDES for word in ("--set", override)]
     return [sys.executable, str(SCRIPT), "--out", str(out), *sets, *arguments]
-
-
-def listing(path: Path) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(path)): file.read_bytes()
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import relbench
+from raw_folders import listing
 from relbench.base import Database, Table
 from relbench.manifest import TaskManifest
 
@@ -57,14 +58,6 @@ def write(path: Path, **changes: Any) -> Path:
         "description": "A toy.",
     }
     return write_folder(path, **(arguments | changes))
-
-
-def listing(path: Path) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(path)): file.read_bytes()
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
 
 
 def test_relbench_loads_what_was_written(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from golden import (
     disturbed,
     equal_share,
 )
+from raw_folders import listing
 
 from plurel.corpus import generate_corpus
 from plurel.dataset import SyntheticDataset
@@ -81,11 +82,6 @@ def test_what_counts_as_equal() -> None:
     assert different_columns("t", frame, frame[:1], both) == ["t: 1 rows instead of 2"]
 
 
-def _bytes(path: Path) -> dict[str, bytes]:
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return {str(file.relative_to(path)): file.read_bytes() for file in files}
-
-
 def test_databases_of_sql_have_the_same_bytes_in_any_process_and_order(tmp_path: Path) -> None:
     """Beside the drawn schemas of test_corpus: a parser, texts and sets of names are in play, in
     processes that hash strings by secrets of their own."""
@@ -94,10 +90,10 @@ def test_databases_of_sql_have_the_same_bytes_in_any_process_and_order(tmp_path:
     assert report.failed == {}
     for seed in (2, 3):
         SyntheticDataset(seed, config).save(tmp_path / "one" / f"rel-synthetic-{seed}")
-    assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
+    assert listing(tmp_path / "one") == listing(tmp_path / "two")
 
 
-def test_a_database_given_up_half_way_leaves_the_same_bytes(
+def test_a_database_given_up_half_way_leaves_the_samelisting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped while the second table is made or written, then started again."""
@@ -111,7 +107,7 @@ def test_a_database_given_up_half_way_leaves_the_same_bytes(
                 SyntheticDataset(seed, config).save(again)
         assert not again.exists()
     SyntheticDataset(seed, config).save(again)
-    assert _bytes(again) == _bytes(whole)
+    assert listing(again) == listing(whole)
     assert [item.name for item in again.parent.iterdir()] == ["db"]
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from raw_folders import listing
 
 from plurel.config import Config
 from plurel.corpus import generate_corpus
@@ -20,14 +21,6 @@ OVERRIDES = [
     "database_params.num_cols_choices={kind: range, value: [2, 5]}",
 ]
 CONFIG = Config().overridden(OVERRIDES)
-
-
-def listing(path: Path) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(path)): file.read_bytes()
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
 
 
 def test_the_same_bytes_and_one_failing_seed(tmp_path: Path) -> None:
