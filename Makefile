@@ -33,7 +33,7 @@ $(VENV)/.dependencies: pyproject.toml constraints.txt
 	@echo "==> installing Python packages into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra dev --extra demo --extra postgres --extra ray -c constraints.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r pyproject.toml --extra dev --extra demo --extra postgres --extra ray -c constraints.txt
 	@touch $@
 
 $(VENV)/.rustler: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml README.md LICENSE
@@ -51,7 +51,8 @@ demo: setup
 
 test: setup
 	@echo "==> running cargo test"
-	@cd rustler && cargo test --release --quiet
+	@cd rustler && for instructions in "" avx2 plain; do \
+		RUSTLER_INSTRUCTIONS=$$instructions cargo test --release --quiet; done
 	@echo "==> running pytest"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 

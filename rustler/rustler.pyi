@@ -17,6 +17,10 @@ NO_TIME: int
 SEMANTIC_TYPES: tuple[str, str, str, str]
 """("number", "text", "datetime", "boolean"): a cell's semantic type is an index into it."""
 
+INSTRUCTIONS: str
+"""The instructions that kernels use: "plain", "avx2" or "avx512"; the best that the processor has,
+unless the environment variable RUSTLER_INSTRUCTIONS names another set when the module is loaded."""
+
 class RustlerError(ValueError):
     """Bad store, task or argument; the message names it."""
 

@@ -240,6 +240,18 @@ mod rustler {
     #[pymodule_export]
     use super::{RustlerError, Sampler, Store, Task};
 
+    use pyo3::prelude::*;
+
+    /// Refuses a wrong choice of instructions, and says which are in use.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let instructions = crate::kernels::simd::instructions();
+        match instructions {
+            Ok(chosen) => module.add("INSTRUCTIONS", chosen.name()),
+            Err(message) => Err(super::RustlerError::new_err(message.clone())),
+        }
+    }
+
     #[pymodule_export]
     const FORMAT_VERSION: u32 = super::store::FORMAT_VERSION;
     #[pymodule_export]

@@ -4,8 +4,12 @@
 //! only `dispatch` makes one, after asking. Kernels are generic over it and inlined into a function
 //! that is compiled for these instructions.
 
+use std::sync::OnceLock;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 /// Numbers worked on at a time.
 pub const LANES: usize = 16;
@@ -18,14 +22,90 @@ pub trait Kernel {
     fn run<S: Simd>(self, simd: S);
 }
 
-/// Runs a kernel with the best instructions that this processor has.
-pub fn dispatch<K: Kernel>(kernel: K) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has the instructions that `run_avx2` is compiled for.
-        return unsafe { avx2::run(kernel) };
+/// Sets of instructions that kernels are compiled for, the best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Instructions {
+    Plain,
+    Avx2,
+    Avx512,
+}
+
+/// The environment variable that asks for a set of instructions, by name.
+pub const VARIABLE: &str = "RUSTLER_INSTRUCTIONS";
+
+impl Instructions {
+    const ALL: [Instructions; 3] = [Self::Plain, Self::Avx2, Self::Avx512];
+
+    pub fn name(self) -> &'static str {
+        ["plain", "avx2", "avx512"][self as usize]
     }
-    kernel.run(Plain(()));
+
+    #[cfg(target_arch = "x86_64")]
+    fn available(self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Avx2 => avx2::available(),
+            Self::Avx512 => avx512::available(),
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn available(self) -> bool {
+        self == Self::Plain
+    }
+
+    /// Those that this processor has.
+    pub fn all() -> impl Iterator<Item = Instructions> {
+        Self::ALL.into_iter().filter(|one| one.available())
+    }
+
+    /// What `VARIABLE` asks for, or else the best. An error is one line for the user.
+    fn chosen() -> Result<Self, String> {
+        let asked = match std::env::var(VARIABLE) {
+            Ok(asked) if !asked.is_empty() => asked,
+            _ => return Ok(Self::all().last().unwrap_or(Self::Plain)),
+        };
+        let found = Self::all().find(|one| one.name() == asked);
+        found.ok_or_else(|| {
+            let names: Vec<_> = Self::all().map(Self::name).collect();
+            format!(
+                "{VARIABLE} is '{asked}'; this processor has {}",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+/// The set in use; read once.
+pub fn instructions() -> &'static Result<Instructions, String> {
+    static CHOICE: OnceLock<Result<Instructions, String>> = OnceLock::new();
+    CHOICE.get_or_init(Instructions::chosen)
+}
+
+/// Runs a kernel with the instructions in use.
+pub fn dispatch<K: Kernel>(kernel: K) {
+    let instructions = instructions().as_ref().copied();
+    run(kernel, instructions.unwrap_or(Instructions::Plain));
+}
+
+fn run<K: Kernel>(kernel: K, instructions: Instructions) {
+    match instructions {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Instructions::all` gives only what the processor has.
+        Instructions::Avx512 => unsafe { avx512::run(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Instructions::Avx2 => unsafe { avx2::run(kernel) },
+        _ => kernel.run(Plain(())),
+    }
+}
+
+/// Runs a kernel with each set of instructions that this processor has.
+#[cfg(test)]
+pub fn on_all<K: Kernel + Clone>(kernel: K) {
+    for instructions in Instructions::all() {
+        run(kernel.clone(), instructions);
+    }
 }
 
 /// Arithmetic on vectors of `LANES` numbers.
@@ -94,11 +174,6 @@ pub trait Simd: Copy {
 pub struct Plain(());
 
 impl Plain {
-    #[cfg(test)]
-    pub fn new() -> Self {
-        Plain(())
-    }
-
     #[inline(always)]
     fn each(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
         let mut out = [0.0; LANES];
@@ -170,12 +245,6 @@ impl Simd for Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Runs a check on every variant that this processor has.
-    fn on_all<K: Kernel + Clone>(kernel: K) {
-        dispatch(kernel.clone());
-        kernel.run(Plain(()));
-    }
 
     #[derive(Clone)]
     struct CheckExp;

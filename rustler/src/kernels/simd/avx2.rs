@@ -8,6 +8,12 @@ use super::{Kernel, LANES, Lanes, Simd};
 #[derive(Clone, Copy)]
 pub struct Avx2(());
 
+/// Whether the processor has what `run` is compiled for.
+#[inline(always)]
+pub fn available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
 #[target_feature(enable = "avx2,fma")]
 pub fn run<K: Kernel>(kernel: K) {
     kernel.run(Avx2(()));
