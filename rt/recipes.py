@@ -23,8 +23,9 @@ class Recipe:
     """One recipe; the defaults are the published one.
 
     weight: share of the training contexts, relative to the other recipes of a run.
-    own_labels, other_labels: the share of the context's cells that label rows of the same entity,
-    and label rows of others with their neighbourhoods, may fill; what they leave goes on.
+    ancestors, own_labels, other_labels: the share of the context's cells that the target's
+    ancestors, label rows of the same entity, and label rows of others with their neighbourhoods may
+    fill; what they leave goes on. (Without the latter two, `ancestors` bounds nothing.)
     other_order: `recency`; `walks`: by how often `walks` random walks of `walk_length` steps from
     the target visit a row; or `random`. other_cells: most cells of one such row with its
     neighbourhood; other_width: most children of a row in it.
@@ -35,6 +36,7 @@ class Recipe:
     """
 
     weight: float = 1.0
+    ancestors: tuple[float, ...] = (1.0,)
     own_labels: tuple[float, ...] = (0.0,)
     other_labels: tuple[float, ...] = (0.0,)
     other_order: tuple[Order, ...] = ("recency",)
@@ -60,6 +62,7 @@ class Recipe:
 
 
 _LABELS: dict[str, Any] = {
+    "ancestors": (0.2,),
     "own_labels": (0.125,),
     "other_labels": (0.375,),
     "other_cells": (24,),

@@ -83,8 +83,9 @@ class Recipe:
 
     The defaults are the published recipe: no label rows but those that the search meets. Every
     number is a value or a list; a batch draws one value of each list, `contexts` takes the first.
-    weight: share of contexts, relative to the other recipes. own_labels, other_labels: share of
-    the context's cells that these parts may fill; the rest passes on. other_order: "recency",
+    weight: share of contexts, relative to the other recipes. ancestors, own_labels, other_labels:
+    share of the context's cells that these parts may fill (the target's row comes whole); the rest
+    passes on, and ancestors left out come with the neighbourhood. other_order: "recency",
     "walks" (by visits of `walks` random walks of `walk_length` steps from the target over visible
     rows, then at random) or "random". other_cells: most cells of one label row with its
     neighbourhood; other_width: most children of one row in it. width: most children of one row that
@@ -98,6 +99,7 @@ class Recipe:
         name: str,
         *,
         weight: float = 1.0,
+        ancestors: float | Sequence[float] = 1.0,
         own_labels: float | Sequence[float] = 0.0,
         other_labels: float | Sequence[float] = 0.0,
         other_order: str | Sequence[str] = "recency",

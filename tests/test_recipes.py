@@ -26,7 +26,13 @@ NUM_DATABASES = 40
 RECIPES = {
     "recency": {"own_labels": 0.2, "other_labels": 0.4, "width": 5, "width_per_table": True},
     "walks": {"own_labels": 0.1, "other_labels": 0.6, "other_order": "walks", "walks": 50},
-    "random": {"own_labels": 0.5, "other_labels": 0.3, "other_order": "random", "recency": 0.5},
+    "random": {
+        "ancestors": 0.2,
+        "own_labels": 0.5,
+        "other_labels": 0.3,
+        "other_order": "random",
+        "recency": 0.5,
+    },
     "own": {"own_labels": 1.0, "parent_levels": 1},
     "others": {"other_labels": 1.0, "other_cells": 3, "other_width": 1},
     "unlabelled": {"own_labels": 0.3, "other_labels": 0.3, "with_labels": False},
@@ -95,8 +101,8 @@ def test_contexts_hold_only_what_may_be_seen(tmp_path: Path, name: str, budget: 
 
 
 def cut_short(parts: list[int], place: int) -> bool:
-    """The last row around another label row may end at that row's own budget."""
-    return parts[place] == AROUND and parts[place + 1] != AROUND
+    """The last ancestor, and the last row around another label row, may end at a budget."""
+    return parts[place] in (ANCESTOR, AROUND) and parts[place + 1] != parts[place]
 
 
 def check_origin(context: dict[str, Any], origins: list[int], place: int, oracle: Oracle) -> None:
@@ -336,3 +342,25 @@ def test_depths_follow_the_pairs(tmp_path: Path) -> None:
         parts = batch["row_part"][first:last].tolist()
         assert parts[0] == TARGET
         assert set(parts[1:]) <= {ANCESTOR, NEIGHBOUR}
+
+
+def test_ancestors_leave_room_for_labels(tmp_path: Path) -> None:
+    """A chain of ancestors that would fill the context alone."""
+    chain: list[dict[str, Any]] = [{"cells": {"a": 1.0, "b": 2.0}} for _ in range(30)]
+    for place in range(1, 30):
+        chain[place]["parents"] = [("chain", place - 1)]
+    rows = [{"time": t, "parents": [("chain", 29)], "cells": {"y": 1.0}} for t in range(40)]
+    tables = [
+        {"name": "chain", "columns": {"a": "number", "b": "number"}, "rows": chain},
+        {"name": "events", "columns": {"y": "number"}, "rows": rows},
+    ]
+    store = write_store(tmp_path / "chain", {"name": "chain", "tables": tables})
+    task = rustler.Task(0, 1, 2, [(30, 70), (70, 70), (70, 70)])
+    counts = []
+    for share in (1.0, 0.25):
+        recipe = rustler.Recipe("r", ancestors=share, own_labels=0.5)
+        sampler = make([store], tasks=[task], recipes=[recipe], context_length=32)
+        part = sampler.contexts(0, np.array([69], np.uint32))["row_part"]
+        counts.append(((part == ANCESTOR).sum().item(), (part == OWN).sum().item()))
+    # 31 cells for the chain; or 7 (4 rows), 15 label rows of one cell, 9 cells for the chain again
+    assert counts == [(16, 0), (9, 15)]

@@ -11,21 +11,20 @@ use crate::context::{Context, Plan, Request, Scratch, build};
 use crate::error::{Result, argument};
 use crate::labels::TableIndex;
 use crate::recipe::{Parts, Recipe};
-use crate::rng::{Name, Purpose, Stream};
+use crate::rng::{Name, Purpose};
 use crate::settings::{Settings, Source, check_slots};
+use crate::targets::cumulative_weights;
 use crate::task::{Prepared, Task};
 use crate::visibility::Split;
 
-/// Draws of a row before the split is searched for one whose target is not null.
-const REDRAWS: usize = 64;
 /// One context to build.
 #[derive(Clone, Copy)]
-struct Item {
-    task: usize,
-    recipe: usize,
-    row: u32,
-    cutoff: Option<i64>,
-    name: Name,
+pub struct Item {
+    pub task: usize,
+    pub recipe: usize,
+    pub row: u32,
+    pub cutoff: Option<i64>,
+    pub name: Name,
 }
 
 /// A finished context and whose it is.
@@ -45,7 +44,7 @@ pub struct Sampler {
     /// By task.
     indices: Vec<Arc<TableIndex>>,
     /// Per split: sums of weights up to and with each task.
-    cumulative: [Vec<f64>; 3],
+    pub(crate) cumulative: [Vec<f64>; 3],
 }
 
 impl Sampler {
@@ -150,75 +149,9 @@ impl Sampler {
         self.build(&rows.iter().map(item).collect::<Vec<_>>(), length, &parts)
     }
 
-    fn describe(&self, task: usize) -> String {
+    pub(crate) fn describe(&self, task: usize) -> String {
         let prepared = &self.tasks[task].task;
         prepared.describe(task, &self.sources[prepared.store].store.meta)
-    }
-
-    /// A task by weight, then a row of its split whose target is not null.
-    fn draw_target(&self, name: Name, split: Split) -> Result<Item> {
-        let sums = &self.cumulative[split as usize];
-        let total = sums.last().copied().unwrap_or(0.0);
-        if total <= 0.0 {
-            return argument(format!(
-                "no task has rows in the split {split:?} and a weight"
-            ));
-        }
-        let mut rng = name.target_stream();
-        let drawn = rng.unit() * total;
-        // Rounding may give `total` itself: then the last task that has a share.
-        let task = match sums.partition_point(|&sum| sum <= drawn) {
-            task if task < sums.len() => task,
-            _ => sums.partition_point(|&sum| sum < total),
-        };
-        let row = self.draw_row(task, split, &mut rng)?;
-        Ok(Item {
-            task,
-            recipe: self.draw_recipe(&mut rng),
-            row,
-            cutoff: None,
-            name,
-        })
-    }
-
-    /// A recipe by weight.
-    fn draw_recipe(&self, rng: &mut Stream) -> usize {
-        let recipes = &self.settings.recipes;
-        if recipes.len() == 1 {
-            return 0;
-        }
-        let mut left = rng.unit() * recipes.iter().map(|recipe| recipe.weight).sum::<f64>();
-        let found = recipes.iter().position(|recipe| {
-            left -= recipe.weight;
-            left < 0.0
-        });
-        // Rounding may leave nothing: then the last recipe that has a weight.
-        let last = recipes.iter().rposition(|recipe| recipe.weight > 0.0);
-        found.or(last).unwrap_or(0)
-    }
-
-    fn draw_row(&self, number: usize, split: Split, rng: &mut Stream) -> Result<u32> {
-        let task = &self.tasks[number].task;
-        let arrays = self.sources[task.store].store.arrays();
-        let rows = task.split(split);
-        let labelled = |row: &u32| arrays.cell(*row, task.column).is_some();
-        let mut row = rows.start;
-        for _ in 0..REDRAWS {
-            row = rows.start + rng.below(rows.len() as u32);
-            if labelled(&row) {
-                return Ok(row);
-            }
-        }
-        let found = (row..rows.end).chain(rows.start..row).find(labelled);
-        found.map_or_else(
-            || {
-                argument(format!(
-                    "{}: the target is null in every row of the split {split:?}",
-                    self.describe(number)
-                ))
-            },
-            Ok,
-        )
     }
 
     fn build(&self, items: &[Item], length: usize, parts: &[Parts]) -> Result<Batch> {
@@ -295,16 +228,4 @@ fn table_indices(sources: &[Source], tasks: &[Prepared]) -> Vec<Arc<TableIndex>>
         made.entry(key).or_insert_with(make).clone()
     };
     tasks.iter().map(index).collect()
-}
-
-/// Tasks without rows in the split have no share.
-fn cumulative_weights(tasks: &[Prepared], split: Split) -> Vec<f64> {
-    let mut sum = 0.0;
-    let add = |task: &Prepared| {
-        if !task.task.split(split).is_empty() {
-            sum += task.task.weight;
-        }
-        sum
-    };
-    tasks.iter().map(add).collect()
 }

@@ -17,7 +17,7 @@
 //! of children mixes all tables, so when nearly all of a row's children are label rows, fewer
 //! database children than the width may be found.) Label rows have an index of their own.
 
-use crate::context::Builder;
+use crate::builder::Builder;
 use crate::idmap::IdMap;
 use crate::recipe::{ALL_LEVELS, Part};
 use crate::visibility;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::context::Builder;
+use crate::builder::Builder;
 use crate::idmap::IdMap;
 use crate::recipe::{Order, Parts};
 use crate::walks::Walker;

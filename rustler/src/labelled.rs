@@ -6,8 +6,8 @@
 //! target's row references.
 
 use crate::breadth::{self, Frontier, PROBES, Search};
+use crate::builder::Builder;
 use crate::candidates::Candidates;
-use crate::context::Builder;
 use crate::recipe::{Part, Parts};
 
 /// Fewest places looked at for label rows among the children of a parent.

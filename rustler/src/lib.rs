@@ -2,15 +2,16 @@
 //!
 //! `store` owns the memory map (`meta` its names, `check` what is checked when it is opened),
 //! `visibility` every rule about time and leakage, `task` what is predicted, `recipe` the parts of
-//! a context, `context` puts rows and cells together that `breadth` and `labelled` choose
-//! (`candidates`, `walks` and `labels` find label rows), `batch` names the
-//! contexts of a step and `assemble` turns them into arrays, `kernels` computes attention on the
+//! a context, `context` puts them together (`builder` holds what is in, `breadth` and `labelled`
+//! choose rows; `candidates`, `walks` and `labels` find label rows), `targets` draws the targets
+//! of a step's contexts, which `batch` builds and `assemble` turns into arrays, `kernels` computes attention on the
 //! CPU, `scm` propagates the structural causal models of synthetic tables, `python` (and a file of
 //! that name beside `kernels` and `scm`) is the only place that knows PyO3.
 
 pub mod assemble;
 pub mod batch;
 pub mod breadth;
+mod builder;
 mod candidates;
 pub mod check;
 pub mod context;
@@ -25,6 +26,7 @@ pub mod rng;
 pub mod scm;
 pub mod settings;
 pub mod store;
+mod targets;
 pub mod task;
 pub mod visibility;
 mod walks;

@@ -3,6 +3,7 @@
 mod arrays;
 pub(crate) mod convert;
 mod recipe;
+mod task;
 
 use std::path::PathBuf;
 
@@ -15,10 +16,10 @@ use crate::batch::Sampler as Core;
 use crate::meta::{SEMANTIC_TYPES, SemanticType};
 use crate::settings::Settings;
 use crate::store::{self, Store as CoreStore};
-use crate::task::Task as CoreTask;
 use arrays::to_dict;
 use convert::{RustlerError, bad, call, split_named, whole};
 use recipe::{Recipe, numbers};
+use task::Task;
 
 /// A checked, memory-mapped store folder.
 #[pyclass(frozen, module = "rustler")]
@@ -79,62 +80,6 @@ impl Store {
         dict.set_item("parents", arrays.parents(number))?;
         dict.set_item("children", arrays.children(number).0)?;
         Ok(dict)
-    }
-}
-
-/// What is predicted.
-#[pyclass(frozen, module = "rustler")]
-struct Task(CoreTask);
-
-#[pymethods]
-impl Task {
-    #[new]
-    #[pyo3(signature = (store, table, column, splits, horizon=None, hidden_columns=vec![], weight=1.0))]
-    fn new(
-        store: &Bound<'_, PyAny>,
-        table: &Bound<'_, PyAny>,
-        column: &Bound<'_, PyAny>,
-        splits: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>,
-        horizon: Option<&Bound<'_, PyAny>>,
-        hidden_columns: Vec<Bound<'_, PyAny>>,
-        weight: f64,
-    ) -> PyResult<Self> {
-        let range = |(start, end): &(_, _)| -> PyResult<_> {
-            Ok(whole(start, "the start of a split")?..whole(end, "the end of a split")?)
-        };
-        let ranges = splits.iter().map(range).collect::<PyResult<Vec<_>>>()?;
-        let hidden = hidden_columns.iter().map(|c| whole(c, "a hidden column"));
-        Ok(Task(CoreTask {
-            store: whole(store, "store")?,
-            table: whole(table, "table")?,
-            column: whole(column, "column")?,
-            splits: ranges.try_into().map_err(|r: Vec<_>| {
-                bad(format!(
-                    "splits must be three ranges (train, val, test), not {}",
-                    r.len()
-                ))
-            })?,
-            horizon: horizon.map(|h| whole(h, "horizon")).transpose()?,
-            hidden_columns: hidden.collect::<PyResult<Vec<_>>>()?,
-            weight,
-        }))
-    }
-
-    fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let task = &self.0;
-        let splits: Vec<_> = task.splits.iter().map(|s| (s.start, s.end)).collect();
-        let place = (task.store, task.table, task.column);
-        let (horizon, hidden) = (task.horizon, task.hidden_columns.clone());
-        (
-            place.0,
-            place.1,
-            place.2,
-            splits,
-            horizon,
-            hidden,
-            task.weight,
-        )
-            .into_bound_py_any(py)
     }
 }
 

@@ -40,6 +40,7 @@ impl Order {
 pub struct Recipe {
     pub name: String,
     pub weight: f64,
+    pub ancestors: Vec<f64>,
     pub own_labels: Vec<f64>,
     pub other_labels: Vec<f64>,
     pub other_order: Vec<Order>,
@@ -59,6 +60,7 @@ impl Default for Recipe {
         Self {
             name: "published".into(),
             weight: 1.0,
+            ancestors: vec![1.0],
             own_labels: vec![0.0],
             other_labels: vec![0.0],
             other_order: vec![Order::Recency],
@@ -84,6 +86,7 @@ const MAX_STEPS: u64 = 50_000_000;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parts {
     /// Shares of the context.
+    pub ancestors: f64,
     pub own_labels: f64,
     pub other_labels: f64,
     pub other_order: Order,
@@ -107,6 +110,7 @@ impl Recipe {
             return wrong(format!("weight {} is not 0 or more", self.weight));
         }
         let shares = [
+            ("ancestors", &self.ancestors),
             ("own_labels", &self.own_labels),
             ("other_labels", &self.other_labels),
             ("recency", &self.recency),
@@ -160,6 +164,7 @@ impl Recipe {
         }
         let place = &mut place;
         Parts {
+            ancestors: of(&self.ancestors, place),
             own_labels: of(&self.own_labels, place),
             other_labels: of(&self.other_labels, place),
             other_order: of(&self.other_order, place),

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use crate::context::Builder;
+use crate::builder::Builder;
 use crate::idmap::IdMap;
 
 /// Walks that advance together.

@@ -71,6 +71,7 @@ impl Recipe {
         let (recipe, fields) = (&self.0, PyDict::new(py));
         let names: Vec<_> = recipe.other_order.iter().map(|o| o.name()).collect();
         fields.set_item("weight", recipe.weight)?;
+        fields.set_item("ancestors", recipe.ancestors.clone())?;
         fields.set_item("own_labels", recipe.own_labels.clone())?;
         fields.set_item("other_labels", recipe.other_labels.clone())?;
         fields.set_item("other_order", names)?;
@@ -100,6 +101,7 @@ fn fill(recipe: &mut Core, fields: &Bound<'_, PyDict>) -> PyResult<()> {
                 recipe.with_labels = value.extract().map_err(|_: PyErr| wrong(()))?;
             }
             "other_order" => recipe.other_order = orders(&value)?,
+            "ancestors" => put(&mut recipe.ancestors, &name, fields)?,
             "own_labels" => put(&mut recipe.own_labels, &name, fields)?,
             "other_labels" => put(&mut recipe.other_labels, &name, fields)?,
             "other_cells" => put(&mut recipe.other_cells, &name, fields)?,

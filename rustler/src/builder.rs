@@ -1,0 +1,257 @@
+//! A context in the making: which rows have entered, and which of their cells.
+
+use crate::context::{Cell, Context, NO_ORIGIN, Plan, Request};
+use crate::idmap::IdMap;
+use crate::recipe::Part;
+use crate::rng::Stream;
+use crate::store::Arrays;
+use crate::task::Role;
+use crate::visibility::Target;
+
+/// A context in the making.
+pub struct Builder<'a> {
+    pub request: Request<'a>,
+    pub arrays: Arrays<'a>,
+    pub target: Target,
+    pub rng: Stream,
+    budget: usize,
+    /// Cells up to which the part at hand may fill the context; at most the budget.
+    limit: usize,
+    position: &'a mut IdMap,
+    context: Context,
+}
+
+impl<'a> Builder<'a> {
+    /// An empty context; `position` is memory to use.
+    pub fn new(request: Request<'a>, plan: &Plan, position: &'a mut IdMap) -> Self {
+        position.clear();
+        let arrays = request.store.arrays();
+        let time = arrays.time(request.row);
+        let target = request.task.target(request.row, time, request.cutoff);
+        Builder {
+            target: if plan.parts.with_labels {
+                target
+            } else {
+                target.without_labels()
+            },
+            arrays,
+            rng: request.name.stream(),
+            budget: plan.budget,
+            limit: plan.budget,
+            position,
+            context: Context {
+                cells: Vec::with_capacity(plan.budget.min(1 << 14)),
+                ..Context::default()
+            },
+            request,
+        }
+    }
+
+    /// Whether the part at hand has no room.
+    pub fn is_full(&self) -> bool {
+        self.context.cells.len() >= self.limit || self.context.rows.len() >= self.budget
+    }
+
+    /// Cells that the part at hand may still add.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.context.cells.len())
+    }
+
+    pub fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// Lets the next part fill a share of the context, from what is there now.
+    pub fn set_limit(&mut self, share: f64) {
+        let more = (share * self.budget as f64).round() as usize;
+        self.limit = self.budget.min(self.context.cells.len() + more);
+    }
+
+    /// Calls `work` with room for at most `cells` more cells.
+    pub fn with_room(&mut self, cells: usize, work: impl FnOnce(&mut Self)) {
+        let limit = self.limit;
+        self.limit = limit.min(self.context.cells.len() + cells);
+        work(self);
+        self.limit = limit;
+    }
+
+    /// May this row be in the context? True for the target's own.
+    pub fn sees(&self, row: u32) -> bool {
+        row == self.request.row
+            || self
+                .request
+                .task
+                .sees(&self.target, row, self.arrays.time(row))
+    }
+
+    /// Is the label of this row of the target's table there and known, and not the target itself?
+    pub fn knows_label(&self, row: u32) -> bool {
+        let task = self.request.task;
+        let time = self.arrays.time(row);
+        row != self.request.row
+            && task.sees(&self.target, row, time)
+            && task
+                .split_of(row)
+                .is_some_and(|split| self.target.sees_label(time, split))
+            && self.arrays.cell(row, task.task.column).is_some()
+    }
+
+    pub fn has(&self, row: u32) -> bool {
+        self.position.get(row).is_some()
+    }
+
+    /// Lets a visible row in, reached from `from`, unless it is in already. A row that was reached
+    /// from none is given itself, and its depth.
+    pub fn enter(&mut self, row: u32, depth: u32, from: u32, part: Part) {
+        let Some(position) = self.place(row, depth, from, part) else {
+            return;
+        };
+        if row == self.request.row {
+            self.add_target_cells();
+        } else {
+            self.add_cells(row, position, None);
+        }
+    }
+
+    /// The same for a label row, with a place for its label. `bare`: time and label alone.
+    pub fn enter_label(&mut self, row: u32, from: u32, part: Part, bare: bool) {
+        if let Some(position) = self.place(row, 1, from, part) {
+            self.add_cells(row, position, Some(bare));
+        }
+    }
+
+    fn place(&mut self, row: u32, depth: u32, from: u32, part: Part) -> Option<u32> {
+        let position = self.context.rows.len() as u32;
+        let (origin, depth) = match self.position.get(from) {
+            Some(origin) if from != row => (origin as i32, self.context.depth[origin as usize] + 1),
+            _ => (NO_ORIGIN, depth),
+        };
+        if !self.position.insert(row, position).1 {
+            return None;
+        }
+        let is_target = row == self.request.row;
+        let part = if is_target { Part::Target } else { part };
+        self.context.rows.push(row);
+        self.context.depth.push(depth);
+        self.context.part.push(part as u8);
+        self.context.origin.push(origin);
+        Some(position)
+    }
+
+    /// Adds the visible cells of a row. `label`: keep a place for the target's column; and whether
+    /// only it and the time come.
+    fn add_cells(&mut self, row: u32, position: u32, label: Option<bool>) {
+        let (columns, values) = self.arrays.cells(row);
+        let meta = &self.request.store.meta;
+        let task = self.request.task;
+        let special = match columns {
+            [] => return,
+            [first, ..] => {
+                let table = meta.columns[*first as usize].table as usize;
+                task.special(meta.tables[table].columns())
+            }
+        };
+        let room = self.room();
+        let cells = columns.iter().zip(values).map(|(&column, &bits)| Cell {
+            row: position,
+            column,
+            bits: Some(bits),
+            is_target: false,
+        });
+        if special.is_empty() {
+            self.context.cells.extend(cells.take(room));
+            return;
+        }
+        let time = self.arrays.time(row);
+        let hidden = self.target.sees_hidden(time);
+        let split = task.split_of(row);
+        let sees_label = split.is_some_and(|split| self.target.sees_label(time, split));
+        let visible = cells.filter(|cell| match role(special, cell.column) {
+            None => true,
+            Some(Role::Hidden) => hidden,
+            Some(Role::Target) => sees_label,
+        });
+        let Some(bare) = label else {
+            self.context.cells.extend(visible.take(room));
+            return;
+        };
+        let target = task.task.column;
+        let mut others = room.saturating_sub(1);
+        self.context.cells.extend(visible.filter(|cell| {
+            if cell.column == target {
+                return room > 0;
+            }
+            let wanted = others > 0 && (!bare || Some(cell.column) == task.time_column);
+            others -= usize::from(wanted);
+            wanted
+        }));
+    }
+
+    /// The target's row: without hidden columns, and with the target even if it is null.
+    fn add_target_cells(&mut self) {
+        let (row, task) = (self.request.row, self.request.task);
+        let (columns, values) = self.arrays.cells(row);
+        let special = task.special(0..u32::MAX);
+        let cells = &mut self.context.cells;
+        let visible = columns
+            .iter()
+            .zip(values)
+            .filter(|(column, _)| role(special, **column).is_none())
+            .map(|(&column, &bits)| Cell {
+                row: 0,
+                column,
+                bits: Some(bits),
+                is_target: false,
+            });
+        cells.extend(visible.take(self.budget - 1));
+        let place = cells.partition_point(|c| c.column < task.task.column);
+        let target = Cell {
+            row: 0,
+            column: task.task.column,
+            bits: self.arrays.cell(row, task.task.column),
+            is_target: true,
+        };
+        cells.insert(place, target);
+        self.context.target_cell = place;
+    }
+
+    /// Links parents and draws further targets.
+    pub fn finish(mut self, extra_target_share: (f64, f64)) -> Context {
+        self.link_parents();
+        if extra_target_share.1 > 0.0 {
+            self.mark_extra_targets(extra_target_share);
+        }
+        self.context
+    }
+
+    fn link_parents(&mut self) {
+        let context = &mut self.context;
+        context.parent_ptr.push(0);
+        for &row in &context.rows {
+            let parents = self.arrays.parents(row).iter();
+            context
+                .parent
+                .extend(parents.filter_map(|&p| self.position.get(p)));
+            context.parent_ptr.push(context.parent.len() as u32);
+        }
+    }
+
+    fn mark_extra_targets(&mut self, (low, high): (f64, f64)) {
+        use crate::meta::SemanticType::Text;
+        let mut rng = self.request.name.extra_targets();
+        let share = low + (high - low) * rng.unit();
+        for cell in &mut self.context.cells {
+            if self.request.store.types[cell.column as usize] != Text && rng.unit() < share {
+                cell.is_target = true;
+            }
+        }
+    }
+}
+
+/// The role of a column, if it is a special one. There are few, so they are tried one by one.
+fn role(special: &[(u32, Role)], column: u32) -> Option<Role> {
+    special
+        .iter()
+        .find(|(c, _)| *c == column)
+        .map(|&(_, role)| role)
+}
