@@ -21,7 +21,10 @@ A store folder holds
      string "<column> of <table>", "train_varies": whether train rows hold different values}],
   "tasks": [{"name", "kind", "task_type", "table", "column", "entity_table", "entity_column",
      "horizon": seconds or null, "splits": {"train": [start, end], "val", "test"},
-     "hidden_columns": [column numbers], "description"}],
+     "hidden_columns": [column numbers], "description",
+     "num_classes", "classes": for multiclass tasks the number of distinct labels of the train split
+     and the most frequent CLASS_LIMIT of them as [label, text number], the most frequent first,
+     equally frequent ones in the order of their text; null for other tasks}],
   "z_clip", "report": {...counts of dangling keys, skipped tasks and the like},
   "provenance": {...hash of the input, version and settings}}
 - `strings.parquet`: column `text`, T distinct strings in order of their numbers, no nulls;
@@ -36,9 +39,11 @@ test_timestamp and later (RelBench's own rule), for a table without a time colum
 the next 10 % and the last 10 % of the rows.
 Null cells are absent (NaN and infinite numbers are null). Key columns are no cells.
 
-A normalised value is (value - mean) / std, cut at +-z_clip: per column fitted on rows with time <=
-val_timestamp (tables without a time column: all rows), for labels on the train split; datetimes (in
-seconds) by one fit over the datetime cells of all such rows of all tables. A boolean's normalised
+A normalised value is (value - mean) / std, computed in float64 from the distance to a value of the
+column (so that 2**62 + 1 and 2**62 + 2 differ), cut at +-z_clip: per column fitted on rows with
+time <= val_timestamp and rows without a time, which are visible always (tables without a time
+column: all rows), for labels on the train split; datetimes (in seconds) by one fit over the
+datetime cells of all such rows of all tables. A boolean's normalised
 value is positive exactly if it is true. A constant column has std 1, a constant boolean mean and
 std 0.5.
 """
@@ -65,6 +70,7 @@ from plurel.processes import one_thread_each, worker_pool
 from rt.config import require
 from rt.files import write_safetensors
 from rt.meta import (
+    CLASS_LIMIT,
     FORMAT_VERSION,
     NO_TIME,
     SEMANTIC_TYPES,
@@ -230,6 +236,7 @@ def _provenance(raw_folder: Path) -> dict[str, Any]:
         "version": plurel.__version__,
         "z_clip": Z_CLIP,
         "text_limit": TEXT_LIMIT,
+        "class_limit": CLASS_LIMIT,
     }
 
 
