@@ -19,6 +19,7 @@ from plurel.rng import stream
 from rt import checkpoint
 from rt.corpus import Corpus, build_sampler, text_width
 from rt.data import Batch
+from rt.embedding_file import check_fingerprint, one_fingerprint
 from rt.heldout import HeldoutSet, autocast
 from rt.loader import BatchStream, Loader, Share
 from rt.logs import RunLog, Window
@@ -60,6 +61,8 @@ class Trainer:
     ) -> None:
         self.config, self.ranks, self.run = config, ranks, run
         data = config.data
+        stores = [database.path for database in (*corpus.train, *corpus.heldout)]
+        self.fingerprint = one_fingerprint(stores, data.embedder)
         self.heldout = HeldoutSet(corpus.heldout, data, config.seed)
         self.sampler = build_sampler(
             corpus.train, data, extra_target_share=data.extra_target_share, seed=config.seed
@@ -70,6 +73,8 @@ class Trainer:
         if state is None:
             self.model = build_model(config, text_width(corpus.train[0].path, data.embedder))
         else:
+            trained = checkpoint.load_settings(run.folder).fingerprint
+            check_fingerprint(stores[0], data.embedder, trained)
             self.model = checkpoint.load_model(run.folder, config.model.attention)
         self.model.to(ranks.device)
         self.optimizer = build_optimizer(self.model, config.optim)
@@ -149,7 +154,7 @@ class Trainer:
             return
         data = self.config.data
         context = {"context_length": data.context_length, "max_bfs_width": data.max_bfs_width}
-        settings = checkpoint.Settings(data.embedder, context)
+        settings = checkpoint.Settings(data.embedder, context, self.fingerprint)
         folder = checkpoint.save_checkpoint(
             self.run.folder, self.step, self.model, settings, self._state()
         )
