@@ -11,11 +11,11 @@ from small_disk import files_up_to
 
 from plurel.errors import InputError
 from rt import checkpoint
-from rt.checkpoint import Settings, load_model, save_checkpoint
+from rt.checkpoint import Settings, load_model, load_settings, save_checkpoint, save_pretrained
 from rt.model import ModelConfig, RelationalTransformer
 
 CONFIG = ModelConfig(num_blocks=2, d_model=16, num_heads=2, d_ff=24, d_text=8)
-SETTINGS = Settings("some-embedder", {"context_length": 40, "max_bfs_width": 16})
+SETTINGS = Settings("some-embedder", {"context_length": 40, "max_bfs_width": 16}, "0123abcd")
 
 
 @pytest.fixture
@@ -62,6 +62,15 @@ def test_saving_again_replaces(tmp_path: Path, model: RelationalTransformer) -> 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step_1"]
     with pytest.raises(InputError, match=r"trainer.pt is missing"):
         checkpoint.load_trainer(tmp_path)
+
+
+def test_a_checkpoint_of_an_older_version_does_not_know_its_embedder(
+    tmp_path: Path, model: RelationalTransformer
+) -> None:
+    folder = save_pretrained(model, tmp_path / "model", SETTINGS)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("embedder_fingerprint: 0123abcd\n", ""))
+    assert load_settings(folder) == Settings(SETTINGS.embedder, SETTINGS.context)
 
 
 def test_trainer_state(tmp_path: Path, model: RelationalTransformer) -> None:

@@ -24,6 +24,7 @@ from rt.logs import LoggerConfig, RunLog, read_metrics
 from rt.plots import smooth
 from rt.ranks import Ranks, usable_cores
 from rt.runs import Run
+from rt.text import HashEmbedder
 from rt.train import run
 from rt.train_config import TrainConfig
 from rt.trainer import Trainer, build_model, check_losses
@@ -107,7 +108,7 @@ def test_the_checkpoint_holds_the_model_and_how_to_feed_it(finished: Path) -> No
     folder = checkpoint.find_checkpoint(finished)
     assert folder.name == "step_6"
     settings = checkpoint.load_settings(folder)
-    assert settings.embedder == "hash"
+    assert (settings.embedder, settings.fingerprint) == ("hash", HashEmbedder.fingerprint)
     assert settings.context == {"context_length": 24, "max_bfs_width": 8}
     state = checkpoint.load_trainer(folder)
     assert state["finished"]
@@ -232,6 +233,17 @@ def test_other_databases_are_refused(pre: Path, finished: Path, tmp_path: Path) 
     names = open_corpus(config.data).names()
     with pytest.raises(InputError, match="holds a run on other databases"):
         Run(finished, state["config"], names).last_state()
+
+
+def test_a_run_does_not_go_on_with_another_embedder(
+    pre: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, state = small_run(pre, finished), checkpoint.load_trainer(finished)
+    monkeypatch.setattr(
+        checkpoint, "load_settings", lambda path: checkpoint.Settings("hash", {}, "another")
+    )
+    with pytest.raises(InputError, match="another text embedder than the one"):
+        Trainer(config, open_corpus(config.data), Ranks(), Run(finished, {}, {}), state)
 
 
 def test_nothing_is_written_for_data_that_is_missing(tmp_path: Path) -> None:
