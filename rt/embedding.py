@@ -103,11 +103,14 @@ def _embed(stores: Sequence[Path], replicas: Sequence[TextEmbedder], show_progre
         # the store with the parts comes last: killed before, the next run finds them
         for store, index in reversed(list(zip(stores, numbers, strict=True))):
             _write(store, embedder, vectors, index)
-            release()
 
 
 def _distinct(columns: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, list[NDArray[np.int32]]]:
-    """The distinct texts of all columns, and for each column their numbers."""
+    """The distinct texts of all columns, and for each column their numbers. The texts of one store
+    are distinct."""
+    if len(columns) == 1:
+        whole = pa.concat_arrays(columns[0].chunks or [pa.array([], pa.large_string())])
+        return whole, [np.arange(len(whole), dtype=np.int32)]
     every = pa.chunked_array([chunk for column in columns for chunk in column.chunks])
     encoded = every.dictionary_encode().unify_dictionaries().combine_chunks()
     ends = np.cumsum([len(column) for column in columns])
@@ -122,9 +125,16 @@ def _write(
         "embedder": embedder.name,
         "fingerprint": embedder.fingerprint,
     }
-    chunks = (vectors[index[start : start + _CHUNK]] for start in range(0, len(index), _CHUNK))
     with complete_file(embeddings_path(store, embedder.name)) as path:
-        write_rows(path, "embedding", (len(index), embedder.dimension), chunks, facts)
+        shape = len(index), embedder.dimension
+        write_rows(path, "embedding", shape, _chosen(vectors, index), facts)
+
+
+def _chosen(vectors: Embedding, index: NDArray[np.int32]) -> Iterator[Embedding]:
+    """vectors[index], a chunk at a time."""
+    for start in range(0, len(index), _CHUNK):
+        yield vectors[index[start : start + _CHUNK]]
+        release()
 
 
 def embed_texts(

@@ -90,6 +90,23 @@ def test_models_of_one_name_are_told_apart_and_copies_are_not(tmp_path: Path) ->
     assert first.max_tokens == 32
 
 
+def test_all_gpus_are_used_with_batches_by_their_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert text.visible_devices("all-MiniLM-L6-v2") == ["cuda:0", "cuda:1"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert text.visible_devices("all-MiniLM-L6-v2") == text.visible_devices("hash") == ["cpu"]
+    embedder = get_embedder(tiny_model(tmp_path / "model", 1))
+    assert isinstance(embedder, text.SentenceEmbedder)
+    token = 4 * (8 * 8 + 2 * 16 + 2 * 2 * 32)
+    for free, tokens in ((80 * 2**30, text.GPU_TOKENS), (4 * 100 * token, 100), (0, 1)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 2**40))
+        assert text._batch_tokens(embedder._model, "cuda:0", 8) == tokens
+
+
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
