@@ -65,7 +65,7 @@ def seconds(array: pa.ChunkedArray, where: str) -> tuple[NDArray[np.int64], Mask
             f"{where}: a time column must hold dates or timestamps, not {array.type}; convert it"
         )
     whole, unit = ticks(array)
-    return -(-whole // unit), valid
+    return whole // unit + (whole % unit > 0), valid
 
 
 def fit(values: Floats) -> Fit:

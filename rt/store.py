@@ -27,7 +27,8 @@ A store folder holds
      equally frequent ones in the order of their text; null for other tasks}],
   "z_clip", "report": {...counts of dangling keys, skipped tasks and the like},
   "provenance": {...hash of the input, version and settings}}
-- `strings.parquet`: column `text`, T distinct strings in order of their numbers, no nulls;
+- `strings.parquet`: column `text`, T distinct strings in order of their numbers, no nulls; a number
+  is a name only: a model sees the embedding;
 - `text.<embedder>.safetensors`: `embedding` f16[T, d_text], one file an embedder; its metadata
   names the embedder and its `fingerprint` (see `rt.embedding_file`). While a run embeds, its
   finished parts stand in `.text.<embedder>.parts/` of its first store (see `rt.embedding_parts`).

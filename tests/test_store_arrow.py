@@ -145,6 +145,17 @@ def test_times_as_cells_and_as_the_time_of_rows(tmp_path: Path, name: str) -> No
     assert found.arrays["row_time"].tolist() == [first, last, store.NO_TIME]
 
 
+def test_a_row_of_time_infinity_never_happens_and_one_of_minus_infinity_always_has(
+    tmp_path: Path,
+) -> None:
+    time = pa.array([2**63 - 1, 1, -(2**63), -(2**63) + 1], pa.timestamp("us"))
+    found = make(tmp_path, {"x": time}, TableSpec(time_col="x"), val=END, test=END)
+    assert found.arrays["row_source"].tolist() == [2, 3, 1, 0]
+    first, second, third, last = found.arrays["row_time"].tolist()
+    assert store.NO_TIME < first <= second < -(9 * 10**12) < third < 9 * 10**12 < last
+    assert found.cells("t", "x") == [None, None, 0, None]
+
+
 @pytest.mark.parametrize("name", NOTHING)
 def test_columns_without_a_value(tmp_path: Path, name: str) -> None:
     column, kind = NOTHING[name]
