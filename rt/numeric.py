@@ -102,9 +102,9 @@ def _moments(array: pa.ChunkedArray) -> Floats:
 
 
 def _integers(whole: NDArray[Any], unit: int, known: Mask) -> tuple[Floats, float]:
-    """Integers of 64 bits divided by `unit`; beyond 2**53 less one that is known."""
+    """Integers of 64 bits divided by `unit`; less one that is known where float64 would round."""
     exact = not len(whole) or max(-int(whole.min()), int(whole.max())) <= _EXACT
-    if exact or not known.any():
+    if (exact and unit == 1) or not known.any():
         return whole / unit, 0.0
     origin = whole[np.argmax(known)]
     above = whole >= origin
@@ -116,12 +116,14 @@ def _integers(whole: NDArray[Any], unit: int, known: Mask) -> tuple[Floats, floa
 
 
 def _decimals(array: pa.ChunkedArray, known: Mask) -> tuple[Floats, float]:
+    """Decimals; less one that is known where all known ones are so close that float64, which rounds
+    to 2**-53, would show in a normalised float32."""
     values = dense(array.cast(pa.float64()))
-    scale = array.type.scale
-    if not known.any() or np.abs(values).max() * 10.0**scale <= _EXACT:
+    past = values[known]
+    if not len(past) or np.ptp(past) > np.abs(past).max() * 2.0**-30:
         return values, 0.0
     try:
-        wide = array.cast(pa.decimal256(75, scale))
+        wide = array.cast(pa.decimal256(75, array.type.scale))
         origin = wide[int(np.argmax(known))]
         return dense(pc.subtract(wide, origin).cast(pa.float64())), float(origin.as_py())
     except pa.ArrowInvalid:  # numbers of 76 digits leave no room for a difference
