@@ -39,13 +39,13 @@ AnyPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a model must be fed with: the name and the fingerprint of the text embedder, None if
-    unknown, and the settings of the sampler (context_length, max_bfs_width, ...), plain values for
-    YAML."""
+    """What a model must be fed with: the name of the text embedder, None if unknown, and the
+    settings of the sampler (context_length, max_bfs_width, ...), plain values for YAML."""
 
     embedder: str | None = None
     context: dict[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
+    """Of the text embedder (see `rt.embedding_file`), None if unknown."""
 
 
 def save_checkpoint(

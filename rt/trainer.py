@@ -9,6 +9,7 @@ losses of one that was never stopped.
 import math
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -154,9 +155,13 @@ class Trainer:
             return
         data = self.config.data
         context = {"context_length": data.context_length, "max_bfs_width": data.max_bfs_width}
-        settings = checkpoint.Settings(data.embedder, context, self.fingerprint)
+        settings = checkpoint.Settings(data.embedder, context)
         folder = checkpoint.save_checkpoint(
-            self.run.folder, self.step, self.model, settings, self._state()
+            self.run.folder,
+            self.step,
+            self.model,
+            replace(settings, fingerprint=self.fingerprint),
+            self._state(),
         )
         if self.best_step == self.step:
             checkpoint.point(self.run.folder, "best", folder)

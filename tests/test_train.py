@@ -108,7 +108,7 @@ def test_the_checkpoint_holds_the_model_and_how_to_feed_it(finished: Path) -> No
     folder = checkpoint.find_checkpoint(finished)
     assert folder.name == "step_6"
     settings = checkpoint.load_settings(folder)
-    assert (settings.embedder, settings.fingerprint) == ("hash", HashEmbedder.fingerprint)
+    assert settings.embedder == "hash"
     assert settings.context == {"context_length": 24, "max_bfs_width": 8}
     state = checkpoint.load_trainer(folder)
     assert state["finished"]
@@ -239,6 +239,7 @@ def test_a_run_does_not_go_on_with_another_embedder(
     pre: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, state = small_run(pre, finished), checkpoint.load_trainer(finished)
+    assert checkpoint.load_settings(finished).fingerprint == HashEmbedder.fingerprint
     monkeypatch.setattr(
         checkpoint, "load_settings", lambda path: checkpoint.Settings("hash", {}, "another")
     )
