@@ -40,7 +40,7 @@ AnyPath = str | os.PathLike[str]
 @dataclass(frozen=True)
 class Settings:
     """What a model must be fed with: the name of the text embedder, None if unknown, and the
-    settings of the sampler (context_length, max_bfs_width, ...), plain values for YAML."""
+    settings of the sampler (context_length, recipes), plain values for YAML."""
 
     embedder: str | None = None
     context: dict[str, Any] = field(default_factory=dict)

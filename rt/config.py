@@ -6,7 +6,7 @@ keys, missing keys and wrong types in one line that names the key and the neares
 
 import difflib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,8 +20,10 @@ _NAMES: dict[type, str] = {int: "an integer", float: "a number", bool: "true or 
 def from_dict(cls: type[T], values: Mapping[str, Any], name: str = "") -> T:
     """An instance of the dataclass `cls` from `values`; `name`: their key in the whole config.
 
-    Fields may be int, float, bool, str, X | None, Literal, tuples of these and dataclasses; a
-    whole float is accepted as an integer (1e6), an integer as a float, a list as a tuple.
+    Fields may be int, float, bool, str, X | None, Literal, tuples of these, dataclasses, and dicts
+    of dataclasses by name; a whole float is accepted as an integer (1e6), an integer as a float, a
+    list as a tuple, a number as a tuple of one. A dataclass in a dict may have a class method
+    `preset`, which gives the fields that its name stands for.
     Raises InputError.
     """
     if not isinstance(values, Mapping):
@@ -76,6 +78,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         return value
     if origin is tuple:
         return _tuple(hint, value, name)
+    if origin is dict:
+        return _named(get_args(hint)[1], value, name)
     return _scalar(hint, value, name)
 
 
@@ -86,7 +90,22 @@ def _optional(hint: Any, value: Any, name: str) -> Any:
     return _convert(inner, value, name)
 
 
+def _named(cls: type[T], values: Any, name: str) -> dict[str, T]:
+    if not isinstance(values, Mapping) or not values:
+        raise InputError(f"{name} must be a group of named entries, not {values!r}")
+    named = {}
+    preset_of: Callable[[str], dict[str, Any]] = getattr(cls, "preset", lambda key: {})
+    for key, value in values.items():
+        preset = preset_of(str(key))
+        if not isinstance(value or {}, Mapping):
+            raise InputError(f"{_join(name, str(key))} must be a group of keys, not {value!r}")
+        named[str(key)] = from_dict(cls, preset | dict(value or {}), _join(name, str(key)))
+    return named
+
+
 def _tuple(hint: Any, value: Any, name: str) -> tuple[Any, ...]:
+    if get_args(hint)[-1] is Ellipsis and isinstance(value, int | float):
+        value = [value]
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InputError(f"{name} must be a list, not {value!r}")
     items, args = list(value), get_args(hint)

@@ -6,7 +6,7 @@ last `heldout_dbs` are held out, so that runs with more or fewer databases share
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from plurel.errors import InputError
 from rt.config import require
 from rt.embedding_file import embeddings_path, open_embeddings
 from rt.meta import StoreMeta, open_meta
+from rt.recipes import Recipe
 from rt.tasks import Task, column_tasks, narrow_stores, to_sampler
 
 
@@ -27,8 +28,11 @@ class DataConfig:
     max_foreign_keys: databases where a table has more are left out (null: none is).
     heldout_dbs, heldout_tasks, heldout_rows, heldout_split: databases that only measure the loss,
     tasks of each, rows of each task, and the split that they are drawn from.
-    embedder: name of the text embedder. context_length: cells of a context. batch_size: contexts
-    of one step, all ranks together. extra_target_share: see `rustler.Sampler`.
+    embedder: name of the text embedder. context_length: cells of a context, or several lengths of
+    which each step draws one; recipes: what contexts are made of, by name. batch_size: contexts of
+    one step, all ranks together; steps of shorter contexts have as many more.
+    mix: whether every database, every task or every training row is drawn equally often.
+    extra_target_share: see `rustler.Sampler`.
     num_workers: processes of each rank that prepare batches (0: the training process does);
     prefetch: batches that each prepares ahead; sampler_threads: threads that build one batch.
     """
@@ -43,8 +47,9 @@ class DataConfig:
     heldout_rows: int = 32
     heldout_split: Literal["train", "val", "test"] = "val"
     embedder: str = "all-MiniLM-L12-v2"
-    context_length: int = 1024
-    max_bfs_width: int = 128
+    context_length: tuple[int, ...] = (1024,)
+    recipes: dict[str, Recipe] = field(default_factory=lambda: {"published": Recipe()})
+    mix: Literal["database", "task", "row"] = "database"
     batch_size: int = 128
     extra_target_share: tuple[float, float] = (0.0, 0.0)
     num_workers: int = 2
@@ -52,7 +57,9 @@ class DataConfig:
     sampler_threads: int = 1
 
     def __post_init__(self) -> None:
-        positive = ("context_length", "max_bfs_width", "batch_size", "prefetch", "sampler_threads")
+        lengths = self.context_length
+        require(min(lengths, default=0) > 0, "data.context_length", "1 or more", list(lengths))
+        positive = ("batch_size", "prefetch", "sampler_threads")
         for name in (*positive, "heldout_dbs", "heldout_tasks", "heldout_rows"):
             require(getattr(self, name) > 0, f"data.{name}", "1 or more", getattr(self, name))
         require(self.num_workers >= 0, "data.num_workers", "0 or more", self.num_workers)
@@ -138,9 +145,9 @@ def build_sampler(
     extra_target_share: tuple[float, float],
     seed: int,
 ) -> rustler.Sampler:
-    """A sampler over the tasks of the databases, every database with the same weight."""
+    """A sampler over the tasks of the databases, weighted as `config.mix` says."""
     tasks = [
-        to_sampler(task, store, weight=1 / len(database.tasks))
+        to_sampler(task, store, weight=_weight(task, database, config))
         for store, database in enumerate(databases)
         for task in database.tasks
     ]
@@ -149,12 +156,19 @@ def build_sampler(
         tasks,
         embedder=config.embedder,
         context_length=config.context_length,
-        max_bfs_width=config.max_bfs_width,
+        recipes=[recipe.to_sampler(name) for name, recipe in config.recipes.items()],
         batch_size=config.batch_size,
         extra_target_share=extra_target_share,
         seed=seed,
         num_threads=config.sampler_threads,
     )
+
+
+def _weight(task: Task, database: Database, config: DataConfig) -> float:
+    if config.mix == "row":
+        start, end = task.splits["train"]
+        return float(end - start)
+    return 1.0 if config.mix == "task" else 1 / len(database.tasks)
 
 
 def text_width(store: Path, embedder: str) -> int:

@@ -34,9 +34,11 @@ class Batch:
     text i32[B, S]: index into text_embedding for text cells, else -1;
     is_target, is_padding bool[B, S];
     target_slot i32[B]: slot of the context's own target; target_row i64[B]: its row in the store;
-    context_task, context_store i32[B];
+    context_task, context_store, context_recipe i32[B];
     context_row_ptr i64[B + 1]: rows of context b are [ptr[b], ptr[b+1]) of the row arrays:
     row_number i64[n] (in the store), row_table i32[n], row_time i64[n], row_depth i32[n],
+    row_part i64[n]: why the row is there, an index into `rustler.PARTS`; row_origin i32[n]:
+    position within the context of the row that it was reached from, -1 for none;
     parent_ptr i64[n + 1], parent i32: positions within the context of the row's parents;
     column_text i32[K]: the text that names the column, column_number i32[K] (in the store's
     meta.json), column_store i32[K];
@@ -55,11 +57,14 @@ class Batch:
     target_row: Tensor
     context_task: Tensor
     context_store: Tensor
+    context_recipe: Tensor
     context_row_ptr: Tensor
     row_number: Tensor
     row_table: Tensor
     row_time: Tensor
     row_depth: Tensor
+    row_part: Tensor
+    row_origin: Tensor
     parent_ptr: Tensor
     parent: Tensor
     column_text: Tensor

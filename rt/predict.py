@@ -6,7 +6,7 @@ alone, so a prediction does not depend on which other rows are asked for.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from rt.data import BOOLEAN, DATETIME, TEXT, Batch
 from rt.embedding_file import check_fingerprint
 from rt.meta import SEMANTIC_TYPES, StoreMeta, open_meta
 from rt.model import RelationalTransformer
+from rt.recipes import Recipe
 from rt.scores import PROTOCOLS, Protocol
 from rt.tasks import Task, to_sampler
 
@@ -39,14 +40,14 @@ class ContextSettings:
 
     embedder: str
     context_length: int = 1024
-    max_bfs_width: int = 128
+    recipe: Recipe = field(default_factory=Recipe)
     batch_size: int = 32
     num_threads: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     fingerprint: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("context_length", "max_bfs_width", "batch_size", "num_threads"):
+        for name in ("context_length", "batch_size", "num_threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.precision not in ("fp32", "bf16"):
@@ -82,7 +83,7 @@ def predict(
         [to_sampler(task, 0)],
         embedder=settings.embedder,
         context_length=settings.context_length,
-        max_bfs_width=settings.max_bfs_width,
+        recipes=[settings.recipe.to_sampler("recipe")],
         num_threads=settings.num_threads,
     )
 

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from plurel.errors import InputError
 from plurel.rng import stream
 from rt import checkpoint
+from rt.config import to_dict
 from rt.corpus import Corpus, build_sampler, text_width
 from rt.data import Batch
 from rt.embedding_file import check_fingerprint, one_fingerprint
@@ -154,7 +155,8 @@ class Trainer:
         if not self.ranks.is_main:
             return
         data = self.config.data
-        context = {"context_length": data.context_length, "max_bfs_width": data.max_bfs_width}
+        plain = to_dict(data)
+        context = {key: plain[key] for key in ("context_length", "recipes")}
         settings = checkpoint.Settings(data.embedder, context)
         folder = checkpoint.save_checkpoint(
             self.run.folder,

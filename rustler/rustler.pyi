@@ -69,21 +69,66 @@ class Task:
     ) -> None: ...
     def __getnewargs__(self) -> tuple[Any, ...]: ...
 
+PARTS: list[str]
+"""Why a row is in a context: the meaning of the numbers in `row_part`."""
+
+@final
+class Recipe:
+    """Of which parts a context is made, each with a budget, in this order: the target's row and its
+    ancestors; bare label rows (time and label) of the target's entity, latest first; label rows of
+    others, each with a small neighbourhood up to its own time; the neighbourhood of the target,
+    breadth-first. What is still free then goes to more label rows of others. A label row is a row
+    of the target's table whose label is there and known to the target; it has the target's entity
+    if both share a parent (in a database table, rows of the fourth kind too count as others).
+
+    The defaults are the published recipe: no label rows but those that the search meets. Every
+    number is a value or a list; a batch draws one value of each list, `contexts` takes the first.
+    weight: share of contexts, relative to the other recipes. own_labels, other_labels: share of
+    the context's cells that these parts may fill; the rest passes on. other_order: "recency",
+    "walks" (by visits of `walks` random walks of `walk_length` steps from the target over visible
+    rows, then at random) or "random". other_cells: most cells of one label row with its
+    neighbourhood; other_width: most children of one row in it. width: most children of one row that
+    are followed, of all tables together or of each (width_per_table), and most of its label rows.
+    parent_levels: levels of ancestors that come with a row that is no ancestor of the target.
+    recency: share of the rows whose children are taken latest first instead of at random.
+    with_labels: False hides the labels of all other rows, as if none were known."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        weight: float = 1.0,
+        own_labels: float | Sequence[float] = 0.0,
+        other_labels: float | Sequence[float] = 0.0,
+        other_order: str | Sequence[str] = "recency",
+        other_cells: int | Sequence[int] = 16,
+        other_width: int | Sequence[int] = 4,
+        walks: int | Sequence[int] = 10_000,
+        walk_length: int | Sequence[int] = 20,
+        width: int | Sequence[int] = 128,
+        parent_levels: int | Sequence[int] = 1_000_000,
+        recency: float | Sequence[float] = 0.0,
+        width_per_table: bool = False,
+        with_labels: bool = True,
+    ) -> None: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+
 @final
 class Sampler:
     """Draws contexts. Cheap to pickle (paths and settings only); the stores are mapped again.
 
-    A context holds the target's row first, then its ancestors and its neighbourhood breadth-first,
-    each row once, until `context_length` cells are in. The row that fills it gives its first cells
-    in order of columns; the target cell is always in.
+    A context holds the target's row first, then the parts of its recipe, each row once, until
+    `context_length` cells are in. The row that fills it gives its first cells in order of columns;
+    the target cell is always in.
 
     embedder: name of the text embedder whose file text.<embedder>.safetensors is read.
-    context_length: slots of a context (S). max_bfs_width: most database children of one row that
-    enter the frontier, and most of its label rows of the target's task. batch_size: contexts of
-    one global batch. extra_target_share: per context a share is drawn uniformly from this
-    interval, and each visible number, boolean or datetime cell beside the target becomes a target
-    too with that probability (0, 0: only the target). num_threads: threads that build one batch;
-    the result does not depend on it."""
+    context_length: slots of a context (S), or several lengths that divide the longest: each batch
+    draws one. recipes: what contexts are made of; each context of a batch draws one by weight.
+    batch_size: contexts of one global batch of the longest contexts; batches of shorter ones have
+    as many more, so that the number of slots is the same. extra_target_share: per context a share
+    is drawn uniformly from this interval, and each visible number, boolean or datetime cell beside
+    the target becomes a target too with that probability (0, 0: only the target). num_threads:
+    threads that build one batch; the result does not depend on it."""
 
     def __init__(
         self,
@@ -91,8 +136,8 @@ class Sampler:
         tasks: Sequence[Task],
         *,
         embedder: str,
-        context_length: int = 1024,
-        max_bfs_width: int = 128,
+        context_length: int | Sequence[int] = 1024,
+        recipes: Sequence[Recipe] = ...,
         batch_size: int = 32,
         extra_target_share: tuple[float, float] = (0.0, 0.0),
         seed: int = 0,
@@ -107,10 +152,17 @@ class Sampler:
         Tasks without rows in the split have no share; a drawn task whose target is null in the
         whole split is an error."""
     def contexts(
-        self, task: int, rows: NDArray[np.uint32], *, cutoff: int | None = None, seed: int = 0
+        self,
+        task: int,
+        rows: NDArray[np.uint32],
+        *,
+        cutoff: int | None = None,
+        seed: int = 0,
+        recipe: int = 0,
     ) -> dict[str, NDArray[Any]]:
         """One context for each of the given rows of the task's table, a function of (seed, row)
-        and the settings. `cutoff`: nothing later is visible (protocol "split").
+        and the settings, with the first value of each list of the recipe of this number.
+        `cutoff`: nothing later is visible (protocol "split").
         A row whose target cell is null gets a target slot of value 0: prediction without label.
 
         Arrays, B contexts of S slots, cells in row order (rows in the order they entered):
@@ -120,9 +172,12 @@ class Sampler:
         text i32[B, S]: index into text_embedding for text cells, else -1;
         is_target, is_padding bool[B, S];
         target_slot i32[B]: slot of the context's own target; target_row u32[B], context_task
-        i32[B], context_store i32[B];
+        i32[B], context_store i32[B], context_recipe i32[B];
         context_row_ptr i64[B + 1]: rows of context b are [ptr[b], ptr[b+1]) of the row arrays:
-        row_number u32[n] (in the store), row_table i32[n], row_time i64[n], row_depth i32[n],
+        row_number u32[n] (in the store), row_table i32[n], row_time i64[n], row_depth i32[n]: steps
+        from the target's row (label rows that come by themselves: 1, and what is around them from
+        there); row_part u8[n]: why the row is there, an index into PARTS; row_origin i32[n]:
+        position within the context of the row that it was reached from, -1 for none;
         parent_ptr i64[n + 1], parent i32[m]: positions within the context of the row's parents
         that are in it;
         column_text i32[K], column_number i32[K] (in the store's meta.json), column_store i32[K];

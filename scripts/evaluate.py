@@ -23,6 +23,7 @@ from plurel.errors import InputError
 from rt.checkpoint import Settings, load_model, load_settings
 from rt.config import from_dict
 from rt.evaluate import ContextSettings, Selection, evaluate_table, format_table, untrained_like
+from rt.recipes import context_of
 from scripts.hydra_entry import one_line_errors, plain, register
 
 
@@ -46,18 +47,18 @@ class EvaluateConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     embedder: str | None = None
     context_length: int | None = None
-    max_bfs_width: int | None = None
+    recipe: str | None = None
 
     def settings(self, trained: Settings) -> ContextSettings:
         """Contexts as the model was trained with, where this config says nothing else."""
         embedder = self.embedder or trained.embedder
         if embedder is None:
             raise InputError(f"{self.checkpoint} names no text embedder: give embedder=NAME")
-        given = {"context_length": self.context_length, "max_bfs_width": self.max_bfs_width}
-        chosen = {key: value or trained.context.get(key) for key, value in given.items()}
+        length, recipe = context_of(trained.context, self.context_length, self.recipe)
         return ContextSettings(
             embedder,
-            **{key: value for key, value in chosen.items() if value is not None},
+            context_length=length,
+            recipe=recipe,
             batch_size=self.batch_size,
             num_threads=self.num_threads,
             precision=self.precision,

@@ -45,6 +45,7 @@ def shop(name: str = "shop", num_orders: int = 400) -> dict[str, Any]:
             {
                 "name": "churn",
                 "kind": "task",
+                "time_column": "when",
                 "columns": {"when": "datetime", "churn": "boolean"},
                 "rows": labels,
             },
@@ -67,7 +68,13 @@ def autocomplete(store: int = 0, weight: float = 1.0) -> rustler.Task:
     return rustler.Task(store, 1, PAID, [(20, 320), (320, 370), (370, 420)], weight=weight)
 
 
+def published(width: int) -> rustler.Recipe:
+    return rustler.Recipe("published", width=width)
+
+
 def make(stores: list[Path], **settings: Any) -> rustler.Sampler:
     tasks = settings.pop("tasks", [forecast(0), autocomplete(1, weight=2.0)])
-    defaults = {"context_length": 64, "max_bfs_width": 4, "batch_size": 12, "seed": 3}
+    defaults = {"context_length": 64, "batch_size": 12, "seed": 3}
+    if "recipes" not in settings:
+        settings["recipes"] = [published(settings.pop("width", 4))]
     return rustler.Sampler(stores, tasks, embedder=EMBEDDER, **(defaults | settings))

@@ -71,7 +71,7 @@ def small_config(pre: Path, run_dir: Path) -> dict[str, Any]:
             "heldout_rows": 5,
             "embedder": "hash",
             "context_length": 24,
-            "max_bfs_width": 8,
+            "recipes": {"published": {"width": 8}},
             "batch_size": 8,
             "extra_target_share": [0.0, 0.4],
             "num_workers": 0,

@@ -69,6 +69,7 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
             {
                 "name": table["name"],
                 "kind": table.get("kind", "database"),
+                "time_column": table.get("time_column"),
                 "rows": [row, row + len(table["rows"])],
                 "columns": [first, len(columns)],
             }

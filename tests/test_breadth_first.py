@@ -38,7 +38,7 @@ def test_many_children_are_drawn_at_random_up_to_the_width(
     store = write_store(tmp_path / "hub", hub(num_children, 12))
     last = 1 + num_children + 11
     task = rustler.Task(0, 2, 1, [(last - 11, last), (last, last), (last, last + 1)], horizon=1)
-    sampler = make([store], tasks=[task], context_length=200, max_bfs_width=width)
+    sampler = make([store], tasks=[task], context_length=200, width=width)
     seen: list[int] = []
     for seed in range(20):
         batch = sampler.contexts(0, np.array([last], np.uint32), seed=seed)

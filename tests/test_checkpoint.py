@@ -15,7 +15,9 @@ from rt.checkpoint import Settings, load_model, load_settings, save_checkpoint, 
 from rt.model import ModelConfig, RelationalTransformer
 
 CONFIG = ModelConfig(num_blocks=2, d_model=16, num_heads=2, d_ff=24, d_text=8)
-SETTINGS = Settings("some-embedder", {"context_length": 40, "max_bfs_width": 16})
+SETTINGS = Settings(
+    "some-embedder", {"context_length": 40, "recipes": {"published": {"width": [16]}}}
+)
 
 
 @pytest.fixture

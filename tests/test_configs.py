@@ -11,6 +11,7 @@ from plurel.errors import InputError
 from rt.config import from_dict, to_dict
 from rt.model import SIZES
 from rt.optim import OptimConfig
+from rt.recipes import Recipe
 from rt.train_config import TrainConfig
 from scripts.hydra_entry import one_line_errors, plain, register
 
@@ -32,7 +33,8 @@ def built(*overrides: str) -> TrainConfig:
 
 def test_there_is_a_file_of_each_group() -> None:
     groups = {name.split("=")[0] for name in GROUPS}
-    assert groups == {"model", "data", "optim", "trainer", "logger", "experiment", "debug"}
+    names = ("model", "data", "recipe", "optim", "trainer", "logger", "experiment", "debug")
+    assert groups == set(names)
 
 
 @pytest.mark.parametrize("override", GROUPS)
@@ -63,7 +65,11 @@ def test_the_paper_is_trained_as_published() -> None:
     config = built("experiment=paper")
     data, trainer = config.data, config.trainer
     assert (config.model.num_blocks, config.model.d_model, config.model.d_ff) == (12, 256, 1024)
-    assert (data.context_length, data.batch_size, data.max_bfs_width) == (1024, 128, 128)
+    assert (data.context_length, data.batch_size, data.recipes) == (
+        (1024,),
+        128,
+        {"published": Recipe()},
+    )
     assert (data.num_dbs, data.heldout_dbs, data.heldout_tasks) == (1024, 100, 10)
     assert (trainer.token_budget, trainer.precision) == (4_000_000_000, "bf16")
 

@@ -23,11 +23,12 @@ from rt.evaluate import (
 )
 from rt.meta import open_meta
 from rt.model import ModelConfig, RelationalTransformer
+from rt.recipes import Recipe
 from rt.tasks import load_tasks, to_sampler
 from tests.shops import D_TEXT, EMBEDDER, shop_folders
 
 TASKS = ["mean-amount", "any-returned", "returned"]
-SETTINGS = ContextSettings(EMBEDDER, context_length=96, max_bfs_width=16, batch_size=7)
+SETTINGS = ContextSettings(EMBEDDER, context_length=96, recipe=Recipe(width=(16,)), batch_size=7)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_predictions_do_not_depend_on_order_or_batch(model, folders, name):
 def _raw_outputs(model, folders, labelled, cutoff):
     sampler = rustler.Sampler(
         [folders[1]], [to_sampler(labelled.task, 0)], embedder=EMBEDDER, context_length=96,
-        max_bfs_width=16,
+        recipes=[Recipe(width=(16,)).to_sampler("published")],
     )  # fmt: skip
     batch = Batch.from_arrays(sampler.contexts(0, labelled.rows, cutoff=cutoff, seed=0))
     with torch.inference_mode():

@@ -30,7 +30,7 @@ def folders(tmp_path_factory):
 def trained(tmp_path_factory) -> Path:
     """A run with two checkpoints, of which `best` names the first and `latest` the second."""
     folder = tmp_path_factory.mktemp("run")
-    settings = Settings(EMBEDDER, {"context_length": 48, "max_bfs_width": 8})
+    settings = Settings(EMBEDDER, {"context_length": 48, "recipes": {"published": {"width": [8]}}})
     for step in (1, 2):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(step)
@@ -74,9 +74,13 @@ def test_scores_are_written_and_the_pointers_name_different_models(
 
 
 def test_context_settings_come_from_the_checkpoint_unless_given(trained, folders):
-    stored = Settings(EMBEDDER, {"context_length": 48, "max_bfs_width": 8})
+    stored = Settings(EMBEDDER, {"context_length": 48, "recipes": {"published": {"width": [8]}}})
     settings = _config(trained, folders, context_length=24).settings(stored)
-    assert (settings.embedder, settings.context_length, settings.max_bfs_width) == (EMBEDDER, 24, 8)
+    assert (settings.embedder, settings.context_length, settings.recipe.width) == (
+        EMBEDDER,
+        24,
+        (8,),
+    )
     with pytest.raises(InputError, match="give embedder=NAME"):
         _config(trained, folders).settings(Settings())
 

@@ -26,7 +26,11 @@ def pre(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(pre: Path, **changes: object) -> DataConfig:
     values = {"root": str(pre), "heldout_dbs": 1, "embedder": "hash", "context_length": 16}
-    return from_dict(DataConfig, values | {"batch_size": 6, "max_bfs_width": 8} | changes, "data")
+    return from_dict(
+        DataConfig,
+        values | {"batch_size": 6, "recipes": {"published": {"width": 8}}} | changes,
+        "data",
+    )
 
 
 def stream_of(pre: Path, share: Share | None = None, start: int = 0) -> BatchStream:

@@ -86,7 +86,7 @@ def test_the_stubs_name_what_the_module_has() -> None:
 
 
 def test_shapes_types_and_padding(stores: list[Path]) -> None:
-    batch = make(stores, context_length=300, max_bfs_width=1).batch(0)
+    batch = make(stores, context_length=300, width=1).batch(0)
     slots = {"row": "i4", "column": "i4", "semantic_type": "u1", "value": "f4", "text": "i4"}
     slots |= {"is_target": "?", "is_padding": "?"}
     for name, kind in slots.items():
@@ -99,6 +99,7 @@ def test_shapes_types_and_padding(stores: list[Path]) -> None:
     n, k = len(batch["row_number"]), len(batch["column_number"])
     lists = {"target_slot": (12, "i4"), "target_row": (12, "u4"), "context_task": (12, "i4")}
     lists |= {"context_store": (12, "i4"), "context_row_ptr": (13, "i8"), "row_number": (n, "u4")}
+    lists |= {"context_recipe": (12, "i4"), "row_part": (n, "u1"), "row_origin": (n, "i4")}
     lists |= {"row_table": (n, "i4"), "row_time": (n, "i8"), "row_depth": (n, "i4")}
     lists |= {"parent_ptr": (n + 1, "i8"), "parent": (batch["parent_ptr"][-1], "i4")}
     lists |= {"column_text": (k, "i4"), "column_number": (k, "i4"), "column_store": (k, "i4")}
@@ -122,7 +123,7 @@ def test_columns_and_texts_of_a_batch_are_there_once(stores: list[Path]) -> None
 
 
 def test_a_cell_takes_at_most_64_bytes(stores: list[Path]) -> None:
-    batch = make(stores, context_length=1024, max_bfs_width=128).batch(0)
+    batch = make(stores, context_length=1024, width=128).batch(0)
     size = sum(array.nbytes for name, array in batch.items() if name != "text_embedding")
     assert size <= 64 * batch["row"].size
 
@@ -217,7 +218,7 @@ PINNED_ROWS = [426, 1, 29, 48, 439, 11, 23, 25]
 
 
 def test_the_gil_is_released(stores: list[Path]) -> None:
-    sampler = make(stores, context_length=2000, max_bfs_width=128, batch_size=400)
+    sampler = make(stores, context_length=2000, width=128, batch_size=400)
     ticks = 0
     done = threading.Event()
 

@@ -23,6 +23,7 @@ from rt.loader import BatchStream
 from rt.logs import LoggerConfig, RunLog, read_metrics
 from rt.plots import smooth
 from rt.ranks import Ranks, usable_cores
+from rt.recipes import Recipe, context_of
 from rt.runs import Run
 from rt.text import HashEmbedder
 from rt.train import run
@@ -109,7 +110,8 @@ def test_the_checkpoint_holds_the_model_and_how_to_feed_it(finished: Path) -> No
     assert folder.name == "step_6"
     settings = checkpoint.load_settings(folder)
     assert settings.embedder == "hash"
-    assert settings.context == {"context_length": 24, "max_bfs_width": 8}
+    assert settings.context["context_length"] == [24]
+    assert context_of(settings.context) == (24, Recipe(width=(8,)))
     state = checkpoint.load_trainer(folder)
     assert state["finished"]
     assert state["step"] == 6

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sampler_fixtures import published
 from store_fixtures import EMBEDDER, write_store
 from visibility_oracle import TYPES, Oracle, World, random_database, random_tasks
 
@@ -141,7 +142,7 @@ REASONS = {
 
 
 def test_unlimited_contexts_hold_exactly_what_may_be_seen(tmp_path: Path) -> None:
-    settings = {"context_length": UNLIMITED, "max_bfs_width": 1000}
+    settings = {"context_length": UNLIMITED, "recipes": [published(1000)]}
     drops: Counter[str] = Counter()
     contexts = shown = 0
     for batch, b, oracle, children, texts in cases(tmp_path, settings, NUM_DATABASES):
@@ -166,7 +167,7 @@ def test_unlimited_contexts_hold_exactly_what_may_be_seen(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("budget", "width"), [(1, 3), (6, 1), (15, 2), (40, 0)])
 def test_small_contexts_hold_only_what_may_be_seen(tmp_path: Path, budget: int, width: int) -> None:
-    settings = {"context_length": budget, "max_bfs_width": width}
+    settings = {"context_length": budget, "recipes": [published(width)]}
     for batch, b, oracle, children, texts in cases(tmp_path, settings, NUM_DATABASES // 4):
         context = decode(batch, b, texts)
         rows = context["rows"]

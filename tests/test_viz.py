@@ -24,7 +24,11 @@ def _contexts(folders, name, count=2, length=60):
     (task,) = load_tasks(store, [name])
     labelled = label(relbench.load_dataset(raw), store, task, Selection())
     sampler = rustler.Sampler(
-        [store], [to_sampler(task, 0)], embedder=EMBEDDER, context_length=length, max_bfs_width=8
+        [store],
+        [to_sampler(task, 0)],
+        embedder=EMBEDDER,
+        context_length=length,
+        recipes=[rustler.Recipe("published", width=8)],
     )
     cutoff = open_meta(store).test_timestamp
     return labelled, sampler.contexts(0, labelled.rows[-count:], cutoff=cutoff, seed=0)

@@ -32,7 +32,8 @@ def random_database(rng: np.random.Generator) -> dict[str, Any]:
     for number in range(2):
         columns = {"when": "datetime", "label": str(rng.choice(["number", "boolean", "text"]))}
         rows: list[dict[str, Any]] = [{} for _ in range(rng.integers(1, 9))]
-        tables.append({"name": f"task{number}", "kind": "task", "columns": columns, "rows": rows})
+        table = {"name": f"task{number}", "kind": "task", "columns": columns, "rows": rows}
+        tables.append(table | {"time_column": "when"})
     for number, table in enumerate(tables):
         is_task = number >= num_database
         keys = [int(rng.integers(num_database))]
@@ -143,6 +144,7 @@ class Oracle:
     target: int
     cutoff: int | None
     drops: Counter[str]
+    blind: bool = False
 
     def split(self, row: int) -> int:
         """0, 1, 2 for train, val, test; rows in no split count as test."""
@@ -175,6 +177,8 @@ class Oracle:
 
     def label_known(self, row: int) -> bool:
         """Is the label in `row` of the target's table known to the target?"""
+        if self.blind:
+            return self.drop("labels are hidden")
         mine = self.world.time(self.target)
         if mine is not None:
             return self.window_over(row)
@@ -187,6 +191,8 @@ class Oracle:
 
     def window_over(self, row: int) -> bool:
         """For a target with a time: would a label of this row's time be known?"""
+        if self.blind:
+            return self.drop("labels are hidden")
         time, mine, bound = self.world.time(row), self.world.time(self.target), self.bound()
         if time is None or mine is None or bound is None:
             return self.drop("no time to know a label by")

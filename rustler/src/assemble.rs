@@ -26,11 +26,14 @@ pub struct Batch {
     pub target_row: Vec<u32>,
     pub context_task: Vec<i32>,
     pub context_store: Vec<i32>,
+    pub context_recipe: Vec<i32>,
     pub context_row_ptr: Vec<i64>,
     pub row_number: Vec<u32>,
     pub row_table: Vec<i32>,
     pub row_time: Vec<i64>,
     pub row_depth: Vec<i32>,
+    pub row_part: Vec<u8>,
+    pub row_origin: Vec<i32>,
     pub parent_ptr: Vec<i64>,
     pub parent: Vec<i32>,
     pub column_text: Vec<i32>,
@@ -91,6 +94,8 @@ impl Assembler<'_> {
         let Context {
             rows,
             depth,
+            part,
+            origin,
             parent_ptr,
             parent,
             ..
@@ -99,12 +104,15 @@ impl Assembler<'_> {
         out.target_row.push(built.row);
         out.context_task.push(built.task as i32);
         out.context_store.push(built.store as i32);
+        out.context_recipe.push(built.recipe as i32);
         let before = out.parent.len() as i64;
         out.parent_ptr
             .extend(parent_ptr[1..].iter().map(|&p| before + i64::from(p)));
         out.parent.extend(parent.iter().map(|&p| p as i32));
         out.row_number.extend_from_slice(rows);
         out.row_depth.extend(depth.iter().map(|&d| d as i32));
+        out.row_part.extend_from_slice(part);
+        out.row_origin.extend_from_slice(origin);
         for &row in rows {
             out.row_table.push(store.meta.table_of(row) as i32);
             out.row_time.push(from.time(row).unwrap_or(NO_TIME));

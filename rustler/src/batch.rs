@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::assemble::{Batch, assemble};
-use crate::context::{Context, Plan, Recipe, Request, Scratch, build};
+use crate::context::{Context, Plan, Request, Scratch, build};
 use crate::error::{Result, argument};
-use crate::labels::LabelIndex;
+use crate::labels::TableIndex;
+use crate::recipe::{Parts, Recipe};
 use crate::rng::{Name, Purpose, Stream};
 use crate::settings::{Settings, Source, check_slots};
 use crate::task::{Prepared, Task};
@@ -21,6 +22,7 @@ const REDRAWS: usize = 64;
 #[derive(Clone, Copy)]
 struct Item {
     task: usize,
+    recipe: usize,
     row: u32,
     cutoff: Option<i64>,
     name: Name,
@@ -29,6 +31,7 @@ struct Item {
 /// A finished context and whose it is.
 pub struct Built {
     pub task: usize,
+    pub recipe: usize,
     pub store: usize,
     pub row: u32,
     pub context: Context,
@@ -39,7 +42,8 @@ pub struct Sampler {
     pub settings: Settings,
     pub sources: Vec<Source>,
     pub tasks: Vec<Prepared>,
-    labels: Vec<Option<Arc<LabelIndex>>>,
+    /// By task.
+    indices: Vec<Arc<TableIndex>>,
     /// Per split: sums of weights up to and with each task.
     cumulative: [Vec<f64>; 3],
 }
@@ -61,7 +65,7 @@ impl Sampler {
             prepared.push(Prepared::new(task, &source.store.meta));
         }
         Ok(Self {
-            labels: label_indices(&sources, &prepared),
+            indices: table_indices(&sources, &prepared),
             cumulative: [Split::Train, Split::Val, Split::Test]
                 .map(|split| cumulative_weights(&prepared, split)),
             paths,
@@ -71,7 +75,8 @@ impl Sampler {
         })
     }
 
-    /// The contexts i of global batch `step` with i % world_size == rank.
+    /// The contexts i of global batch `step` with i % world_size == rank. A batch of shorter
+    /// contexts has more of them.
     pub fn batch(&self, step: u64, rank: usize, world: usize, split: Split) -> Result<Batch> {
         if world == 0 || rank >= world {
             return argument(format!("rank {rank} is not below world_size {world}"));
@@ -81,36 +86,50 @@ impl Sampler {
             Split::Val => Purpose::Val,
             Split::Test => Purpose::Test,
         };
+        let name = |b| Name {
+            purpose,
+            seed: self.settings.seed,
+            a: step,
+            b,
+        };
+        let mut rng = name(0).batch_stream();
+        let lengths = &self.settings.context_length;
+        let length = lengths[rng.below(lengths.len() as u32) as usize];
+        let recipes = &self.settings.recipes;
+        let parts: Vec<Parts> = recipes.iter().map(|recipe| recipe.draw(&mut rng)).collect();
         let mut items = Vec::new();
-        for i in (rank..self.settings.batch_size).step_by(world) {
-            let name = Name {
-                purpose,
-                seed: self.settings.seed,
-                a: step,
-                b: i as u64,
-            };
-            items.push(self.draw_target(name, split)?);
+        let count = self.settings.batch_size * (self.settings.longest() / length);
+        for i in (rank..count).step_by(world) {
+            items.push(self.draw_target(name(i as u64), split)?);
         }
-        self.build(&items)
+        self.build(&items, length, &parts)
     }
 
-    /// One context for each row of the task's table.
+    /// One context for each row of the task's table, with the first value of each list of a recipe.
     pub fn contexts(
         &self,
         task: usize,
         rows: &[u32],
         cutoff: Option<i64>,
-        seed: u64,
+        (seed, recipe): (u64, usize),
     ) -> Result<Batch> {
+        if recipe >= self.settings.recipes.len() {
+            return argument(format!(
+                "there are {} recipes, there is no recipe {recipe}",
+                self.settings.recipes.len()
+            ));
+        }
         let Some(prepared) = self.tasks.get(task) else {
             return argument(format!(
                 "there are {} tasks, there is no task {task}",
                 self.tasks.len()
             ));
         };
-        check_slots(rows.len(), self.settings.context_length)?;
+        let length = self.settings.context_length[0];
+        check_slots(rows.len(), length)?;
         let item = |&row: &u32| Item {
             task,
+            recipe,
             row,
             cutoff,
             name: Name {
@@ -127,7 +146,8 @@ impl Sampler {
                 prepared.rows
             ));
         }
-        self.build(&rows.iter().map(item).collect::<Vec<_>>())
+        let parts: Vec<Parts> = self.settings.recipes.iter().map(Recipe::first).collect();
+        self.build(&rows.iter().map(item).collect::<Vec<_>>(), length, &parts)
     }
 
     fn describe(&self, task: usize) -> String {
@@ -154,10 +174,27 @@ impl Sampler {
         let row = self.draw_row(task, split, &mut rng)?;
         Ok(Item {
             task,
+            recipe: self.draw_recipe(&mut rng),
             row,
             cutoff: None,
             name,
         })
+    }
+
+    /// A recipe by weight.
+    fn draw_recipe(&self, rng: &mut Stream) -> usize {
+        let recipes = &self.settings.recipes;
+        if recipes.len() == 1 {
+            return 0;
+        }
+        let mut left = rng.unit() * recipes.iter().map(|recipe| recipe.weight).sum::<f64>();
+        let found = recipes.iter().position(|recipe| {
+            left -= recipe.weight;
+            left < 0.0
+        });
+        // Rounding may leave nothing: then the last recipe that has a weight.
+        let last = recipes.iter().rposition(|recipe| recipe.weight > 0.0);
+        found.or(last).unwrap_or(0)
     }
 
     fn draw_row(&self, number: usize, split: Split, rng: &mut Stream) -> Result<u32> {
@@ -184,7 +221,7 @@ impl Sampler {
         )
     }
 
-    fn build(&self, items: &[Item]) -> Result<Batch> {
+    fn build(&self, items: &[Item], length: usize, parts: &[Parts]) -> Result<Batch> {
         let threads = self.settings.num_threads.min(items.len().max(1));
         let next = AtomicUsize::new(0);
         let work = || {
@@ -195,41 +232,36 @@ impl Sampler {
                 let Some(item) = items.get(i) else {
                     return done;
                 };
-                done.push((i, self.build_one(item, &mut scratch)));
+                let plan = Plan {
+                    parts: parts[item.recipe],
+                    budget: length,
+                    extra_target_share: self.settings.extra_target_share,
+                };
+                done.push((i, self.build_one(item, &plan, &mut scratch)));
             }
         };
         let mut built = work_on_threads(threads, &work);
         built.sort_unstable_by_key(|&(i, _)| i);
         let built: Vec<Built> = built.into_iter().map(|(_, built)| built).collect();
-        Ok(assemble(
-            &self.sources,
-            &built,
-            self.settings.context_length,
-        ))
+        Ok(assemble(&self.sources, &built, length))
     }
 
-    fn build_one(&self, item: &Item, scratch: &mut Scratch) -> Built {
+    fn build_one(&self, item: &Item, plan: &Plan, scratch: &mut Scratch) -> Built {
         let task = &self.tasks[item.task];
         let request = Request {
             store: &self.sources[task.task.store].store,
             task,
-            labels: self.labels[item.task].as_deref(),
+            index: &self.indices[item.task],
             row: item.row,
             cutoff: item.cutoff,
             name: item.name,
         };
-        let plan = Plan {
-            recipe: Recipe::Published {
-                max_bfs_width: self.settings.max_bfs_width,
-            },
-            budget: self.settings.context_length,
-            extra_target_share: self.settings.extra_target_share,
-        };
         Built {
             task: item.task,
+            recipe: item.recipe,
             store: task.task.store,
             row: item.row,
-            context: build(request, &plan, scratch),
+            context: build(request, plan, scratch),
         }
     }
 }
@@ -253,15 +285,14 @@ fn work_on_threads<T: Send>(threads: usize, work: &(impl Fn() -> Vec<T> + Sync))
     })
 }
 
-/// One index a table of label rows, shared by its tasks.
-fn label_indices(sources: &[Source], tasks: &[Prepared]) -> Vec<Option<Arc<LabelIndex>>> {
-    let mut made: HashMap<(usize, u32), Arc<LabelIndex>> = HashMap::new();
+/// One index a table, shared by its tasks.
+fn table_indices(sources: &[Source], tasks: &[Prepared]) -> Vec<Arc<TableIndex>> {
+    let mut made: HashMap<(usize, u32), Arc<TableIndex>> = HashMap::new();
     let index = |task: &Prepared| {
         let key = (task.task.store, task.task.table);
         let arrays = sources[key.0].store.arrays();
-        let make = || Arc::new(LabelIndex::new(&arrays, task.rows.clone()));
-        task.has_label_table
-            .then(|| made.entry(key).or_insert_with(make).clone())
+        let make = || Arc::new(TableIndex::new(&arrays, task));
+        made.entry(key).or_insert_with(make).clone()
     };
     tasks.iter().map(index).collect()
 }

@@ -1,10 +1,11 @@
-//! The published recipe: breadth-first from the target's row.
+//! Breadth-first search from a row, as published with the Relational Transformer.
 //!
 //! Rows wait in two places. The stack holds parents and is emptied first, so that all ancestors of
 //! a row come at once, each one level deeper. When it is empty, a random row of the shallowest
 //! frontier that is not empty is taken; frontiers hold children. Only visible rows wait. Of a row's
-//! visible database children at most `max_bfs_width`, drawn at random, wait, and likewise of its
-//! label rows of the target's task.
+//! visible database children at most `width` wait (of all tables together, or of each), drawn at
+//! random or latest first, and likewise of its label rows of the target's task. Rows that are in
+//! the context already are passed through.
 //!
 //! Once rows of a frontier are taken, nothing can be added to it any more: what is found then is
 //! at least one level deeper. So a row's children are drawn only when their level's turn comes,
@@ -18,32 +19,68 @@
 
 use crate::context::Builder;
 use crate::idmap::IdMap;
+use crate::recipe::{ALL_LEVELS, Part};
+use crate::visibility;
 
 /// Places tried among the children of a row, as a multiple of the width.
-const PROBES: usize = 8;
+pub const PROBES: usize = 8;
+
+/// From where and how far a search goes.
+#[derive(Clone, Copy)]
+pub struct Search {
+    pub root: u32,
+    /// Depth of the root.
+    pub depth: u32,
+    /// The part of the rows that enter, but for the root and its ancestors.
+    pub part: Part,
+    pub ancestor_part: Part,
+    pub width: usize,
+    pub width_per_table: bool,
+    /// Levels of parents that come with a child; all come with the root.
+    pub parent_levels: u32,
+    /// Share of rows whose children are taken latest first.
+    pub recency: f64,
+    /// Nothing later is visited, beside what the target may not see.
+    pub until: Option<i64>,
+}
+
+/// A row on its way in.
+#[derive(Clone, Copy)]
+struct Step {
+    row: u32,
+    depth: u32,
+    from: u32,
+    part: Part,
+    /// Levels of its parents that may still come.
+    levels: u32,
+}
 
 #[derive(Default)]
 pub struct Frontier {
-    /// Parents as (row, depth).
-    stack: Vec<(u32, u32)>,
+    visited: IdMap,
+    /// Parents.
+    stack: Vec<Step>,
     /// Rows by depth whose children have not been drawn yet.
     waiting: Vec<Vec<u32>>,
-    /// The shallowest frontier, and its depth.
-    level: Vec<u32>,
+    /// The shallowest frontier as (row, from), and its depth.
+    level: Vec<(u32, u32)>,
     depth: usize,
     places: Vec<u32>,
     tried: IdMap,
+    /// Children taken of each table.
+    taken: Vec<(usize, usize)>,
 }
 
 impl Frontier {
-    fn clear(&mut self) {
+    fn start(&mut self, depth: u32) {
+        self.visited.clear();
         self.stack.clear();
         self.level.clear();
         self.waiting.iter_mut().for_each(Vec::clear);
-        self.depth = 0;
+        self.depth = depth as usize;
     }
 
-    /// Notes a row that has entered: its children are one level deeper.
+    /// Notes a row that has been visited: its children are one level deeper.
     fn wait(&mut self, row: u32, depth: usize) {
         if self.waiting.len() <= depth {
             self.waiting.resize_with(depth + 1, Vec::new);
@@ -52,105 +89,198 @@ impl Frontier {
     }
 }
 
-/// Fills the context from the target's row outwards.
-pub fn fill(builder: &mut Builder, frontier: &mut Frontier, max_bfs_width: usize) {
-    frontier.clear();
-    let mut next = Some((builder.request.row, 0));
-    while let Some((row, depth)) = next {
-        if builder.enter(row, depth) {
-            frontier.wait(row, depth as usize);
-            push_parents(builder, frontier, row, depth + 1);
+/// Fills the context from a root outwards, until its limit.
+pub fn fill(builder: &mut Builder, frontier: &mut Frontier, search: &Search) {
+    frontier.start(search.depth);
+    let mut next = Some(Step {
+        row: search.root,
+        depth: search.depth,
+        from: search.root,
+        part: search.part,
+        levels: ALL_LEVELS,
+    });
+    while let Some(step) = next {
+        if frontier.visited.insert(step.row, 0).1 {
+            builder.enter(step.row, step.depth, step.from, step.part);
+            frontier.wait(step.row, step.depth as usize);
+            push_parents(builder, frontier, search, step);
         }
         if builder.is_full() {
             return;
         }
-        next = take(builder, frontier, max_bfs_width);
+        next = take(builder, frontier, search);
     }
 }
 
-fn push_parents(builder: &Builder, frontier: &mut Frontier, row: u32, depth: u32) {
+fn push_parents(builder: &Builder, frontier: &mut Frontier, search: &Search, child: Step) {
+    if child.levels == 0 {
+        return;
+    }
+    let of_root = child.row == search.root || child.part == search.ancestor_part;
     // In reverse, so that the parents of the first key are taken first.
-    for &parent in builder.arrays.parents(row).iter().rev() {
-        if builder.sees(parent) {
-            frontier.stack.push((parent, depth));
+    for &parent in builder.arrays.parents(child.row).iter().rev() {
+        let time = builder.arrays.time(parent);
+        if builder.sees(parent) && visibility::in_time(time, search.until) {
+            frontier.stack.push(Step {
+                row: parent,
+                depth: child.depth + 1,
+                from: child.row,
+                part: if of_root {
+                    search.ancestor_part
+                } else {
+                    search.part
+                },
+                levels: child.levels - 1,
+            });
         }
     }
 }
 
-/// The next row and its depth.
-fn take(builder: &mut Builder, frontier: &mut Frontier, width: usize) -> Option<(u32, u32)> {
+/// The next row.
+fn take(builder: &mut Builder, frontier: &mut Frontier, search: &Search) -> Option<Step> {
     if let Some(parent) = frontier.stack.pop() {
         return Some(parent);
+    }
+    if search.width == 0 {
+        return None;
     }
     while frontier.level.is_empty() {
         let mut rows = std::mem::take(frontier.waiting.get_mut(frontier.depth)?);
         for row in rows.drain(..) {
-            draw_children(builder, frontier, row, width);
+            draw_children(builder, frontier, search, row);
         }
         frontier.waiting[frontier.depth] = rows;
         frontier.depth += 1;
     }
     let place = builder.rng.below(frontier.level.len() as u32) as usize;
-    Some((frontier.level.swap_remove(place), frontier.depth as u32))
+    let (row, from) = frontier.level.swap_remove(place);
+    Some(Step {
+        row,
+        depth: frontier.depth as u32,
+        from,
+        part: search.part,
+        levels: search.parent_levels,
+    })
 }
 
 /// Puts visible children of a row on the frontier.
-fn draw_children(builder: &mut Builder, frontier: &mut Frontier, row: u32, width: usize) {
+fn draw_children(builder: &mut Builder, frontier: &mut Frontier, search: &Search, row: u32) {
     let (task, target, arrays) = (builder.request.task, builder.target, builder.arrays);
+    let latest = search.recency > 0.0 && builder.rng.unit() < search.recency;
+    let bound = visibility::bound(target.bound(), search.until);
     let (children, times) = arrays.children(row);
-    let end = match target.bound() {
+    let end = match bound {
         Some(bound) => times.partition_point(|&time| time <= bound),
         None => children.len(),
     };
     // The prefix holds rule 1; what is left is to drop label rows, and rule 3 without a bound.
     let timed = target.bound().is_some();
-    choose(builder, frontier, &children[..end], width, |child| {
+    let visible = |child| {
         child < task.first_label_row && (timed || target.sees_row(None, task.split_of(child)))
-    });
-    if let Some(labels) = builder.request.labels {
+    };
+    let mut choice = Choice {
+        from: row,
+        width: search.width,
+        tables: search.width_per_table.then_some(builder.request.store),
+        latest,
+    };
+    choice.choose(builder, frontier, &children[..end], visible);
+    if let Some(labels) = &builder.request.index.labels {
         let rows = labels.of(row);
         let time = |row: &u32| arrays.row_time[*row as usize];
-        let end = match target.bound() {
+        let end = match bound {
             Some(bound) => rows.partition_point(|row| time(row) <= bound),
             None => rows.len(),
         };
-        choose(builder, frontier, &rows[..end], width, |child| {
+        choice.tables = None;
+        choice.choose(builder, frontier, &rows[..end], |child| {
             task.sees(&target, child, arrays.time(child))
         });
     }
 }
 
-/// Puts at most `width` of the rows that `visible` lets pass on the frontier, drawn at random.
-fn choose(
-    builder: &mut Builder,
-    frontier: &mut Frontier,
-    rows: &[u32],
+/// How many and which children of one row wait.
+struct Choice<'a> {
+    from: u32,
     width: usize,
-    visible: impl Fn(u32) -> bool,
-) {
-    let (level, places) = (&mut frontier.level, &mut frontier.places);
-    let end = level.len().saturating_add(width);
-    if rows.len() <= width {
-        level.extend(rows.iter().copied().filter(|&row| visible(row)));
-    } else if rows.len() <= width.saturating_mul(PROBES) {
-        places.clear();
-        places.extend_from_slice(rows);
-        let mut first = 0;
-        while first < places.len() && level.len() < end {
-            let place = first + builder.rng.below((places.len() - first) as u32) as usize;
-            places.swap(first, place);
-            level.extend(Some(places[first]).filter(|&row| visible(row)));
-            first += 1;
-        }
-    } else {
-        frontier.tried.clear();
-        for _ in 0..width * PROBES {
-            let place = builder.rng.below(rows.len() as u32);
-            if frontier.tried.insert(place, 0).1 {
-                level.extend(Some(rows[place as usize]).filter(|&row| visible(row)));
+    /// Present if the width counts for each table.
+    tables: Option<&'a crate::store::Store>,
+    latest: bool,
+}
+
+impl Choice<'_> {
+    /// Whether there is room for a row of its table.
+    fn has_room(&self, frontier: &mut Frontier, row: u32) -> bool {
+        let Some(store) = self.tables else {
+            return true;
+        };
+        let table = store.meta.table_of(row);
+        match frontier.taken.iter_mut().find(|(t, _)| *t == table) {
+            Some((_, count)) if *count == self.width => false,
+            Some((_, count)) => {
+                *count += 1;
+                true
             }
-            if level.len() == end {
-                break;
+            None => {
+                frontier.taken.push((table, 1));
+                true
+            }
+        }
+    }
+
+    fn add(&self, frontier: &mut Frontier, row: u32, visible: &impl Fn(u32) -> bool) {
+        if visible(row) && self.has_room(frontier, row) {
+            frontier.level.push((row, self.from));
+        }
+    }
+
+    /// Puts rows that `visible` lets pass on the frontier, at most the width.
+    fn choose(
+        &self,
+        builder: &mut Builder,
+        frontier: &mut Frontier,
+        rows: &[u32],
+        visible: impl Fn(u32) -> bool,
+    ) {
+        frontier.taken.clear();
+        let most = self.width.saturating_mul(PROBES);
+        let end = match self.tables {
+            None => frontier.level.len().saturating_add(self.width),
+            Some(_) => usize::MAX,
+        };
+        if rows.len() <= self.width {
+            rows.iter()
+                .for_each(|&row| self.add(frontier, row, &visible));
+        } else if self.latest {
+            for &row in rows.iter().rev().take(most) {
+                if frontier.level.len() == end {
+                    break;
+                }
+                self.add(frontier, row, &visible);
+            }
+        } else if rows.len() <= most {
+            let mut places = std::mem::take(&mut frontier.places);
+            places.clear();
+            places.extend_from_slice(rows);
+            for first in 0..places.len() {
+                if frontier.level.len() == end {
+                    break;
+                }
+                let place = first + builder.rng.below((places.len() - first) as u32) as usize;
+                places.swap(first, place);
+                self.add(frontier, places[first], &visible);
+            }
+            frontier.places = places;
+        } else {
+            frontier.tried.clear();
+            for _ in 0..most {
+                let place = builder.rng.below(rows.len() as u32);
+                if frontier.tried.insert(place, 0).1 {
+                    self.add(frontier, rows[place as usize], &visible);
+                }
+                if frontier.level.len() == end {
+                    break;
+                }
             }
         }
     }

@@ -2,33 +2,31 @@
 //!
 //! Rows enter one after the other, each once, with their visible cells in order of columns, until
 //! the budget of cells is full. The target's own row is first. When a row has more cells than
-//! remain, the first ones in order of columns enter; in the target's row a place is kept for the
-//! target cell, whatever its column. Rows without a cell enter too, at most as many rows in all
-//! as the budget has cells, so that chains of rows without cells end.
+//! remain, the first ones in order of columns enter; in the target's row, and in label rows of
+//! others, a place is kept for the target's column. Rows without a cell enter too, at most as many
+//! rows in all as the budget has cells, so that chains of rows without cells end.
 
-use crate::breadth::{self, Frontier};
+use crate::breadth::{self, Frontier, Search};
+use crate::candidates::Candidates;
 use crate::idmap::IdMap;
-use crate::labels::LabelIndex;
+use crate::labelled;
+use crate::labels::TableIndex;
+use crate::recipe::{Part, Parts};
 use crate::rng::{Name, Stream};
 use crate::store::{Arrays, Store};
 use crate::task::{Prepared, Role};
 use crate::visibility::Target;
+use crate::walks::Walker;
 
-/// How a context is put together. Later recipes have named parts with budgets of their own.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Recipe {
-    /// The target's row, its ancestors, and its neighbourhood breadth-first, as published with the
-    /// Relational Transformer (arXiv 2510.06377): `breadth::fill`.
-    Published { max_bfs_width: usize },
-}
+/// `row_origin` of rows that were not reached from another one.
+pub const NO_ORIGIN: i32 = -1;
 
 /// The target and the data around it.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub store: &'a Store,
     pub task: &'a Prepared,
-    /// Present if the task has a table of label rows.
-    pub labels: Option<&'a LabelIndex>,
+    pub index: &'a TableIndex,
     pub row: u32,
     pub cutoff: Option<i64>,
     pub name: Name,
@@ -37,7 +35,7 @@ pub struct Request<'a> {
 /// Sizes of a context.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    pub recipe: Recipe,
+    pub parts: Parts,
     /// Most cells, at least 1.
     pub budget: usize,
     /// Bounds of the share of further targets.
@@ -59,6 +57,10 @@ pub struct Cell {
 pub struct Context {
     pub rows: Vec<u32>,
     pub depth: Vec<u32>,
+    /// A `Part` a row.
+    pub part: Vec<u8>,
+    /// Position of the row that each was reached from, or `NO_ORIGIN`.
+    pub origin: Vec<i32>,
     pub cells: Vec<Cell>,
     /// Place of the context's own target in `cells`.
     pub target_cell: usize,
@@ -72,7 +74,9 @@ pub struct Context {
 pub struct Scratch {
     /// Positions of the rows that have entered.
     position: IdMap,
-    pub frontier: Frontier,
+    frontier: Frontier,
+    candidates: Candidates,
+    walker: Walker,
 }
 
 /// A context in the making.
@@ -82,39 +86,117 @@ pub struct Builder<'a> {
     pub target: Target,
     pub rng: Stream,
     budget: usize,
+    /// Cells up to which the part at hand may fill the context; at most the budget.
+    limit: usize,
     position: &'a mut IdMap,
     context: Context,
 }
 
 /// Builds the context of one target: a pure function of the request and the plan.
 pub fn build(request: Request, plan: &Plan, scratch: &mut Scratch) -> Context {
-    scratch.position.clear();
+    let Scratch {
+        position,
+        frontier,
+        candidates,
+        walker,
+    } = scratch;
+    position.clear();
     let arrays = request.store.arrays();
+    let target = request
+        .task
+        .target(request.row, arrays.time(request.row), request.cutoff);
     let mut builder = Builder {
-        target: request
-            .task
-            .target(request.row, arrays.time(request.row), request.cutoff),
+        target: if plan.parts.with_labels {
+            target
+        } else {
+            target.without_labels()
+        },
         arrays,
         rng: request.name.stream(),
         budget: plan.budget,
-        position: &mut scratch.position,
+        limit: plan.budget,
+        position,
         context: Context {
             cells: Vec::with_capacity(plan.budget.min(1 << 14)),
             ..Context::default()
         },
         request,
     };
-    match plan.recipe {
-        Recipe::Published { max_bfs_width } => {
-            breadth::fill(&mut builder, &mut scratch.frontier, max_bfs_width);
-        }
-    }
+    fill_parts(&mut builder, &plan.parts, frontier, candidates, walker);
     builder.finish(plan.extra_target_share)
 }
 
-impl Builder<'_> {
+/// The parts of a recipe, in their order.
+fn fill_parts(
+    builder: &mut Builder,
+    parts: &Parts,
+    frontier: &mut Frontier,
+    candidates: &mut Candidates,
+    walker: &mut Walker,
+) {
+    let around_target = Search {
+        root: builder.request.row,
+        depth: 0,
+        part: Part::Neighbour,
+        ancestor_part: Part::Ancestor,
+        width: parts.width,
+        width_per_table: parts.width_per_table,
+        parent_levels: parts.parent_levels,
+        recency: parts.recency,
+        until: None,
+    };
+    let others = parts.with_labels && parts.other_labels > 0.0;
+    let own = parts.with_labels && parts.own_labels > 0.0;
+    if own || others {
+        let ancestors = Search {
+            width: 0,
+            ..around_target
+        };
+        breadth::fill(builder, frontier, &ancestors);
+        if own {
+            builder.set_limit(parts.own_labels);
+            labelled::add_own(builder);
+        }
+        if others {
+            builder.set_limit(parts.other_labels);
+            candidates.start(builder, parts, walker);
+            labelled::add_others(builder, parts, frontier, candidates);
+        }
+        builder.limit = builder.budget;
+    }
+    breadth::fill(builder, frontier, &around_target);
+    if others && !builder.is_full() {
+        labelled::add_others(builder, parts, frontier, candidates);
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// Whether the part at hand has no room.
     pub fn is_full(&self) -> bool {
-        self.context.cells.len() >= self.budget || self.context.rows.len() >= self.budget
+        self.context.cells.len() >= self.limit || self.context.rows.len() >= self.budget
+    }
+
+    /// Cells that the part at hand may still add.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.context.cells.len())
+    }
+
+    pub fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// Lets the next part fill a share of the context, from what is there now.
+    fn set_limit(&mut self, share: f64) {
+        let more = (share * self.budget as f64).round() as usize;
+        self.limit = self.budget.min(self.context.cells.len() + more);
+    }
+
+    /// Calls `work` with room for at most `cells` more cells.
+    pub fn with_room(&mut self, cells: usize, work: impl FnOnce(&mut Self)) {
+        let limit = self.limit;
+        self.limit = limit.min(self.context.cells.len() + cells);
+        work(self);
+        self.limit = limit;
     }
 
     /// May this row be in the context? True for the target's own.
@@ -126,33 +208,74 @@ impl Builder<'_> {
                 .sees(&self.target, row, self.arrays.time(row))
     }
 
-    /// Lets a visible row in. False if it was in already.
-    pub fn enter(&mut self, row: u32, depth: u32) -> bool {
-        let position = self.context.rows.len() as u32;
-        if !self.position.insert(row, position).1 {
-            return false;
-        }
-        self.context.rows.push(row);
-        self.context.depth.push(depth);
+    /// Is the label of this row of the target's table there and known, and not the target itself?
+    pub fn knows_label(&self, row: u32) -> bool {
+        let task = self.request.task;
+        let time = self.arrays.time(row);
+        row != self.request.row
+            && task.sees(&self.target, row, time)
+            && task
+                .split_of(row)
+                .is_some_and(|split| self.target.sees_label(time, split))
+            && self.arrays.cell(row, task.task.column).is_some()
+    }
+
+    pub fn has(&self, row: u32) -> bool {
+        self.position.get(row).is_some()
+    }
+
+    /// Lets a visible row in, reached from `from`, unless it is in already. A row that was reached
+    /// from none is given itself, and its depth.
+    pub fn enter(&mut self, row: u32, depth: u32, from: u32, part: Part) {
+        let Some(position) = self.place(row, depth, from, part) else {
+            return;
+        };
         if row == self.request.row {
             self.add_target_cells();
         } else {
-            self.add_cells(row, position);
+            self.add_cells(row, position, None);
         }
-        true
     }
 
-    fn add_cells(&mut self, row: u32, position: u32) {
+    /// The same for a label row, with a place for its label. `bare`: time and label alone.
+    pub fn enter_label(&mut self, row: u32, from: u32, part: Part, bare: bool) {
+        if let Some(position) = self.place(row, 1, from, part) {
+            self.add_cells(row, position, Some(bare));
+        }
+    }
+
+    fn place(&mut self, row: u32, depth: u32, from: u32, part: Part) -> Option<u32> {
+        let position = self.context.rows.len() as u32;
+        let (origin, depth) = match self.position.get(from) {
+            Some(origin) if from != row => (origin as i32, self.context.depth[origin as usize] + 1),
+            _ => (NO_ORIGIN, depth),
+        };
+        if !self.position.insert(row, position).1 {
+            return None;
+        }
+        let is_target = row == self.request.row;
+        let part = if is_target { Part::Target } else { part };
+        self.context.rows.push(row);
+        self.context.depth.push(depth);
+        self.context.part.push(part as u8);
+        self.context.origin.push(origin);
+        Some(position)
+    }
+
+    /// Adds the visible cells of a row. `label`: keep a place for the target's column; and whether
+    /// only it and the time come.
+    fn add_cells(&mut self, row: u32, position: u32, label: Option<bool>) {
         let (columns, values) = self.arrays.cells(row);
         let meta = &self.request.store.meta;
+        let task = self.request.task;
         let special = match columns {
             [] => return,
             [first, ..] => {
                 let table = meta.columns[*first as usize].table as usize;
-                self.request.task.special(meta.tables[table].columns())
+                task.special(meta.tables[table].columns())
             }
         };
-        let room = self.budget - self.context.cells.len();
+        let room = self.room();
         let cells = columns.iter().zip(values).map(|(&column, &bits)| Cell {
             row: position,
             column,
@@ -165,14 +288,27 @@ impl Builder<'_> {
         }
         let time = self.arrays.time(row);
         let hidden = self.target.sees_hidden(time);
-        let split = self.request.task.split_of(row);
-        let label = split.is_some_and(|split| self.target.sees_label(time, split));
+        let split = task.split_of(row);
+        let sees_label = split.is_some_and(|split| self.target.sees_label(time, split));
         let visible = cells.filter(|cell| match role(special, cell.column) {
             None => true,
             Some(Role::Hidden) => hidden,
-            Some(Role::Target) => label,
+            Some(Role::Target) => sees_label,
         });
-        self.context.cells.extend(visible.take(room));
+        let Some(bare) = label else {
+            self.context.cells.extend(visible.take(room));
+            return;
+        };
+        let target = task.task.column;
+        let mut others = room.saturating_sub(1);
+        self.context.cells.extend(visible.filter(|cell| {
+            if cell.column == target {
+                return room > 0;
+            }
+            let wanted = others > 0 && (!bare || Some(cell.column) == task.time_column);
+            others -= usize::from(wanted);
+            wanted
+        }));
     }
 
     /// The target's row: without hidden columns, and with the target even if it is null.

@@ -1,12 +1,40 @@
-//! Label rows by entity: which rows of a task's table reference a row, in order of time.
+//! Indices of a task's table: its rows in order of time, and its label rows by entity.
 //!
 //! A row's list of children mixes the rows of all tables, so the few label rows of one task can
-//! be anywhere among millions. This index, 12 bytes a label row, is made once for each task table.
+//! be anywhere among millions. This index, at most 16 bytes a label row, is made once for each task
+//! table.
 
 use std::ops::Range;
 
 use crate::store::Arrays;
+use crate::task::Prepared;
 
+/// What is looked up in the table of a task.
+pub struct TableIndex {
+    /// Present if the table holds label rows.
+    pub labels: Option<LabelIndex>,
+    /// All rows by (time, row), those without a time last; None: they stand so.
+    in_time: Option<Vec<u32>>,
+}
+
+impl TableIndex {
+    pub fn new(arrays: &Arrays, task: &Prepared) -> Self {
+        let rows = task.rows.clone();
+        Self {
+            labels: task
+                .has_label_table
+                .then(|| LabelIndex::new(arrays, rows.clone())),
+            in_time: in_time(arrays, rows),
+        }
+    }
+
+    /// The table's rows in order of time, those without a time last; None if they stand so.
+    pub fn in_time(&self) -> Option<&[u32]> {
+        self.in_time.as_deref()
+    }
+}
+
+/// Which rows of a table reference a row, in order of time.
 pub struct LabelIndex {
     /// Rows that are referenced, rising.
     entity: Vec<u32>,
@@ -45,4 +73,14 @@ impl LabelIndex {
             Err(_) => &[],
         }
     }
+}
+
+fn in_time(arrays: &Arrays, table: Range<u32>) -> Option<Vec<u32>> {
+    let key = |row: u32| (arrays.time(row).is_none(), arrays.row_time[row as usize]);
+    if table.clone().is_sorted_by_key(key) {
+        return None;
+    }
+    let mut rows: Vec<u32> = table.collect();
+    rows.sort_by_key(|&row| key(row));
+    Some(rows)
 }

@@ -33,6 +33,8 @@ pub enum Kind {
 pub struct Table {
     pub name: String,
     pub kind: Kind,
+    #[serde(default)]
+    time_column: Option<String>,
     rows: (u32, u32),
     columns: (u32, u32),
 }
@@ -103,6 +105,14 @@ impl Meta {
     /// The number of the table that holds `row`, which must exist.
     pub fn table_of(&self, row: u32) -> usize {
         self.tables.partition_point(|t| t.rows.1 <= row)
+    }
+
+    /// The column that holds the times of a table's rows, if there is one.
+    pub fn time_column(&self, table: usize) -> Option<u32> {
+        let table = &self.tables[table];
+        let name = table.time_column.as_ref()?;
+        let mut columns = table.columns();
+        columns.find(|&column| self.columns[column as usize].name == *name)
     }
 
     fn check(&self) -> std::result::Result<(), String> {

@@ -2,6 +2,7 @@
 
 mod arrays;
 pub(crate) mod convert;
+mod recipe;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use crate::store::{self, Store as CoreStore};
 use crate::task::Task as CoreTask;
 use arrays::to_dict;
 use convert::{RustlerError, bad, call, split_named, whole};
+use recipe::{Recipe, numbers};
 
 /// A checked, memory-mapped store folder.
 #[pyclass(frozen, module = "rustler")]
@@ -147,7 +149,7 @@ struct Sampler {
 impl Sampler {
     #[new]
     #[pyo3(signature = (
-        stores, tasks, *, embedder, context_length=None, max_bfs_width=None, batch_size=None,
+        stores, tasks, *, embedder, context_length=None, recipes=None, batch_size=None,
         extra_target_share=(0.0, 0.0), seed=None, num_threads=None,
     ))]
     #[allow(clippy::too_many_arguments)] // They are keywords in Python.
@@ -157,7 +159,7 @@ impl Sampler {
         tasks: Vec<Py<Task>>,
         embedder: String,
         context_length: Option<&Bound<'_, PyAny>>,
-        max_bfs_width: Option<&Bound<'_, PyAny>>,
+        recipes: Option<Vec<Py<Recipe>>>,
         batch_size: Option<&Bound<'_, PyAny>>,
         extra_target_share: (f64, f64),
         seed: Option<&Bound<'_, PyAny>>,
@@ -168,8 +170,14 @@ impl Sampler {
         };
         let settings = Settings {
             embedder,
-            context_length: or(context_length, "context_length", 1024)?,
-            max_bfs_width: or(max_bfs_width, "max_bfs_width", 128)?,
+            context_length: match context_length {
+                Some(lengths) => numbers(lengths, "context_length")?,
+                None => vec![1024],
+            },
+            recipes: match recipes {
+                Some(recipes) => recipes.iter().map(|r| r.get().0.clone()).collect(),
+                None => vec![crate::recipe::Recipe::default()],
+            },
             batch_size: or(batch_size, "batch_size", 32)?,
             extra_target_share,
             seed: or(seed, "seed", 0)? as u64,
@@ -185,8 +193,9 @@ impl Sampler {
         let settings = &self.core.settings;
         let keywords = PyDict::new(py);
         keywords.set_item("embedder", &settings.embedder)?;
-        keywords.set_item("context_length", settings.context_length)?;
-        keywords.set_item("max_bfs_width", settings.max_bfs_width)?;
+        keywords.set_item("context_length", settings.context_length.clone())?;
+        let recipes = settings.recipes.iter().cloned().map(Recipe);
+        keywords.set_item("recipes", recipes.collect::<Vec<_>>())?;
         keywords.set_item("batch_size", settings.batch_size)?;
         keywords.set_item("extra_target_share", settings.extra_target_share)?;
         keywords.set_item("seed", settings.seed)?;
@@ -211,7 +220,8 @@ impl Sampler {
         to_dict(py, call(py, || self.core.batch(step, rank, world, split))?)
     }
 
-    #[pyo3(signature = (task, rows, *, cutoff=None, seed=None))]
+    #[pyo3(signature = (task, rows, *, cutoff=None, seed=None, recipe=None))]
+    #[allow(clippy::too_many_arguments)] // They are keywords in Python.
     fn contexts<'py>(
         &self,
         py: Python<'py>,
@@ -219,6 +229,7 @@ impl Sampler {
         rows: &Bound<'py, PyAny>,
         cutoff: Option<&Bound<'py, PyAny>>,
         seed: Option<&Bound<'py, PyAny>>,
+        recipe: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let task = whole(task, "task")?;
         let rows = rows
@@ -228,9 +239,12 @@ impl Sampler {
             .to_vec();
         let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
         let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
+        let recipe = recipe.map_or(Ok(0), |r| whole(r, "recipe"))?;
         to_dict(
             py,
-            call(py, || self.core.contexts(task, &rows, cutoff, seed))?,
+            call(py, || {
+                self.core.contexts(task, &rows, cutoff, (seed, recipe))
+            })?,
         )
     }
 }
@@ -238,7 +252,7 @@ impl Sampler {
 #[pymodule]
 mod rustler {
     #[pymodule_export]
-    use super::{RustlerError, Sampler, Store, Task};
+    use super::{Recipe, RustlerError, Sampler, Store, Task};
 
     use pyo3::prelude::*;
 
@@ -261,6 +275,8 @@ mod rustler {
         let [number, text, datetime, boolean] = super::SEMANTIC_TYPES;
         (number, text, datetime, boolean)
     };
+    #[pymodule_export]
+    const PARTS: [&str; 6] = crate::recipe::PARTS;
     #[pymodule_export]
     const ACTIVATIONS: [&str; 29] = crate::scm::activation::ACTIVATIONS;
     #[pymodule_export]

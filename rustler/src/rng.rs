@@ -23,6 +23,8 @@ pub enum Purpose {
 /// changes which rows enter.
 const TARGET: u64 = 1 << 32;
 const EXTRA_TARGETS: u64 = 2 << 32;
+/// Numbers of recipes that hold for a whole batch.
+const BATCH: u64 = 3 << 32;
 
 /// The name of a stream.
 #[derive(Clone, Copy)]
@@ -44,6 +46,11 @@ impl Name {
 
     pub fn extra_targets(self) -> Stream {
         self.with_purpose(self.purpose as u64 | EXTRA_TARGETS)
+    }
+
+    /// The stream of a batch's own draws; `b` is 0.
+    pub fn batch_stream(self) -> Stream {
+        self.with_purpose(self.purpose as u64 | BATCH)
     }
 
     fn with_purpose(self, purpose: u64) -> Stream {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Result, argument};
+use crate::recipe::Recipe;
 use crate::store::{Embeddings, Store};
 
 /// Most slots of a batch, and of a context.
@@ -12,8 +13,10 @@ const MAX_SLOTS: usize = 1 << 28;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub embedder: String,
-    pub context_length: usize,
-    pub max_bfs_width: usize,
+    /// A batch draws one; the contexts of given rows have the first.
+    pub context_length: Vec<usize>,
+    /// A context draws one by weight; those of given rows take the first.
+    pub recipes: Vec<Recipe>,
     pub batch_size: usize,
     pub extra_target_share: (f64, f64),
     pub seed: u64,
@@ -23,15 +26,33 @@ pub struct Settings {
 impl Settings {
     pub fn check(&self) -> Result<()> {
         let (low, high) = self.extra_target_share;
-        if self.context_length == 0 || self.batch_size == 0 || self.num_threads == 0 {
-            return argument("context_length, batch_size and num_threads must be at least 1");
+        if self.batch_size == 0 || self.num_threads == 0 {
+            return argument("batch_size and num_threads must be at least 1");
+        }
+        let longest = self.longest();
+        let divides = |&length: &usize| length > 0 && longest.is_multiple_of(length);
+        if longest == 0 || !self.context_length.iter().all(divides) {
+            return argument(format!(
+                "context_length {:?} must hold lengths of at least 1 that divide the longest, so \
+                 that every batch has the same number of slots",
+                self.context_length
+            ));
+        }
+        self.recipes.iter().try_for_each(Recipe::check)?;
+        if self.recipes.iter().map(|recipe| recipe.weight).sum::<f64>() <= 0.0 {
+            return argument("recipes: none has a weight");
         }
         if !(0.0 <= low && low <= high && high <= 1.0) {
             return argument(format!(
                 "extra_target_share ({low}, {high}) must be two shares in order, from 0 to 1"
             ));
         }
-        check_slots(self.batch_size, self.context_length)
+        check_slots(self.batch_size, longest)
+    }
+
+    /// The largest context length.
+    pub fn longest(&self) -> usize {
+        self.context_length.iter().copied().max().unwrap_or(0)
     }
 }
 

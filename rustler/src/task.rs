@@ -104,6 +104,8 @@ pub struct Prepared {
     pub has_label_table: bool,
     /// Rows from this number on are label rows of some task.
     pub first_label_row: u32,
+    /// The column that holds the time of the target's table.
+    pub time_column: Option<u32>,
     /// Columns that are not simply visible, rising.
     special: Vec<(u32, Role)>,
 }
@@ -124,6 +126,7 @@ impl Prepared {
             rows: table.rows(),
             has_label_table: table.kind == Kind::Task,
             first_label_row: meta.first_label_row(),
+            time_column: meta.time_column(task.table as usize),
             special,
             task,
         }

@@ -77,6 +77,8 @@ pub struct Target {
     bound: Option<i64>,
     split: Split,
     horizon: Option<i64>,
+    /// No label is shown, known or not.
+    blind: bool,
 }
 
 impl Target {
@@ -86,11 +88,24 @@ impl Target {
             bound: bound(time, cutoff),
             split,
             horizon,
+            blind: false,
+        }
+    }
+
+    /// The same target, to which no label is known: contexts of a first row of its kind.
+    pub fn without_labels(self) -> Self {
+        Self {
+            blind: true,
+            ..self
         }
     }
 
     pub fn bound(&self) -> Option<i64> {
         self.bound
+    }
+
+    pub fn has_time(&self) -> bool {
+        self.time.is_some()
     }
 
     /// Rules 1 and 3 for a database row; `split` is None outside of the target's table.
@@ -101,6 +116,9 @@ impl Target {
 
     /// Rules 2 and 3: is the label of a row of the target's table known?
     pub fn sees_label(&self, time: Option<i64>, split: Split) -> bool {
+        if self.blind {
+            return false;
+        }
         match (self.time, time) {
             (Some(_), time) => self.sees_hidden(time),
             (None, time) => {
@@ -115,6 +133,9 @@ impl Target {
 
     /// Rule 4: may a row of this time show its hidden columns?
     pub fn sees_hidden(&self, time: Option<i64>) -> bool {
+        if self.blind {
+            return false;
+        }
         match (self.time, time, self.bound) {
             (Some(target), Some(time), Some(bound)) => {
                 time < target && window_ended(time, self.horizon, bound)

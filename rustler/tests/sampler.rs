@@ -9,6 +9,7 @@ use common::{Row, Table, write};
 use proptest::prelude::*;
 use rustler::assemble::Batch;
 use rustler::batch::Sampler;
+use rustler::recipe::Recipe;
 use rustler::settings::Settings;
 use rustler::store::{NO_TIME, Store};
 use rustler::task::Task;
@@ -68,11 +69,14 @@ fn tasks(tables: &[Table], horizon: Option<i64>) -> Vec<Task> {
     tasks
 }
 
-fn settings(context_length: usize, max_bfs_width: usize, num_threads: usize) -> Settings {
+fn settings(context_length: usize, width: u32, num_threads: usize) -> Settings {
     Settings {
         embedder: "hash".into(),
-        context_length,
-        max_bfs_width,
+        context_length: vec![context_length],
+        recipes: vec![Recipe {
+            width: vec![width],
+            ..Recipe::default()
+        }],
         batch_size: 6,
         extra_target_share: (0.0, 0.3),
         seed: 11,
@@ -115,7 +119,7 @@ proptest! {
 
     #[test]
     fn contexts_hold_their_shape_and_their_cutoff(
-        tables in tables(), length in 1usize..40, width in 0usize..6,
+        tables in tables(), length in 1usize..40, width in 0u32..6,
         cutoff in -25i64..25, horizon in prop::option::of(0i64..9),
     ) {
         let folder = tempfile::tempdir().unwrap();
@@ -125,12 +129,12 @@ proptest! {
         let two = sampler(folder.path(), &tasks, settings(length, width, 2));
         for (number, task) in tasks.iter().enumerate() {
             let rows: Vec<u32> = (task.splits[0].start..task.splits[2].end).collect();
-            let batch = one.contexts(number, &rows, Some(cutoff), 0).unwrap();
+            let batch = one.contexts(number, &rows, Some(cutoff), (0, 0)).unwrap();
             check_batch(&batch, cutoff);
-            let again = two.contexts(number, &rows, Some(cutoff), 0).unwrap();
+            let again = two.contexts(number, &rows, Some(cutoff), (0, 0)).unwrap();
             prop_assert_eq!(&batch.row_number, &again.row_number);
             prop_assert_eq!(&batch.is_target, &again.is_target);
-            check_batch(&one.contexts(number, &rows, None, 0).unwrap(), i64::MAX);
+            check_batch(&one.contexts(number, &rows, None, (0, 0)).unwrap(), i64::MAX);
         }
     }
 

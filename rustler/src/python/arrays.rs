@@ -23,11 +23,14 @@ pub fn to_dict(py: Python<'_>, batch: Batch) -> PyResult<Bound<'_, PyDict>> {
     put(&dict, "target_row", batch.target_row)?;
     put(&dict, "context_task", batch.context_task)?;
     put(&dict, "context_store", batch.context_store)?;
+    put(&dict, "context_recipe", batch.context_recipe)?;
     put(&dict, "context_row_ptr", batch.context_row_ptr)?;
     put(&dict, "row_number", batch.row_number)?;
     put(&dict, "row_table", batch.row_table)?;
     put(&dict, "row_time", batch.row_time)?;
     put(&dict, "row_depth", batch.row_depth)?;
+    put(&dict, "row_part", batch.row_part)?;
+    put(&dict, "row_origin", batch.row_origin)?;
     put(&dict, "parent_ptr", batch.parent_ptr)?;
     put(&dict, "parent", batch.parent)?;
     put(&dict, "column_text", batch.column_text)?;

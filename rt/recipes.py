@@ -1,0 +1,104 @@
+"""Recipes of contexts: what the sampler puts around a target, by config.
+
+A context has named parts, in this order, each with a budget: the target's row and its ancestors;
+label rows of the same entity, bare and latest first; label rows of others, each with a small
+neighbourhood; the target's neighbourhood, breadth-first. The recipe `published` (Relational
+Transformer, arXiv 2510.06377) has the first and the last only. Numbers are lists: every batch
+draws one value of each, a prediction takes the first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import rustler
+from plurel.errors import InputError
+from rt.config import from_dict, unknown_key
+
+Order = Literal["recency", "walks", "random"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe; the defaults are the published one.
+
+    weight: share of the training contexts, relative to the other recipes of a run.
+    own_labels, other_labels: the share of the context's cells that label rows of the same entity,
+    and label rows of others with their neighbourhoods, may fill; what they leave goes on.
+    other_order: `recency`; `walks`: by how often `walks` random walks of `walk_length` steps from
+    the target visit a row; or `random`. other_cells: most cells of one such row with its
+    neighbourhood; other_width: most children of a row in it.
+    width: most children of a row that are followed, counted for each table if `width_per_table`.
+    parent_levels: levels of ancestors that come with a row. recency: share of the rows whose
+    children are taken latest first, not at random. with_labels: false hides all labels but the
+    target's own, which is hidden anyway: a model's answer for the first row of its kind.
+    """
+
+    weight: float = 1.0
+    own_labels: tuple[float, ...] = (0.0,)
+    other_labels: tuple[float, ...] = (0.0,)
+    other_order: tuple[Order, ...] = ("recency",)
+    other_cells: tuple[int, ...] = (16,)
+    other_width: tuple[int, ...] = (4,)
+    walks: tuple[int, ...] = (10_000,)
+    walk_length: tuple[int, ...] = (20,)
+    width: tuple[int, ...] = (128,)
+    parent_levels: tuple[int, ...] = (1_000_000,)
+    recency: tuple[float, ...] = (0.0,)
+    width_per_table: bool = False
+    with_labels: bool = True
+
+    @classmethod
+    def preset(cls, name: str) -> dict[str, Any]:
+        """The fields in which the recipe of this name differs from the published one."""
+        return PRESETS.get(name, {})
+
+    def to_sampler(self, name: str) -> "rustler.Recipe":
+        """The recipe as the sampler takes it; RustlerError for values out of range."""
+        fields = {key: _plain(value) for key, value in asdict(self).items()}
+        return rustler.Recipe(name, **fields)
+
+
+_LABELS: dict[str, Any] = {
+    "own_labels": (0.125,),
+    "other_labels": (0.375,),
+    "other_cells": (24,),
+    "width": (16,),
+    "width_per_table": True,
+    "parent_levels": (2,),
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "published": {},
+    "labels": _LABELS,
+    "walks": _LABELS | {"other_order": ("walks",)},
+    "unlabelled": {**_LABELS, "own_labels": (0.0,), "other_labels": (0.0,), "with_labels": False},
+}
+"""Recipes by name. A recipe of another name starts from the published one."""
+
+
+def named(name: str) -> Recipe:
+    """The recipe of a name in `PRESETS`."""
+    return Recipe(**PRESETS[name])
+
+
+def context_of(
+    trained: Mapping[str, Any], length: int | None = None, name: str | None = None
+) -> tuple[int, Recipe]:
+    """The context length and the recipe to predict with, from a checkpoint's settings of contexts
+    (`rt.checkpoint.Settings.context`): the first of each, unless a length or a name is given.
+    InputError for a name that is neither of the checkpoint's nor in `PRESETS`."""
+    found = trained.get("context_length") or 1024
+    lengths = [found] if isinstance(found, int) else found
+    recipes = {
+        key: from_dict(Recipe, value, f"recipes.{key}")
+        for key, value in (trained.get("recipes") or {"published": {}}).items()
+    }
+    if name is None:
+        name = next(iter(recipes))
+    elif name not in recipes and name not in PRESETS:
+        raise InputError(unknown_key(f"recipe.{name}", {*recipes, *PRESETS}))
+    return length or int(lengths[0]), recipes[name] if name in recipes else named(name)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

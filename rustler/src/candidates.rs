@@ -1,0 +1,187 @@
+//! Label rows of other entities, one after the other in the order that a recipe asks for.
+
+use std::ops::Range;
+
+use crate::context::Builder;
+use crate::idmap::IdMap;
+use crate::recipe::{Order, Parts};
+use crate::walks::Walker;
+
+/// Rows tried for each cell of the budget before a context goes without more label rows.
+const TRIES_A_CELL: usize = 4;
+/// Rows that walks rank for each cell of the budget.
+const RANKED_A_CELL: usize = 2;
+/// Blocks up to this size are shuffled; in larger ones places are tried at random.
+const SHUFFLED: usize = 4096;
+
+/// The rows of a task's table in order of time, rows without a time last.
+pub struct RowsInTime<'a> {
+    first: u32,
+    /// Absent if they stand so in the table.
+    order: Option<&'a [u32]>,
+}
+
+impl RowsInTime<'_> {
+    fn row(&self, place: usize) -> u32 {
+        match self.order {
+            Some(order) => order[place],
+            None => self.first + place as u32,
+        }
+    }
+}
+
+/// What is still to come. Places are of `RowsInTime`.
+#[derive(Default)]
+pub struct Candidates {
+    ranked: Vec<u32>,
+    next_ranked: usize,
+    /// Places before the current block.
+    rest: usize,
+    block: Range<usize>,
+    by_blocks: bool,
+    shuffled: Vec<u32>,
+    tried: IdMap,
+    tries_left: usize,
+}
+
+impl Candidates {
+    /// Makes ready for the label rows of one target.
+    pub fn start(&mut self, builder: &mut Builder, parts: &Parts, walker: &mut Walker) {
+        self.ranked.clear();
+        self.next_ranked = 0;
+        self.shuffled.clear();
+        self.tried.clear();
+        self.tries_left = TRIES_A_CELL * builder.budget();
+        if parts.other_order == Order::Walks {
+            let walks = (parts.walks, parts.walk_length);
+            walker.rank(
+                builder,
+                walks,
+                RANKED_A_CELL * builder.budget(),
+                &mut self.ranked,
+            );
+        }
+        let end = known_end(builder);
+        // For a target without a time the latest rows are no better than others.
+        self.by_blocks = parts.other_order == Order::Recency && builder.target.has_time();
+        (self.rest, self.block) = match self.by_blocks {
+            true => (end, end..end),
+            false => (0, 0..end),
+        };
+        self.fill_block(builder);
+    }
+
+    /// The next label row that is not in the context; None when there is none, or none was found
+    /// among as many as are tried.
+    pub fn next(&mut self, builder: &mut Builder) -> Option<u32> {
+        while let Some(row) = self.next_row(builder) {
+            if !builder.has(row) && builder.knows_label(row) && !is_own(builder, row) {
+                return Some(row);
+            }
+        }
+        None
+    }
+
+    fn next_row(&mut self, builder: &mut Builder) -> Option<u32> {
+        if let Some(&row) = self.ranked.get(self.next_ranked) {
+            self.next_ranked += 1;
+            return Some(row);
+        }
+        while self.tries_left > 0 {
+            self.tries_left -= 1;
+            if self.block.len() > SHUFFLED {
+                let place = builder.rng.below(self.block.len() as u32);
+                if self.tried.insert(place, 0).1 {
+                    return Some(rows_in_time(builder).row(self.block.start + place as usize));
+                }
+                continue;
+            }
+            if let Some(place) = self.draw_shuffled(builder) {
+                return Some(rows_in_time(builder).row(place));
+            }
+            if !self.by_blocks || self.rest == 0 {
+                return None;
+            }
+            self.fill_block(builder);
+        }
+        None
+    }
+
+    fn draw_shuffled(&mut self, builder: &mut Builder) -> Option<usize> {
+        let left = self.shuffled.len();
+        if left == 0 {
+            return None;
+        }
+        let place = builder.rng.below(left as u32) as usize;
+        Some(self.shuffled.swap_remove(place) as usize)
+    }
+
+    /// The next block: the rows of the latest time that is left.
+    fn fill_block(&mut self, builder: &Builder) {
+        if self.by_blocks {
+            let (rows, times) = (rows_in_time(builder), builder.arrays.row_time);
+            let time = |place: usize| times[rows.row(place) as usize];
+            let end = self.rest;
+            let start = match end {
+                0 => 0,
+                _ => {
+                    let last = time(end - 1);
+                    partition_point(end, |place| time(place) < last)
+                }
+            };
+            (self.rest, self.block) = (start, start..end);
+            self.tried.clear();
+        }
+        self.shuffled.clear();
+        if self.block.len() <= SHUFFLED {
+            self.shuffled
+                .extend(self.block.clone().map(|place| place as u32));
+        }
+    }
+}
+
+fn rows_in_time<'a>(builder: &Builder<'a>) -> RowsInTime<'a> {
+    RowsInTime {
+        first: builder.request.task.rows.start,
+        order: builder.request.index.in_time(),
+    }
+}
+
+/// Places before this one may hold known labels: those whose window has ended, for a target with a
+/// time; all, for one without.
+fn known_end(builder: &Builder) -> usize {
+    let count = builder.request.task.rows.len();
+    let bound = match builder.target.bound() {
+        Some(bound) if builder.target.has_time() => bound,
+        _ => return count,
+    };
+    let (rows, arrays) = (rows_in_time(builder), builder.arrays);
+    partition_point(count, |place| {
+        arrays
+            .time(rows.row(place))
+            .is_some_and(|time| time <= bound)
+    })
+}
+
+/// The first place of 0..count where `holds` fails; it must hold before and fail after.
+fn partition_point(count: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// Whether a label row has the target's entity. In a database table all rows count as others: there
+/// nearly all may share some parent.
+fn is_own(builder: &Builder, row: u32) -> bool {
+    let arrays = builder.arrays;
+    let own = arrays.parents(builder.request.row);
+    let shared = |parent: &u32| own.contains(parent) && builder.sees(*parent);
+    builder.request.task.has_label_table && arrays.parents(row).iter().any(shared)
+}

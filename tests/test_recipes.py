@@ -1,0 +1,338 @@
+"""Contexts made of parts: what each part holds, by the same oracle as `test_visibility`.
+
+Databases, tasks and cutoffs are random; a fact about a part is checked on thousands of contexts.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sampler_fixtures import LABELS, autocomplete, forecast, make, shop
+from store_fixtures import write_store
+from test_visibility import UNLIMITED, cases, check_target, decode, with_null_target
+from visibility_oracle import Oracle
+
+import rustler
+from plurel.errors import InputError
+from rt.config import from_dict
+from rt.recipes import PRESETS, Recipe, context_of, named
+
+TARGET, ANCESTOR, OWN, OTHER, AROUND, NEIGHBOUR = range(6)
+NUM_DATABASES = 40
+RECIPES = {
+    "recency": {"own_labels": 0.2, "other_labels": 0.4, "width": 5, "width_per_table": True},
+    "walks": {"own_labels": 0.1, "other_labels": 0.6, "other_order": "walks", "walks": 50},
+    "random": {"own_labels": 0.5, "other_labels": 0.3, "other_order": "random", "recency": 0.5},
+    "own": {"own_labels": 1.0, "parent_levels": 1},
+    "others": {"other_labels": 1.0, "other_cells": 3, "other_width": 1},
+    "unlabelled": {"own_labels": 0.3, "other_labels": 0.3, "with_labels": False},
+}
+
+
+def settings(name: str, budget: int) -> dict[str, Any]:
+    return {"context_length": budget, "recipes": [rustler.Recipe(name, **RECIPES[name])]}
+
+
+def parts_of(batch: dict[str, Any], b: int) -> tuple[list[int], list[int]]:
+    """Part and origin of each row of context b."""
+    rows = slice(*batch["context_row_ptr"][b : b + 2])
+    return batch["row_part"][rows].tolist(), batch["row_origin"][rows].tolist()
+
+
+def own_entity(oracle: Oracle, row: int) -> bool:
+    mine = [p for p in oracle.world.parents(oracle.target) if oracle.row_allowed(p)]
+    return any(parent in mine for parent in oracle.world.parents(row))
+
+
+def known_labels(oracle: Oracle) -> list[int]:
+    """The rows whose label the target may see."""
+    table = range(*oracle.world.table_range(oracle.task.table))
+    return [
+        row
+        for row in table
+        if row != oracle.target
+        and oracle.row_allowed(row)
+        and oracle.task.column in oracle.cells(row)
+    ]
+
+
+def contexts(tmp_path: Path, name: str, budget: int) -> Iterator[tuple[Any, ...]]:
+    """(context, parts, origins, oracle) of random databases."""
+    for batch, b, oracle, _, texts in cases(tmp_path, settings(name, budget), NUM_DATABASES):
+        check_target(batch, b, oracle)
+        oracle.blind = not RECIPES[name].get("with_labels", True)
+        yield decode(batch, b, texts), *parts_of(batch, b), oracle
+
+
+def time_column(oracle: Oracle) -> set[int]:
+    columns = enumerate(oracle.world.columns)
+    return {n for n, (table, name, _) in columns if table == oracle.task.table and name == "when"}
+
+
+# ---------------------------------------------------------------- nothing forbidden
+
+
+@pytest.mark.parametrize("budget", [3, 17, 40, UNLIMITED])
+@pytest.mark.parametrize("name", RECIPES)
+def test_contexts_hold_only_what_may_be_seen(tmp_path: Path, name: str, budget: int) -> None:
+    for context, parts, origins, oracle in contexts(tmp_path, name, budget):
+        rows = context["rows"]
+        assert len(set(rows)) == len(rows)
+        assert rows[0] == oracle.target
+        assert context["size"] <= budget
+        for place, (row, part, shown) in enumerate(zip(rows, parts, context["cells"], strict=True)):
+            assert row == oracle.target or oracle.row_allowed(row)
+            allowed = with_null_target(oracle.cells(row), oracle.world)
+            assert shown.items() <= allowed.items()
+            whole = part not in (TARGET, OTHER, OWN) and context["size"] < budget
+            if whole and place < len(rows) - 1 and not cut_short(parts, place):
+                assert shown == allowed
+            check_origin(context, origins, place, oracle)
+
+
+def cut_short(parts: list[int], place: int) -> bool:
+    """The last row around another label row may end at that row's own budget."""
+    return parts[place] == AROUND and parts[place + 1] != AROUND
+
+
+def check_origin(context: dict[str, Any], origins: list[int], place: int, oracle: Oracle) -> None:
+    """A row was reached from its parent or its child, one step nearer; roots from nowhere."""
+    origin, row = origins[place], context["rows"][place]
+    assert origin < place
+    if origin < 0:
+        assert context["depth"][place] == (0 if place == 0 else 1)
+        return
+    other = context["rows"][origin]
+    near = [*oracle.world.parents(row), *oracle.world.parents(other)]
+    assert row in near or other in near
+    assert context["depth"][place] == context["depth"][origin] + 1
+
+
+# ---------------------------------------------------------------- what each part holds
+
+
+def test_own_labels_are_the_latest_and_bare(tmp_path: Path) -> None:
+    seen = cut = 0
+    for context, parts, _, oracle in contexts(tmp_path, "own", 9):
+        own = [row for row in known_labels(oracle) if own_entity(oracle, row)]
+        found = [r for r, part in zip(context["rows"], parts, strict=True) if part == OWN]
+        seen += len(found)
+        before = {r for r, p in zip(context["rows"], parts, strict=True) if p in (TARGET, ANCESTOR)}
+        own = [row for row in own if row not in before]
+        if oracle.bound() is not None:
+            time = {row: oracle.world.time(row) for row in own}
+            own.sort(key=lambda row: (-1 if time[row] is None else time[row], row), reverse=True)
+            assert found == own[: len(found)]
+        assert set(found) <= set(own)
+        room = 9 - sum(
+            len(cells) for cells, p in zip(context["cells"], parts, strict=True) if p in (0, 1)
+        )
+        if len(found) < len(own) and len(context["rows"]) < 9:
+            cut += 1
+            assert 2 * len(found) >= room - 1
+        bare = {oracle.task.column} | time_column(oracle)
+        for cells, part in zip(context["cells"], parts, strict=True):
+            assert part != OWN or oracle.task.column in cells.keys() <= bare
+    assert seen > 100
+    assert cut > 20
+
+
+def test_label_rows_of_others_keep_their_label_and_their_time(tmp_path: Path) -> None:
+    seen = 0
+    for context, parts, _, oracle in contexts(tmp_path, "others", 60):
+        known = set(known_labels(oracle))
+        for place, (row, part) in enumerate(zip(context["rows"], parts, strict=True)):
+            if part == OTHER:
+                seen += 1
+                assert row in known
+                assert oracle.task.column in context["cells"][place]
+                label_table = oracle.world.is_label_table(oracle.task.table)
+                assert not (label_table and own_entity(oracle, row))
+            if part == AROUND:
+                root = max(i for i in range(place) if parts[i] == OTHER)
+                time, until = (oracle.world.time(context["rows"][i]) for i in (place, root))
+                assert time is None or until is None or time <= until
+    assert seen > 400
+
+
+@pytest.mark.parametrize("name", ["recency", "walks", "random", "others"])
+def test_unlimited_contexts_hold_every_known_label(tmp_path: Path, name: str) -> None:
+    others = 0
+    for context, parts, _, oracle in contexts(tmp_path, name, UNLIMITED):
+        assert set(known_labels(oracle)) <= set(context["rows"]) | own_left(oracle, name)
+        others += parts.count(OTHER)
+    assert others > 300
+
+
+def own_left(oracle: Oracle, name: str) -> set[int]:
+    """Label rows of the same entity that a recipe without that part leaves to the search."""
+    if RECIPES[name].get("own_labels"):
+        return set()
+    return {row for row in known_labels(oracle) if own_entity(oracle, row)}
+
+
+def test_without_labels_no_label_is_shown(tmp_path: Path) -> None:
+    rows = 0
+    for context, parts, _, oracle in contexts(tmp_path, "unlabelled", UNLIMITED):
+        assert not {OWN, OTHER, AROUND} & set(parts)
+        for row, cells in zip(context["rows"], context["cells"], strict=True):
+            assert row == oracle.target or oracle.task.column not in cells
+            rows += 1
+    assert rows > 3000
+
+
+def timed_shop(tmp_path: Path) -> Path:
+    return write_store(tmp_path / "shop", shop())
+
+
+def test_recency_takes_the_latest_known_labels_of_others(tmp_path: Path) -> None:
+    recipe = rustler.Recipe("r", other_labels=0.5, other_cells=2, width=0)
+    path = timed_shop(tmp_path)
+    sampler = make([path], tasks=[forecast()], recipes=[recipe], context_length=40)
+    store = rustler.Store(path)
+    first, last = LABELS
+    batch = sampler.contexts(0, np.arange(first + 60, first + 80, dtype=np.uint32))
+    for b in range(20):
+        rows = slice(*batch["context_row_ptr"][b : b + 2])
+        number, part = batch["row_number"][rows], batch["row_part"][rows]
+        target = store.row(int(number[0]))
+        known = [
+            row
+            for row in range(first, last)
+            if store.row(row)["time"] + 50 <= target["time"]
+            and store.row(row)["parents"] != target["parents"]
+        ]
+        found = number[part == OTHER].tolist()
+        assert found[:10] == known[::-1][:10]
+
+
+def test_walks_prefer_what_is_near(tmp_path: Path) -> None:
+    """Orders of the target's own user come before those of other users, who share nothing."""
+    path = timed_shop(tmp_path)
+    recipe = rustler.Recipe("w", other_labels=1.0, other_order="walks", other_cells=3, width=0)
+    sampler = make([path], tasks=[autocomplete()], recipes=[recipe], context_length=30)
+    store = rustler.Store(path)
+    batch = sampler.contexts(0, np.arange(290, 320, dtype=np.uint32))
+    near = others = 0
+    for b in range(30):
+        rows = slice(*batch["context_row_ptr"][b : b + 2])
+        number, part = batch["row_number"][rows], batch["row_part"][rows]
+        user = store.row(int(number[0]))["parents"]
+        mine = [store.row(row)["parents"] == user for row in number[part == OTHER].tolist()]
+        # what walks do not reach comes at random afterwards
+        assert mine == sorted(mine, reverse=True)
+        near, others = near + sum(mine), others + len(mine)
+    assert others > 100
+    assert near > 0.8 * others
+
+
+# ---------------------------------------------------------------- lists, mixtures, errors
+
+
+def test_lists_are_redrawn_for_every_batch(tmp_path: Path) -> None:
+    path = timed_shop(tmp_path)
+    recipe = rustler.Recipe("r", width=[1, 8], own_labels=[0.0, 0.5])
+    make_one = {"tasks": [autocomplete()], "recipes": [recipe], "context_length": [16, 64]}
+    sampler = make([path], **make_one, batch_size=4)
+    shapes = [sampler.batch(step)["row"].shape for step in range(40)]
+    assert set(shapes) == {(4, 64), (16, 16)}
+    own = [(sampler.batch(step)["row_part"] == OWN).any() for step in range(40)]
+    assert 5 < sum(own) < 35
+    again = make([path], **make_one, batch_size=4)
+    assert all(
+        np.array_equal(again.batch(s)["row_number"], sampler.batch(s)["row_number"])
+        for s in range(5)
+    )
+    rows = np.array([100, 101], np.uint32)
+    assert sampler.contexts(0, rows)["row"].shape == (2, 16)
+    assert not (sampler.contexts(0, rows)["row_part"] == OWN).any()
+
+
+def test_ranks_share_batches_of_any_length(tmp_path: Path) -> None:
+    path = timed_shop(tmp_path)
+    recipes = [
+        rustler.Recipe("one", weight=3.0),
+        rustler.Recipe("two", own_labels=0.5),
+        rustler.Recipe("never", weight=0.0),
+    ]
+    sampler = make([path], tasks=[autocomplete()], recipes=recipes, context_length=[8, 32])
+    kinds: Counter[int] = Counter()
+    for step in range(30):
+        whole = sampler.batch(step)
+        halves = [sampler.batch(step, rank=rank, world_size=2) for rank in (0, 1)]
+        for rank, half in enumerate(halves):
+            assert np.array_equal(half["target_row"], whole["target_row"][rank::2])
+            assert np.array_equal(half["context_recipe"], whole["context_recipe"][rank::2])
+            assert half["row"].shape[1] == whole["row"].shape[1]
+        kinds.update(whole["context_recipe"].tolist())
+    assert set(kinds) == {0, 1}
+    share = kinds[0] / kinds.total()
+    assert abs(share - 0.75) < 3.5 * np.sqrt(0.75 * 0.25 / kinds.total())
+
+
+def test_a_recipe_of_a_mixture_can_be_asked_for(tmp_path: Path) -> None:
+    recipes = [rustler.Recipe("one"), rustler.Recipe("two", own_labels=0.5)]
+    sampler = make([timed_shop(tmp_path)], tasks=[autocomplete()], recipes=recipes)
+    rows = np.array([300], np.uint32)
+    for number in (0, 1):
+        batch = sampler.contexts(0, rows, recipe=number)
+        assert batch["context_recipe"].tolist() == [number]
+        assert (batch["row_part"] == OWN).any() == bool(number)
+    with pytest.raises(rustler.RustlerError, match="no recipe 2"):
+        sampler.contexts(0, rows, recipe=2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"own_labels": 1.5}, "'r': own_labels must hold shares from 0 to 1"),
+        ({"other_cells": 0}, "'r': other_cells must hold whole numbers from 1 on"),
+        ({"width": []}, "'r': width must hold whole numbers"),
+        ({"width": -1}, "width must be a number in range"),
+        ({"other_order": "nearest"}, "'nearest' is none of recency, walks, random"),
+        ({"walks": 10**9}, "steps a context, more than"),
+        ({"weight": float("nan")}, "weight NaN"),
+        ({"colour": 1}, "no field 'colour'"),
+        ({"with_labels": "perhaps"}, "with_labels must not be perhaps"),
+    ],
+)
+def test_wrong_recipes_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(rustler.RustlerError, match=message):
+        rustler.Recipe("r", **fields)
+
+
+# ---------------------------------------------------------------- recipes by config
+
+
+def test_every_preset_makes_a_recipe() -> None:
+    for name in PRESETS:
+        assert isinstance(named(name).to_sampler(name), rustler.Recipe)
+
+
+def test_recipes_of_a_checkpoint() -> None:
+    trained = {"context_length": [64, 32], "recipes": {"mine": {"width": [3]}, "labels": {}}}
+    assert context_of(trained) == (64, Recipe(width=(3,)))
+    assert context_of(trained, 16, "walks") == (16, named("walks"))
+    assert context_of({}) == (1024, Recipe())
+    with pytest.raises(InputError, match=r"did you mean recipe\.labels"):
+        context_of(trained, None, "label")
+
+
+def test_a_named_recipe_starts_from_its_preset() -> None:
+    recipe = from_dict(Recipe, Recipe.preset("labels") | {"width": 3})
+    assert recipe.width == (3,)
+    assert recipe.own_labels == named("labels").own_labels
+
+
+def test_depths_follow_the_pairs(tmp_path: Path) -> None:
+    """The published recipe is untouched by the parts: same rows, none of a part of labels."""
+    sampler = make([timed_shop(tmp_path)], tasks=[forecast()])
+    batch = sampler.batch(0)
+    for first, last in pairwise(batch["context_row_ptr"].tolist()):
+        parts = batch["row_part"][first:last].tolist()
+        assert parts[0] == TARGET
+        assert set(parts[1:]) <= {ANCESTOR, NEIGHBOUR}
