@@ -42,7 +42,7 @@ class CellBuilder:
     ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
         kind = type_of(table, name)
         where = f"table '{table.raw.name}', column '{name}'"
-        cells = col.read_column(table.raw.source.read(name), kind, where)
+        cells = col.read_column(table.raw.source.read(name), kind, where, table.fitted)
         if isinstance(cells, col.Texts):
             self.columns.append(ColumnMeta(name, number, kind, 0.0, 1.0, "", 0, False))
             values = cells.codes + np.uint32(self._num_texts)
@@ -56,7 +56,8 @@ class CellBuilder:
         fitted, on = self._fit(cells, kind, table)
         if fitted.count == 0 and cells.valid.any():
             self.report.unfitted_columns.append(f"{table.raw.name}.{name}")
-        self.columns.append(ColumnMeta(name, number, kind, fitted.mean, fitted.std, on, 0, varies))
+        mean = cells.origin + fitted.mean
+        self.columns.append(ColumnMeta(name, number, kind, mean, fitted.std, on, 0, varies))
         return col.standardise(cells.values, fitted), cells.valid
 
     def _fit(self, cells: col.Numbers, kind: str, table: Table) -> tuple[col.Fit, str]:

@@ -2,8 +2,9 @@
 
 A run's folder holds one folder a checkpoint, `step_<n>/`, with
 - `model.safetensors`: the parameters under their published names;
-- `config.yaml`: format_version, step, model (sizes), embedder (name of the text embedder) and
-  context (settings of the sampler): enough to build the model and to sample as it was trained;
+- `config.yaml`: format_version, step, model (sizes), embedder (name of the text embedder),
+  embedder_fingerprint (see `rt.embedding_file`) and context (settings of the sampler): enough to
+  build the model and to sample as it was trained;
 - `trainer.pt` (optional): optimizer, schedule, counters, random states.
 and the text files `latest` and `best`, each with the name of one of these folders. Everything is
 written to a temporary neighbour, fsynced and renamed: a checkpoint is complete or is not there.
@@ -43,6 +44,8 @@ class Settings:
 
     embedder: str | None = None
     context: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str | None = None
+    """Of the text embedder (see `rt.embedding_file`), None if unknown."""
 
 
 def save_checkpoint(
@@ -151,7 +154,7 @@ def load_config(path: AnyPath) -> dict[str, Any]:
 def load_settings(path: AnyPath) -> Settings:
     """How the model of a checkpoint must be fed."""
     config = load_config(path)
-    return Settings(embedder=config["embedder"], context=config["context"])
+    return Settings(config["embedder"], config["context"], config.get("embedder_fingerprint"))
 
 
 def load_trainer(path: AnyPath) -> dict[str, Any]:
@@ -172,6 +175,7 @@ def _write_model(
         "step": step,
         "model": model.config.to_dict(),
         "embedder": settings.embedder,
+        "embedder_fingerprint": settings.fingerprint,
         "context": settings.context,
     }
     (folder / CONFIG_FILE).write_text(yaml.safe_dump(config, sort_keys=False))

@@ -1,48 +1,20 @@
 """One column of a table as the numbers and texts that become cells, and what normalises them."""
 
-import json
 import math
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
-from rt.meta import TEXT_LIMIT, Z_CLIP
+from rt.meta import Z_CLIP
+from rt.numeric import Floats, Mask, is_valid, read_numbers, ticks
+from rt.numeric import Numbers as Numbers
+from rt.numeric import semantic_type as semantic_type
 from rt.raw import plain
-
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-
-_BINARY = (
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_binary_view,
-    pa.types.is_fixed_size_binary,
-)
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-
-
-@dataclass
-class Numbers:
-    """A number, boolean (0, 1) or datetime (seconds since 1970) column; invalid cells are 0."""
-
-    values: Floats
-    valid: Mask
-    infinite: int = 0
-
-
-@dataclass
-class Texts:
-    """A text column: `codes` number the distinct `texts`; the codes of invalid cells are 0."""
-
-    codes: NDArray[np.uint32]
-    valid: Mask
-    texts: pa.Array
+from rt.spelling import Texts as Texts
+from rt.spelling import read_texts
 
 
 @dataclass(frozen=True)
@@ -54,34 +26,22 @@ class Fit:
     count: int = 0
 
 
-def semantic_type(kind: pa.DataType) -> str:
-    """The semantic type of an Arrow type."""
-    if pa.types.is_dictionary(kind):
-        return semantic_type(kind.value_type)
-    if isinstance(kind, pa.BaseExtensionType):
-        return semantic_type(kind.storage_type)
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return "datetime"
-    numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-    if any(test(kind) for test in (*numeric, pa.types.is_duration, pa.types.is_time)):
-        return "number"
-    return "text"
-
-
-def read_column(array: pa.ChunkedArray, kind: str, where: str) -> Numbers | Texts:
+def read_column(
+    array: pa.ChunkedArray, kind: str, where: str, fitted: Mask | None = None
+) -> Numbers | Texts:
     """A column as semantic type `kind`, which may differ from that of its Arrow type only for
-    labels: numbers 0 and 1 as boolean, booleans as number, anything as text."""
+    labels: numbers 0 and 1 as boolean, booleans as number, anything as text.
+
+    fitted: the rows that statistics come from; only they decide about the origin of numbers."""
     if kind == "text":
-        return _texts(array, where)
+        return read_texts(array, where)
     array = plain(array)
     found = semantic_type(array.type)
     if found == "text" and array.null_count < len(array):
         raise InputError(f"{where}: holds {array.type}, but must be {kind}; convert the column")
     if (found == "datetime") != (kind == "datetime") and array.null_count < len(array):
         raise InputError(f"{where}: holds {array.type}, but must be {kind}; convert the column")
-    numbers = _numbers(array)
+    numbers = read_numbers(array, fitted if kind == "number" else None)
     if kind == "boolean" and found != "boolean":
         odd = numbers.valid & (numbers.values != 0) & (numbers.values != 1)
         if odd.any():
@@ -97,15 +57,15 @@ def seconds(array: pa.ChunkedArray, where: str) -> tuple[NDArray[np.int64], Mask
     row appears before it happened.
     """
     array = plain(array)
-    valid = _valid(array)
+    valid = is_valid(array)
     if semantic_type(array.type) != "datetime":
         if not valid.any():
             return np.zeros(len(array), np.int64), valid
         raise InputError(
             f"{where}: a time column must hold dates or timestamps, not {array.type}; convert it"
         )
-    ticks, unit = _ticks(array)
-    return -(-ticks // unit), valid
+    whole, unit = ticks(array)
+    return whole // unit + (whole % unit > 0), valid
 
 
 def fit(values: Floats) -> Fit:
@@ -161,130 +121,3 @@ def standardise(values: Floats, fitted: Fit) -> NDArray[np.uint32]:
         np.divide(values, fitted.std, out=values)
     np.clip(values, -Z_CLIP, Z_CLIP, out=values)
     return values.astype(np.float32).view(np.uint32)
-
-
-def _valid(array: pa.ChunkedArray) -> Mask:
-    if array.null_count == 0:
-        return np.ones(len(array), bool)
-    return np.asarray(array.is_valid())
-
-
-def _numbers(array: pa.ChunkedArray) -> Numbers:
-    valid = _valid(array)
-    kind = array.type
-    if semantic_type(kind) == "datetime":
-        ticks, unit = _ticks(array)
-        values = ticks / unit
-    elif pa.types.is_duration(kind) or pa.types.is_time(kind):
-        integers = pa.int32() if pa.types.is_time32(kind) else pa.int64()
-        values = _dense(array.cast(integers)).astype(np.float64) / _PER_SECOND[kind.unit]
-    elif pa.types.is_null(kind) or semantic_type(kind) == "text":
-        values = np.zeros(len(array))
-    else:
-        if pa.types.is_boolean(kind):
-            array = array.cast(pa.uint8())
-        values = _dense(array.cast(pa.float64(), safe=False))
-    if values.base is not None or not values.flags.writeable:
-        values = values.copy()
-    finite = np.isfinite(values)
-    infinite = 0
-    if not finite.all():
-        infinite = int(np.count_nonzero(np.isinf(values) & valid))
-        valid = valid & finite
-        values[~valid] = 0
-    return Numbers(values, valid, infinite)
-
-
-def _ticks(array: pa.ChunkedArray) -> tuple[NDArray[np.int64], int]:
-    """Integers and how many of them make a second; nulls become 0."""
-    if pa.types.is_date32(array.type):
-        return _dense(array.cast(pa.int32())).astype(np.int64) * 86400, 1
-    if pa.types.is_date64(array.type):
-        return _dense(array.cast(pa.int64())), 1000
-    return _dense(array.cast(pa.int64())), _PER_SECOND[array.type.unit]
-
-
-def _dense(array: pa.ChunkedArray) -> NDArray[Any]:
-    """Numpy values with 0 for nulls."""
-    if array.null_count:
-        array = array.fill_null(0)
-    return array.to_numpy()
-
-
-def _texts(array: pa.ChunkedArray, where: str) -> Texts:
-    if isinstance(array.type, pa.BaseExtensionType):
-        array = plain(array)
-    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    if pa.types.is_null(kind):
-        empty = pa.array([], pa.large_string())
-        return Texts(np.zeros(len(array), np.uint32), np.zeros(len(array), bool), empty)
-    if pa.types.is_nested(kind) or pa.types.is_union(kind):
-        array = _spell_nested(array)
-    elif not pa.types.is_dictionary(array.type):
-        array = array.dictionary_encode()
-    encoded = array.unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], array.type)
-    indices = encoded.indices
-    valid = (
-        np.ones(len(indices), bool) if not indices.null_count else np.asarray(indices.is_valid())
-    )
-    codes = (indices.fill_null(0) if indices.null_count else indices).to_numpy()
-    codes = codes.astype(np.uint32)
-    texts, keep = _spell(encoded.dictionary, where), np.zeros(len(encoded.dictionary), bool)
-    if texts.null_count:
-        valid &= np.asarray(texts.is_valid())[codes]
-    keep[codes[valid]] = True
-    if not keep.all():
-        # A dictionary can name values that no row holds (categoricals) or a null.
-        texts = texts.filter(pa.array(keep))
-        codes = np.maximum(np.cumsum(keep) - 1, 0).astype(np.uint32)[codes] if len(keep) else codes
-    codes[~valid] = 0
-    return Texts(codes, valid, texts)
-
-
-def _spell(values: pa.Array, where: str) -> pa.Array:
-    """Distinct values as texts of limited length."""
-    kind = values.type
-    if any(test(kind) for test in _BINARY):
-        values = pa.array(map(_spell_bytes, values.to_pylist()), pa.large_string())
-    try:
-        values = values.cast(pa.large_string())
-        values.validate(full=True)
-    except pa.ArrowInvalid:
-        raise InputError(f"{where}: holds text that is not UTF-8; write the file again") from None
-    except pa.ArrowNotImplementedError:
-        raise InputError(f"{where}: {kind} cannot be read; convert or drop the column") from None
-    longest = pc.max(pc.utf8_length(values)).as_py()
-    if longest is not None and longest > TEXT_LIMIT:
-        values = pc.utf8_slice_codeunits(values, 0, TEXT_LIMIT)
-    return values
-
-
-def _spell_bytes(value: bytes | None) -> str | None:
-    """Bytes as text: themselves if they are UTF-8, else in hexadecimal."""
-    if value is None:
-        return None
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value[: TEXT_LIMIT // 2].hex()
-
-
-def _spell_nested(array: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Lists, structs and maps as JSON, dictionary-encoded; a few thousand rows at a time."""
-    pieces = []
-    for batch in pa.table({"": array}).to_batches(max_chunksize=4096):
-        spelled = [None if v is None else _spell_value(v) for v in batch.column(0).to_pylist()]
-        pieces.append(pa.array(spelled, pa.large_string()))
-    return pa.chunked_array(pieces, pa.large_string()).dictionary_encode()
-
-
-def _spell_value(value: Any) -> str:
-    return json.dumps(value, default=_spell_leaf, ensure_ascii=False)[:TEXT_LIMIT]
-
-
-def _spell_leaf(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        return _spell_bytes(value)
-    return value.isoformat() if isinstance(value, date | datetime | time) else str(value)

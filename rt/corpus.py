@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from safetensors import safe_open
-
 import rustler
 from plurel.errors import InputError
 from rt.config import require
+from rt.embedding_file import embeddings_path, open_embeddings
 from rt.meta import StoreMeta, open_meta
 from rt.recipes import Recipe
 from rt.tasks import Task, column_tasks, narrow_stores, to_sampler
@@ -174,14 +173,13 @@ def _weight(task: Task, database: Database, config: DataConfig) -> float:
 
 def text_width(store: Path, embedder: str) -> int:
     """Length of the text embeddings of a store; InputError if it lacks the embedder's file."""
-    path = store / f"text.{embedder}.safetensors"
-    if not path.is_file():
+    found = open_embeddings(store, embedder)
+    if found is None:
         raise InputError(
-            f"{path} is missing: preprocess the database with the embedder {embedder}, or choose "
-            "another data.embedder"
+            f"{embeddings_path(store, embedder)} is missing: preprocess the database with the "
+            f"embedder {embedder}, or choose another data.embedder"
         )
-    with safe_open(path, framework="np") as file:
-        return int(file.get_slice("embedding").get_shape()[1])
+    return found.width
 
 
 def _open(path: Path) -> Database:

@@ -15,6 +15,8 @@ from rt.raw import plain
 
 Rows = NDArray[np.uint32]
 NO_ROW = np.uint32(2**32 - 1)
+_LARGE = pa.decimal256(76, 18)
+_BINARY = (pa.types.is_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class KeyIndex:
             raise InputError(f"{where}: {values.null_count} primary keys are {bad}; fill or drop")
         self._lookup: Rows | None = None
         self._rows = rows
+        if not len(rows):
+            return
         if self.kind == "integer":
             self._index_integers(values.to_numpy())
         else:
@@ -61,7 +65,13 @@ class KeyIndex:
 
     def _index_others(self, keys: pa.ChunkedArray) -> None:
         self._values = keys.combine_chunks()
-        if len(pc.unique(keys)) < len(keys):
+        try:
+            distinct = len(pc.unique(keys))
+        except pa.ArrowNotImplementedError:
+            raise InputError(
+                f"{self.where}: {keys.type} cannot be a primary key; make it a number or a text"
+            ) from None
+        if distinct < len(keys):
             counts = pc.value_counts(keys)
             twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
             self._refuse(twice[0].as_py())
@@ -77,8 +87,14 @@ class KeyIndex:
         kind, values, wrong = _canonical(keys)
         valid = np.asarray(values.is_valid())
         nulls = len(values) - int(valid.sum()) - wrong
-        if kind == "null" or not valid.any():
-            return Links(np.full(len(values), NO_ROW), nulls, wrong)
+        if kind == "null" or not valid.any() or not len(self._rows):
+            return Links(np.full(len(values), NO_ROW), nulls, wrong + int(valid.sum()))
+        if (kind, self.kind) == ("integer", "large number"):
+            kind, values = self.kind, values.cast(_LARGE)
+        elif (kind, self.kind) == ("large number", "integer"):
+            kind, values = self.kind, _integers(values)
+            wrong += values.null_count - int(np.count_nonzero(~valid))
+            valid = np.asarray(values.is_valid())
         if kind != self.kind:
             raise InputError(
                 f"{where}: holds {keys.type}, but the primary key {self.where} is of another type "
@@ -118,7 +134,10 @@ def _canonical(keys: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray, int]:
         try:
             return "integer", keys.cast(pa.int64()), 0
         except pa.ArrowInvalid:
-            return "large number", keys.cast(pa.decimal256(76, 18)), 0
+            pass  # larger than 64 bits, or fractions
+        if pa.types.is_decimal(kind) and kind.precision - kind.scale > 58:  # room in _LARGE
+            return str(kind), keys, 0
+        return "large number", keys.cast(_LARGE, safe=False), 0
     if pa.types.is_floating(kind):
         return _whole(keys)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -126,9 +145,19 @@ def _canonical(keys: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray, int]:
         return "time", stamps.cast(pa.int64()), 0
     if semantic_text(kind):
         return "text", keys.cast(pa.large_string()), 0
-    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+    if any(test(kind) for test in _BINARY):
         return "binary", keys.cast(pa.large_binary()), 0
     return str(kind), keys, 0
+
+
+def _integers(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Decimals as integers of 64 bits; those that are none become null."""
+    encoded = numbers.combine_chunks().dictionary_encode()
+    whole = [
+        int(value) if value == int(value) and -(2**63) <= value < 2**63 else None
+        for value in encoded.dictionary.to_pylist()
+    ]
+    return pa.chunked_array([pa.array(whole, pa.int64()).take(encoded.indices)])
 
 
 def semantic_text(kind: pa.DataType) -> bool:

@@ -46,14 +46,16 @@ def read_tasks(database: RawDatabase) -> tuple[list[RawTask], dict[str, str]]:
     skipped: dict[str, str] = {}
     for path in sorted((database.folder / "tasks").glob("*/manifest.yaml")):
         manifest = read_yaml(path)
-        name = str(manifest.get("name") or path.parent.name)
+        name = path.parent.name  # by which RelBench loads it, whatever the manifest says
         task_type = manifest.get("task_type")
         if task_type not in LABEL_TYPES:
             skipped[name] = f"task type {task_type} is not supported"
-        elif any(task.name == name for task in tasks):
-            raise InputError(f"{path}: another task is named '{name}'; rename one")
+            continue
+        task = _read_task(database, path, name, manifest)
+        if task.split_sizes is not None and task.split_sizes[0] == 0:
+            skipped[name] = "it has no labels for training"
         else:
-            tasks.append(_read_task(database, path, name, manifest))
+            tasks.append(task)
     return tasks, skipped
 
 
@@ -116,8 +118,6 @@ def _with_labels(task: RawTask, database: RawDatabase, folder: Path) -> RawTask:
                     f"{part.label}: no column '{column}', which the task manifest names; name one "
                     "that is there"
                 )
-    if parts[0].num_rows == 0:
-        raise InputError(f"{parts[0].label}: no labels for training; remove the task")
     values = {field: getattr(task, field) for field in task.__dataclass_fields__}
     sizes = tuple(part.num_rows for part in parts)
     return RawTask(**values | {"source": JoinedSource(str(folder), parts), "split_sizes": sizes})

@@ -8,12 +8,14 @@ from typing import Any
 from plurel.errors import InputError
 from rustler import FORMAT_VERSION, NO_TIME, SEMANTIC_TYPES
 
-__all__ = ["FORMAT_VERSION", "NO_TIME", "SEMANTIC_TYPES", "TEXT_LIMIT", "Z_CLIP"]
+__all__ = ["CLASS_LIMIT", "FORMAT_VERSION", "NO_TIME", "SEMANTIC_TYPES", "TEXT_LIMIT", "Z_CLIP"]
 
 Z_CLIP = 20.0
 """Bound of every normalised value: values further than this many deviations off are cut to it."""
 TEXT_LIMIT = 8192
 """Characters of a text value that are kept."""
+CLASS_LIMIT = 1000
+"""Classes of a multiclass task that meta.json names."""
 
 Range = tuple[int, int]
 

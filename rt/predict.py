@@ -18,6 +18,7 @@ from tqdm import tqdm
 import rustler
 from plurel.errors import InputError
 from rt.data import BOOLEAN, DATETIME, TEXT, Batch
+from rt.embedding_file import check_fingerprint
 from rt.meta import SEMANTIC_TYPES, StoreMeta, open_meta
 from rt.model import RelationalTransformer
 from rt.recipes import Recipe
@@ -31,6 +32,8 @@ SPLITS = ("train", "val", "test")
 class ContextSettings:
     """How contexts are sampled (see `rustler.Sampler`) and passed to the model.
 
+    fingerprint: of the embedder that the model was trained with (see `rt.embedding_file`), None if
+    it is unknown.
     batch_size: contexts of one forward pass. precision: of the forward pass. Neither batch_size
     nor num_threads changes a prediction beyond rounding.
     """
@@ -41,6 +44,7 @@ class ContextSettings:
     batch_size: int = 32
     num_threads: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("context_length", "batch_size", "num_threads"):
@@ -67,8 +71,10 @@ def predict(
     protocol: `split`, nothing after the timestamp that opens the rows' split is visible (all rows
     from one split); `rolling`, everything known by a row's own time is. progress: what the progress
     display is called, None for none.
-    Raises InputError for rows outside the task's splits and for targets that are texts or times.
+    Raises InputError for rows outside the task's splits, for targets that are texts or times, and
+    for a store whose texts were embedded by another model than the one trained with.
     """
+    check_fingerprint(store_folder, settings.embedder, settings.fingerprint)
     meta = open_meta(store_folder)
     to_scale = _scale(meta, task)
     cutoff = cutoff_of(meta, task, rows, protocol)

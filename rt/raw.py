@@ -50,14 +50,26 @@ class ParquetSource:
             raise InputError(
                 f"{path}: unreadable parquet file ({_line(error)}); write it again"
             ) from None
-        self.schema: pa.Schema = self._file.schema_arrow
+        found = self._file.schema
+        self._intervals = {
+            found.column(i).path
+            for i in range(len(found))
+            if found.column(i).converted_type == "INTERVAL"
+        }
+        self.schema: pa.Schema = pa.schema(
+            [
+                pa.field(field.name, pa.duration("ms")) if field.name in self._intervals else field
+                for field in self._file.schema_arrow
+            ]
+        )
         self.num_rows: int = self._file.metadata.num_rows
         if len(set(self.schema.names)) < len(self.schema.names):
             raise InputError(f"{path}: two columns have the same name; rename one")
 
     def read(self, column: str) -> pa.ChunkedArray:
         try:
-            return self._file.read(columns=[column]).column(column)
+            array = self._file.read(columns=[column]).column(column)
+            return _durations(array) if column in self._intervals else array
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{self.path}: column '{column}' is unreadable ({_line(error)}); "
@@ -142,8 +154,6 @@ def read_database(folder: Path) -> RawDatabase:
 
 def _read_table(folder: Path, name: str, keys: TableKeys, path: Path) -> RawTable:
     source = ParquetSource(folder / "db" / f"{name}.parquet")
-    if source.num_rows == 0:
-        raise InputError(f"{source.label}: the table is empty; take '{name}' out of the manifest")
     keys.check(name, source.schema.names, path, source.label)
     return RawTable(name, source, keys.primary_key, keys.time_column, keys.foreign_keys)
 
@@ -156,19 +166,53 @@ def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
-        raise InputError(f"{path}: {key} is {value!r}; write a date such as 2005-01-31") from None
+        moment = _as_pandas_reads(value, f"{path}: {key}")
     offset = moment.utcoffset()
     moment = moment.replace(tzinfo=None) if offset is None else moment.replace(tzinfo=None) - offset
     return int(np.datetime64(moment, "s").astype(np.int64))
 
 
+def _as_pandas_reads(value: Any, where: str) -> datetime:
+    """A date in another form than ISO 8601, as RelBench takes it."""
+    import pandas as pd  # only here: its import takes a second
+
+    try:
+        if not any(letter.isdigit() for letter in str(value)):
+            raise ValueError("no date")
+        return pd.Timestamp(value).to_pydatetime(warn=False)
+    except (ValueError, TypeError):
+        raise InputError(f"{where} is {value!r}; write a date such as 2005-01-31") from None
+
+
+def _durations(intervals: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Parquet's intervals, which Arrow hands out as 12 bytes (months, days, milliseconds). A month
+    has 30 days and twelve have 365.25, as in PostgreSQL."""
+    chunks = []
+    for chunk in intervals.chunks:
+        size = len(chunk)
+        raw = np.frombuffer(chunk.buffers()[1], "<u4")[3 * chunk.offset :][: 3 * size]
+        months, days, rest = raw.reshape(size, 3).astype(np.int32).astype(np.int64).T
+        years, months = np.divmod(months, 12)
+        value = years * 31_557_600_000 + (months * 30 + days) * 86_400_000 + rest
+        null = np.asarray(chunk.is_null())
+        chunks.append(pa.array(np.where(null, 0, value), pa.duration("ms"), mask=null))
+    return pa.chunked_array(chunks, pa.duration("ms"))
+
+
 def plain(array: pa.ChunkedArray) -> pa.ChunkedArray:
     """The array without dictionary encoding or extension type."""
+    if is_bool8(array.type):
+        return array.cast(pa.int8()).cast(pa.bool_())
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.cast(array.type.storage_type)
     if pa.types.is_dictionary(array.type):
         return array.cast(array.type.value_type)
     return array
+
+
+def is_bool8(kind: pa.DataType) -> bool:
+    """Whether an Arrow type holds booleans as bytes."""
+    return getattr(kind, "extension_name", None) == "arrow.bool8"
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -179,11 +223,15 @@ def _common_type(kinds: set[pa.DataType]) -> pa.DataType | None:
     """A type that holds the values of all; None if they are of different sorts."""
     if len(kinds) == 1:
         return next(iter(kinds))
+    numbers = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating, pa.types.is_decimal)
     sorts = (
         (pa.int64(), (pa.types.is_integer, pa.types.is_boolean)),
-        (pa.float64(), (pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating)),
+        (pa.float64(), numbers),
         (pa.timestamp("us"), (pa.types.is_timestamp, pa.types.is_date)),
-        (pa.large_string(), (pa.types.is_string, pa.types.is_large_string)),
+        (
+            pa.large_string(),
+            (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+        ),
     )
     for common, tests in sorts:
         if all(any(test(kind) for test in tests) for kind in kinds):

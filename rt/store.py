@@ -21,11 +21,17 @@ A store folder holds
      string "<column> of <table>", "train_varies": whether train rows hold different values}],
   "tasks": [{"name", "kind", "task_type", "table", "column", "entity_table", "entity_column",
      "horizon": seconds or null, "splits": {"train": [start, end], "val", "test"},
-     "hidden_columns": [column numbers], "description"}],
+     "hidden_columns": [column numbers], "description",
+     "num_classes", "classes": for multiclass tasks the number of distinct labels of the train split
+     and the most frequent CLASS_LIMIT of them as [label, text number], the most frequent first,
+     equally frequent ones in the order of their text; null for other tasks}],
   "z_clip", "report": {...counts of dangling keys, skipped tasks and the like},
   "provenance": {...hash of the input, version and settings}}
-- `strings.parquet`: column `text`, T distinct strings in order of their numbers, no nulls;
-- `text.<embedder>.safetensors`: `embedding` f16[T, d_text], one file an embedder.
+- `strings.parquet`: column `text`, T distinct strings in order of their numbers, no nulls; a number
+  is a name only: a model sees the embedding;
+- `text.<embedder>.safetensors`: `embedding` f16[T, d_text], one file an embedder; its metadata
+  names the embedder and its `fingerprint` (see `rt.embedding_file`). While a run embeds, its
+  finished parts stand in `.text.<embedder>.parts/` of its first store (see `rt.embedding_parts`).
 
 The rows of a table are one contiguous range, tables in the order of meta["tables"]; database
 tables first, then one table a task with label files: its rows are the label rows of train, val
@@ -36,9 +42,11 @@ test_timestamp and later (RelBench's own rule), for a table without a time colum
 the next 10 % and the last 10 % of the rows.
 Null cells are absent (NaN and infinite numbers are null). Key columns are no cells.
 
-A normalised value is (value - mean) / std, cut at +-z_clip: per column fitted on rows with time <=
-val_timestamp (tables without a time column: all rows), for labels on the train split; datetimes (in
-seconds) by one fit over the datetime cells of all such rows of all tables. A boolean's normalised
+A normalised value is (value - mean) / std, computed in float64 from the distance to a value of the
+column (so that 2**62 + 1 and 2**62 + 2 differ), cut at +-z_clip: per column fitted on rows with
+time <= val_timestamp and rows without a time, which are visible always (tables without a time
+column: all rows), for labels on the train split; datetimes (in seconds) by one fit over the
+datetime cells of all such rows of all tables. A boolean's normalised
 value is positive exactly if it is true. A constant column has std 1, a constant boolean mean and
 std 0.5.
 """
@@ -59,12 +67,14 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 import plurel
-from plurel.atomic import check_writable, complete_file, new_folder
+from plurel.atomic import check_writable, new_folder
 from plurel.errors import InputError
 from plurel.processes import one_thread_each, worker_pool
 from rt.config import require
+from rt.embedding import STRINGS, embed_stores, read_texts
 from rt.files import write_safetensors
 from rt.meta import (
+    CLASS_LIMIT,
     FORMAT_VERSION,
     NO_TIME,
     SEMANTIC_TYPES,
@@ -77,7 +87,7 @@ from rt.meta import (
     open_meta,
 )
 from rt.raw import read_database
-from rt.text import DEFAULT_EMBEDDER, embed_texts, embedder_name, get_embedder
+from rt.text import DEFAULT_EMBEDDER, embedder_name
 from rt.tokenise import tokenise
 
 __all__ = [
@@ -101,7 +111,6 @@ __all__ = [
 ]
 
 _ARRAYS = "store.safetensors"
-_STRINGS = "strings.parquet"
 _META = "meta.json"
 
 
@@ -186,7 +195,7 @@ def write_store(
     with new_folder(out_folder, marker=_META, overwrite=True) as folder:
         version = {"format_version": str(FORMAT_VERSION)}
         write_safetensors(folder / _ARRAYS, tokens.arrays, version)
-        pq.write_table(pa.table({"text": tokens.texts}), folder / _STRINGS)
+        pq.write_table(pa.table({"text": tokens.texts}), folder / STRINGS)
         (folder / _META).write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
     return out_folder
 
@@ -204,7 +213,7 @@ def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool
     try:
         meta = open_meta(out_folder)
         rows = len(read_arrays(out_folder)["row_time"])
-        texts = pq.read_metadata(out_folder / _STRINGS).num_rows
+        texts = pq.read_metadata(out_folder / STRINGS).num_rows
     except (InputError, OSError, pa.ArrowException) as error:
         raise InputError(f"{out_folder}: holds no complete store ({error}); {advice}") from None
     if (rows, texts) != (meta.num_rows, meta.num_texts):
@@ -230,6 +239,7 @@ def _provenance(raw_folder: Path) -> dict[str, Any]:
         "version": plurel.__version__,
         "z_clip": Z_CLIP,
         "text_limit": TEXT_LIMIT,
+        "class_limit": CLASS_LIMIT,
     }
 
 
@@ -254,48 +264,3 @@ def read_arrays(folder: str | Path) -> dict[str, NDArray[Any]]:
             first, last = (start + offset for offset in entry["data_offsets"])
             arrays[name] = whole[first:last].view(dtypes[entry["dtype"]])
     return arrays
-
-
-def read_texts(folder: str | Path) -> pa.ChunkedArray:
-    """The distinct texts of a store in the order of their numbers."""
-    try:
-        return pq.read_table(Path(folder) / _STRINGS).column("text")
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(
-            f"{folder}: missing or unreadable {_STRINGS} ({error}); preprocess again"
-        ) from None
-
-
-def embed_stores(
-    folders: Sequence[str | Path], embedder: str, *, show_progress: bool = True
-) -> None:
-    """Add text.<embedder>.safetensors to the stores that lack it; each text is embedded once."""
-    name = embedder_name(embedder)
-    missing = [Path(folder) for folder in folders if not _embedded(Path(folder), name)]
-    if not missing:
-        return
-    texts = [read_texts(folder) for folder in missing]
-    every = pa.chunked_array([chunk for array in texts for chunk in array.chunks])
-    encoded = every.dictionary_encode().unify_dictionaries().combine_chunks()
-    model = get_embedder(embedder)
-    vectors = embed_texts(model, encoded.dictionary.to_pylist(), show_progress=show_progress)
-    index = encoded.indices.to_numpy()
-    start = 0
-    for folder, array in zip(missing, texts, strict=True):
-        chosen = vectors[index[start : start + len(array)]]
-        start += len(array)
-        with complete_file(folder / f"text.{name}.safetensors") as path:
-            facts = {"format_version": str(FORMAT_VERSION), "embedder": name}
-            write_safetensors(path, {"embedding": [chosen]}, facts)
-
-
-def _embedded(folder: Path, name: str) -> bool:
-    path = folder / f"text.{name}.safetensors"
-    if not path.is_file():
-        return False
-    try:
-        with safe_open(path, framework="numpy") as file:
-            shape = file.get_slice("embedding").get_shape()
-    except SafetensorError:
-        return False
-    return bool(shape[0] == open_meta(folder).num_texts)

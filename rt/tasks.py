@@ -27,7 +27,8 @@ _COLUMN_TASK_TYPES = {"boolean": "binary_classification", "number": "regression"
 
 @dataclass(frozen=True)
 class Task:
-    """One task of one store. Row ranges are half-open, in the store's global row numbers."""
+    """One task of one store. Row ranges are half-open, in the store's global row numbers; classes:
+    labels of a multiclass task with their text numbers, the most frequent first."""
 
     name: str
     kind: str
@@ -39,6 +40,7 @@ class Task:
     hidden_columns: tuple[int, ...] = ()
     entity_table: str | None = None
     entity_column: str | None = None
+    classes: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def from_meta(cls, entry: dict[str, Any], store: str | Path) -> "Task":
@@ -55,8 +57,9 @@ class Task:
                 hidden_columns=tuple(entry["hidden_columns"]),
                 entity_table=entry["entity_table"],
                 entity_column=entry["entity_column"],
+                classes=tuple((label, number) for label, number in entry.get("classes") or ()),
             )
-        except (AttributeError, IndexError, KeyError, TypeError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{Path(store) / 'meta.json'}: malformed task {entry!r:.60} ({error!r}); "
                 "preprocess the database again with overwrite"

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from rt import columns as col
 from rt import keys
 from rt.cells import CellBuilder
+from rt.classes import class_entries
 from rt.labels import RawTask, read_tasks
 from rt.layout import Report, Table, cell_columns, force_target_types, lay_out, type_of
 from rt.meta import (
@@ -65,7 +66,14 @@ def tokenise(
         num_texts=len(texts),
         tables=tuple(_table_metas(tables, builder.columns)),
         columns=tuple(builder.columns),
-        tasks=tuple(_task_entries(tables, tasks, builder.columns, report)),
+        tasks=tuple(
+            entry | classes
+            for entry, classes in zip(
+                _task_entries(tables, tasks, builder.columns, report),
+                class_entries(tables, tasks, texts),
+                strict=True,
+            )
+        ),
         z_clip=Z_CLIP,
         report=vars(report),
         provenance=provenance,

@@ -9,6 +9,7 @@ losses of one that was never stopped.
 import math
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from rt import checkpoint
 from rt.config import to_dict
 from rt.corpus import Corpus, build_sampler, text_width
 from rt.data import Batch
+from rt.embedding_file import check_fingerprint, one_fingerprint
 from rt.heldout import HeldoutSet, autocast
 from rt.loader import BatchStream, Loader, Share
 from rt.logs import RunLog, Window
@@ -61,6 +63,8 @@ class Trainer:
     ) -> None:
         self.config, self.ranks, self.run = config, ranks, run
         data = config.data
+        stores = [database.path for database in (*corpus.train, *corpus.heldout)]
+        self.fingerprint = one_fingerprint(stores, data.embedder)
         self.heldout = HeldoutSet(corpus.heldout, data, config.seed)
         self.sampler = build_sampler(
             corpus.train, data, extra_target_share=data.extra_target_share, seed=config.seed
@@ -71,6 +75,8 @@ class Trainer:
         if state is None:
             self.model = build_model(config, text_width(corpus.train[0].path, data.embedder))
         else:
+            trained = checkpoint.load_settings(run.folder).fingerprint
+            check_fingerprint(stores[0], data.embedder, trained)
             self.model = checkpoint.load_model(run.folder, config.model.attention)
         self.model.to(ranks.device)
         self.optimizer = build_optimizer(self.model, config.optim)
@@ -153,7 +159,11 @@ class Trainer:
         context = {key: plain[key] for key in ("context_length", "recipes")}
         settings = checkpoint.Settings(data.embedder, context)
         folder = checkpoint.save_checkpoint(
-            self.run.folder, self.step, self.model, settings, self._state()
+            self.run.folder,
+            self.step,
+            self.model,
+            replace(settings, fingerprint=self.fingerprint),
+            self._state(),
         )
         if self.best_step == self.step:
             checkpoint.point(self.run.folder, "best", folder)

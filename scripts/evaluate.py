@@ -62,6 +62,7 @@ class EvaluateConfig:
             batch_size=self.batch_size,
             num_threads=self.num_threads,
             precision=self.precision,
+            fingerprint=trained.fingerprint,
         )
 
 

@@ -31,14 +31,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    embedder_name(args.embedder)
+    name = embedder_name(args.embedder)
     start = time.perf_counter()
     stores = tokenise_many(args.raw, args.out, overwrite=args.overwrite, num_proc=args.num_proc)
     seconds = time.perf_counter() - start
     total = sum(report(store) for store in stores)
     print(f"{total} rows tokenised in {seconds:.1f} s: {total / seconds:,.0f} rows/s")
     embed_stores(stores, args.embedder)
-    print(f"stores with {args.embedder} under {args.out}")
+    print(f"stores with embedder {name} under {args.out}")
 
 
 def report(store: Path) -> int:

@@ -11,7 +11,7 @@ from small_disk import files_up_to
 
 from plurel.errors import InputError
 from rt import checkpoint
-from rt.checkpoint import Settings, load_model, save_checkpoint
+from rt.checkpoint import Settings, load_model, load_settings, save_checkpoint, save_pretrained
 from rt.model import ModelConfig, RelationalTransformer
 
 CONFIG = ModelConfig(num_blocks=2, d_model=16, num_heads=2, d_ff=24, d_text=8)
@@ -64,6 +64,17 @@ def test_saving_again_replaces(tmp_path: Path, model: RelationalTransformer) -> 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step_1"]
     with pytest.raises(InputError, match=r"trainer.pt is missing"):
         checkpoint.load_trainer(tmp_path)
+
+
+def test_a_checkpoint_knows_its_embedder_and_one_of_an_older_version_does_not(
+    tmp_path: Path, model: RelationalTransformer
+) -> None:
+    settings = Settings("some-embedder", {}, "0123abcd")
+    folder = save_pretrained(model, tmp_path / "model", settings)
+    assert load_settings(folder) == settings
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("embedder_fingerprint: 0123abcd\n", ""))
+    assert load_settings(folder) == Settings("some-embedder", {})
 
 
 def test_trainer_state(tmp_path: Path, model: RelationalTransformer) -> None:

@@ -100,6 +100,14 @@ def test_a_model_of_another_embedder_is_refused(folders, tmp_path):
     assert not (tmp_path / "out.json").exists()
 
 
+def test_a_model_of_another_embedder_of_the_same_width_is_refused(folders, tmp_path):
+    other = RelationalTransformer(ModelConfig(1, 16, 2, 32, D_TEXT))
+    path = save_pretrained(other, tmp_path / "model", Settings(EMBEDDER, fingerprint="another"))
+    with pytest.raises(InputError, match=rf"text\.{EMBEDDER}.*another text embedder.*another\)"):
+        run(_config(path, folders, out=str(tmp_path / "out.json")))
+    assert not (tmp_path / "out.json").exists()
+
+
 def test_a_place_that_scores_cannot_go_to_is_found_before_the_work(folders, tmp_path):
     nothing = tmp_path / "no checkpoint"
     with pytest.raises(InputError, match="is a folder, not a file; choose another place"):

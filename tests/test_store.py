@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 import rustler
 from plurel.errors import InputError
 from rt import store
-from rt.store import NO_TIME, open_meta, preprocess, read_arrays
+from rt.store import NO_TIME, open_meta, preprocess, read_arrays, read_texts
+from rt.text import HashEmbedder
 
 
 @pytest.fixture
@@ -291,16 +292,14 @@ def test_many_databases_share_one_embedding_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = [shop(tmp_path / name) for name in ("a", "b")]
-    calls: list[int] = []
-    embed = store.embed_texts
+    embedded: list[str] = []
+    embed = HashEmbedder.embed
     monkeypatch.setattr(
-        store,
-        "embed_texts",
-        lambda model, texts, **k: (calls.append(len(texts)), embed(model, texts, **k))[1],
+        HashEmbedder, "embed", lambda self, texts: (embedded.extend(texts), embed(self, texts))[1]
     )
     stores = store.preprocess_many(raw, tmp_path / "pre", embedder="hash", show_progress=False)
     assert stores == [tmp_path / "pre" / "a", tmp_path / "pre" / "b"]
-    assert calls == [open_meta(stores[0]).num_texts]
+    assert sorted(embedded) == sorted(set(read_texts(stores[0]).to_pylist()))
     contents = [(folder / "text.hash.safetensors").read_bytes() for folder in stores]
     assert contents[0] == contents[1]
     with pytest.raises(InputError, match="'a'"):

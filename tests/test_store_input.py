@@ -52,12 +52,6 @@ BAD = {
         lambda f: (f / "db" / "users.parquet").write_bytes(b"PAR1 not really"),
         ["users.parquet"],
     ),
-    "empty": (
-        lambda f: pq.write_table(
-            pq.read_table(f / "db" / "users.parquet")[:0], f / "db" / "users.parquet"
-        ),
-        ["users", "empty"],
-    ),
     "twice": (
         lambda f: rewrite(f / "db" / "users.parquet", "uid", [10, 20, 10]),
         ["users.uid", "10", "twice"],

@@ -13,7 +13,30 @@ from opened_store import Opened
 from raw_folders import shared_folder
 
 from rt import store
+from rt.relbench_folder import label_table, open_dataset, open_task
 from rt.store import Z_CLIP, preprocess
+
+DATABASES = ["adventureworks", "bicycles-meta", "chinook", "mimic-iii-demo", "northwind",
+             "online-retail", "rel-f1", "sakila", "sf-restaurants", "survivor", "tate", "un-votes",
+             "us-congress", "us-polls", "worldcup"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_every_database_goes_in_with_the_labels_that_relbench_reads(
+    tmp_path: Path, name: str
+) -> None:
+    raw = shared_folder(name)
+    pre = preprocess(raw, tmp_path / "pre", embedder="hash", show_progress=False)
+    meta, arrays = store.open_meta(pre), store.read_arrays(pre)
+    dataset = open_dataset(raw)
+    assert meta.report["skipped_tasks"] == {}
+    assert [entry["name"] for entry in meta.tasks] == dataset.get_task_names()
+    for entry in meta.tasks:
+        task = open_task(dataset, entry["name"])
+        for split, (start, end) in entry["splits"].items():
+            first, last = arrays["cell_ptr"][[start, end]]
+            cells = arrays["cell_column"][first:last] == entry["column"]
+            assert np.count_nonzero(cells) == len(label_table(task, split).df)
 
 
 def test_f1_matches_its_files(tmp_path: Path) -> None:

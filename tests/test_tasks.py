@@ -1,7 +1,9 @@
 """Tasks: read back from a store, made from feature columns, handed to the sampler."""
 
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from opened_store import make, shop
 from raw_folders import dates, write_folder
@@ -41,6 +43,61 @@ def test_multiclass_tasks_are_kept_in_the_store_but_not_trained_on(tmp_path: Pat
     found = make(tmp_path, {"s": ["a", "b"], "x": [1, 2]}, tasks={"kind": (task, {})})
     assert [entry["name"] for entry in found.meta.tasks] == ["kind"]
     assert load_tasks(tmp_path / "pre") == []
+
+
+def classes(task: TaskManifest, folder: Path, labels: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The entry of a multiclass task, and the texts that the numbers of its classes stand for."""
+    days = dates("2019-01-01", "2019-01-02", "2019-01-03", "2019-01-04", "2020-02-01")
+    columns = {"k": ["k1", "k2", "k3", "k4", "k5"], "d": days, "level": [7, 30, 30, None, 8]}
+    found = make(folder, columns, TableSpec("k", "d"), tasks={"kind": (task, labels)})
+    (entry,) = found.meta.tasks
+    assert Task.from_meta(entry, folder).classes == tuple(map(tuple, entry["classes"]))
+    return entry, [found.texts[number] for _, number in entry["classes"]]
+
+
+def test_classes_are_the_labels_of_the_train_split_by_frequency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = "multiclass_classification"
+    autocomplete = TaskManifest("kind", "autocomplete", kind, entity_table="t", target_col="level")
+    entry, texts = classes(autocomplete, tmp_path / "a", {})
+    # 8 comes after the validation timestamp: nothing to learn from
+    assert [label for label, _ in entry["classes"]] == texts == ["30", "7"]
+    external = TaskManifest(
+        "kind", "external", kind, entity_table="t", entity_col="k", target_col="y"
+    )
+    labels = {"train": ["b", "k1", "c", "c", None], "val": ["x"] * 5, "test": ["c"] * 5}
+    splits = {
+        split: {"k": ["k1", "k2", "k3", "k4", "k5"], "y": column}
+        for split, column in labels.items()
+    }
+    entry, texts = classes(external, tmp_path / "b", splits)
+    assert [label for label, _ in entry["classes"]] == texts == ["c", "b", "k1"]
+    monkeypatch.setattr("rt.classes.CLASS_LIMIT", 2)
+    entry, texts = classes(external, tmp_path / "c", splits)
+    assert (entry["num_classes"], texts) == (3, ["c", "b"])
+
+
+def test_other_tasks_have_no_classes(tmp_path: Path) -> None:
+    (entry,) = open_meta(store.write_store(shop(tmp_path / "shop"), tmp_path / "pre")).tasks
+    assert (entry["num_classes"], entry["classes"]) == (None, None)
+
+
+def test_a_task_goes_by_the_name_of_its_folder_as_in_relbench(tmp_path: Path) -> None:
+    task = TaskManifest("other", "autocomplete", "regression", entity_table="t", target_col="x")
+    make(tmp_path, {"x": [1, 2, 3]}, tasks={"folder": (task, {})})
+    assert [task.name for task in load_tasks(tmp_path / "pre")] == ["folder"]
+
+
+def test_a_task_without_labels_for_training_is_skipped(tmp_path: Path) -> None:
+    task = TaskManifest("y", "external", "regression", entity_table="t", entity_col="k",
+                        target_col="y")  # fmt: skip
+    full: dict[str, Any] = {"k": [1], "y": [1.0]}
+    splits = {"train": {"k": pa.array([], pa.int64()), "y": pa.array([], pa.float64())},
+              "val": full, "test": full}  # fmt: skip
+    found = make(tmp_path, {"k": [1], "x": [1]}, TableSpec("k"), tasks={"y": (task, splits)})
+    assert found.meta.tasks == ()
+    assert found.meta.report["skipped_tasks"] == {"y": "it has no labels for training"}
 
 
 def test_column_tasks(tmp_path: Path) -> None:

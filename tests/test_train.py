@@ -25,6 +25,7 @@ from rt.plots import smooth
 from rt.ranks import Ranks, usable_cores
 from rt.recipes import Recipe, context_of
 from rt.runs import Run
+from rt.text import HashEmbedder
 from rt.train import run
 from rt.train_config import TrainConfig
 from rt.trainer import Trainer, build_model, check_losses
@@ -234,6 +235,18 @@ def test_other_databases_are_refused(pre: Path, finished: Path, tmp_path: Path) 
     names = open_corpus(config.data).names()
     with pytest.raises(InputError, match="holds a run on other databases"):
         Run(finished, state["config"], names).last_state()
+
+
+def test_a_run_does_not_go_on_with_another_embedder(
+    pre: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, state = small_run(pre, finished), checkpoint.load_trainer(finished)
+    assert checkpoint.load_settings(finished).fingerprint == HashEmbedder.fingerprint
+    monkeypatch.setattr(
+        checkpoint, "load_settings", lambda path: checkpoint.Settings("hash", {}, "another")
+    )
+    with pytest.raises(InputError, match="another text embedder than the one"):
+        Trainer(config, open_corpus(config.data), Ranks(), Run(finished, {}, {}), state)
 
 
 def test_nothing_is_written_for_data_that_is_missing(tmp_path: Path) -> None:

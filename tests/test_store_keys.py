@@ -1,0 +1,118 @@
+"""Keys of every type, resolved by value; what finds no row is an absent edge, and counted."""
+
+import datetime
+import uuid
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from opened_store import Opened
+from raw_folders import dates, write_folder
+from relbench.manifest import TableSpec
+
+import rustler
+from plurel.errors import InputError
+from rt import store
+
+DATE = datetime.date
+UUIDS = [uuid.UUID(int=number).bytes for number in (5, 2**127, 3)]
+LARGE = [Decimal(10**27), Decimal(10**27 + 1), Decimal(2)]
+
+
+KEYS = {
+    "text": (pa.array(["b", "a", "NA"]), pa.array(["NA", "b", None]).dictionary_encode(), [2, 0]),
+    "views": (pa.array(["b", "a", "NA"], pa.string_view()), pa.array(["NA", "b", "x"]), [2, 0]),
+    "far apart": (pa.array([5, 10**17, -3]), pa.array([-3, 10**17, 4]), [2, 1]),
+    "negative": (pa.array([-1, -5, 3]), pa.array([-5, 3, None]), [1, 2]),
+    "null": (pa.array([0, 1, 2]), pa.array([0, 1, None]), [0, 1]),
+    "NaN": (pa.array([0, 1, 2]), pa.array([1.0, 0.0, float("nan")]), [1, 0]),
+    "floats": (pa.array([2.0, 0.0, 1.0]), pa.array([1, 2, 7], pa.uint8()), [2, 0]),
+    "half": (pa.array(np.array([1, 2, 3], np.float16)), pa.array([2, 1, 9]), [1, 0]),
+    "boolean": (pa.array([True, False]), pa.array([False, True, None]), [1, 0]),
+    "dictionary": (pa.array([4, 5, 6]).dictionary_encode(), pa.array([5, 4, 9]), [1, 0]),
+    "decimals": (pa.array([1, 2, 3], pa.decimal128(20, 0)), pa.array([2.0, 3.0, 2.5]), [1, 2]),
+    "fractions": (pa.array([1, 2, 3]),
+                  pa.array([Decimal("1.00"), Decimal("2.00"), Decimal("2.50")]), [0, 1]),
+    "scales": (pa.array([Decimal("1.5"), Decimal("2.5"), Decimal("2.0")]),
+               pa.array([Decimal("2.50"), Decimal("1.50"), Decimal("7.00")]), [1, 0]),
+    "38 digits": (pa.array(LARGE, pa.decimal128(38, 0)), pa.array([*LARGE[1:], None]), [1, 2]),
+    "76 digits": (pa.array(LARGE, pa.decimal256(76, 0)),
+                  pa.array([*LARGE[1:], None], pa.decimal256(76, 0)), [1, 2]),
+    "uint64": (pa.array([2**63 + 5, 1, 2], pa.uint64()), pa.array([2, 2**63 + 5, 3], pa.uint64()),
+               [2, 0]),
+    "small references": (pa.array([2**63 + 5, 1, 2], pa.uint64()), pa.array([2, 1, -1]), [2, 1]),
+    "large references": (pa.array([1, 2, 3]), pa.array([2, 1, 2**63 + 1], pa.uint64()), [1, 0]),
+    "binary": (pa.array([b"x", b"y", b"z"]), pa.array([b"z", b"x", b"w"]), [2, 0]),
+    "binary views": (pa.array([b"x", b"y"], pa.binary_view()), pa.array([b"y", b"x", b"w"]),
+                     [1, 0]),
+    "uuid": (pa.array(UUIDS, pa.uuid()), pa.array([UUIDS[1], UUIDS[0], b"?" * 16], pa.binary(16)),
+             [1, 0]),
+    "dates": (pa.array([DATE(9999, 1, 1), DATE(1, 1, 1)]),
+              pa.array([DATE(1, 1, 1), DATE(9999, 1, 1), None], pa.date64()), [1, 0]),
+    "timestamps": (dates("2020-01-01", "2020-01-02", "2020-01-03"),
+                   dates("2020-01-03", "2020-01-01", "2020-02-01").cast(pa.timestamp("s")), [2, 0]),
+    "clocks": (pa.array([1, 2], pa.time32("s")), pa.array([2, 1, 9], pa.time32("s")), [1, 0]),
+    "no references": (pa.array([1, 2, 3]), pa.nulls(3), []),
+    "no rows": (pa.array([], pa.string()), pa.array([1, 2, None]), []),
+}  # fmt: skip
+
+
+def linked(folder: Path, keys: pa.Array, references: pa.Array) -> Opened:
+    tables = {
+        "p": ({"k": keys, "x": pa.nulls(len(keys))}, TableSpec("k")),
+        "c": ({"r": references}, TableSpec(fkeys={"r": "p"})),
+    }
+    raw = write_folder(folder / "raw", tables)
+    return Opened(store.preprocess(raw, folder / "pre", embedder="hash", show_progress=False))
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_keys_of_every_type(tmp_path: Path, name: str) -> None:
+    keys, references, links = KEYS[name]
+    found = linked(tmp_path, keys, references)
+    missing = 3 - len(links)
+    assert found.edges("parent", "c") == [[row] for row in links] + [[]] * missing
+    report = found.meta.report
+    nulls = pc.sum(pc.is_null(references, nan_is_null=True)).as_py()
+    assert report["null_keys"].get("c.r", 0) == nulls
+    assert report["dangling_keys"].get("c.r", 0) == missing - nulls
+    assert rustler.Store(tmp_path / "pre").num_rows == len(keys) + 3
+
+
+def test_keys_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"c\.r.*p\.k.*give both columns one type"):
+        linked(tmp_path / "a", pa.array(["1", "2"]), pa.array([1, 2]))
+    with pytest.raises(InputError, match=r"p\.k: list.*make it a number or a text"):
+        linked(tmp_path / "b", pa.array([[1], [2]]), pa.array([[1], [2]]))
+    with pytest.raises(InputError, match=r"p\.k: 1 primary keys are NaN or fractions"):
+        linked(tmp_path / "c", pa.array([1.0, 2.5]), pa.array([1, 2]))
+
+
+def test_keys_of_a_table_that_is_put_in_order_of_time(tmp_path: Path) -> None:
+    tables: dict[str, tuple[dict[str, Any], TableSpec]] = {
+        "p": ({"k": [7, 8, 9], "d": dates("2020-03-01", "2020-01-01", None)}, TableSpec("k", "d")),
+        "c": ({"r": [7, 8, 9, 7]}, TableSpec(fkeys={"r": "p"})),
+    }
+    write_folder(tmp_path / "raw", tables)
+    found = Opened(store.write_store(tmp_path / "raw", tmp_path / "pre"))
+    # In order of time the parents are 8, 7, 9.
+    assert found.edges("parent", "c") == [[1], [0], [2], [1]]
+    assert found.edges("child", "p") == [[4], [3, 6], [5]]
+
+
+def test_any_number_of_foreign_keys_a_row(tmp_path: Path) -> None:
+    count = 40
+    keys = {f"r{i}": "p" for i in range(count)}
+    columns = {name: [i % 3, None if i % 2 else 2] for i, name in enumerate(keys)}
+    tables = {
+        "p": ({"k": [0, 1, 2]}, TableSpec("k")),
+        "c": (columns, TableSpec(fkeys=keys)),
+    }
+    write_folder(tmp_path / "raw", tables)
+    found = Opened(store.write_store(tmp_path / "raw", tmp_path / "pre"))
+    assert found.edges("parent", "c") == [[i % 3 for i in range(count)], [2] * (count // 2)]
+    assert found.meta.report["null_keys"] == {f"c.r{i}": 1 for i in range(1, count, 2)}
