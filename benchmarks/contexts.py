@@ -143,7 +143,8 @@ def main() -> None:
                             found.add(batch, seconds)
                     rows.append((name, recipe, length, *found.line()))
                     key = f"{name}, {recipe}, {length}"
-                    figures |= {f"{key}: {head}": x for head, x in zip(heads[3:], rows[-1][3:])}
+                    line = zip(heads[3:], rows[-1][3:], strict=True)
+                    figures |= {f"{key}: {head}": value for head, value in line}
     print_table(heads, rows)
     finish(**figures)
 

@@ -102,7 +102,17 @@ impl<'a> Builder<'a> {
 
     /// Lets a visible row in, reached from `from`, unless it is in already. A row that was reached
     /// from none is given itself, and its depth.
+    ///
+    /// A row that has more cells than a part may still fill ends the part; at the end of the
+    /// context its first cells come.
     pub fn enter(&mut self, row: u32, depth: u32, from: u32, part: Part) {
+        let cells = self.arrays.cells(row).0.len();
+        if self.limit < self.budget && cells > self.room() && row != self.request.row {
+            if !self.has(row) {
+                self.limit = self.context.cells.len();
+            }
+            return;
+        }
         let Some(position) = self.place(row, depth, from, part) else {
             return;
         };

@@ -2,8 +2,9 @@
 //!
 //! Rows enter one after the other, each once, with their visible cells in order of columns, until
 //! the budget of cells is full. The target's own row is first. When a row has more cells than
-//! remain, the first ones in order of columns enter; in the target's row, and in label rows of
-//! others, a place is kept for the target's column. Rows without a cell enter too, at most as many
+//! remain, the first ones in order of columns enter, but a part with a budget of its own ends before
+//! such a row; in the target's row, and in label rows of others, a place is kept for the target's
+//! column. Rows without a cell enter too, at most as many
 //! rows in all as the budget has cells, so that chains of rows without cells end.
 
 use crate::breadth::{self, Frontier, Search};
