@@ -180,18 +180,17 @@ fn empty_store() -> tempfile::TempDir {
 #[test]
 fn sizes_that_wrap_around_are_noticed() {
     let folder = empty_store();
-    // Nine arrays of 2^61 bytes, the last a few bytes shorter, and an end that is the file's own
-    // size when it is computed modulo 2^64.
-    let size = 1_u64 << 61;
+    // Arrays of nearly 2^64 bytes together: an end that, computed modulo 2^64, is the file's own.
+    let size = 1_u64 << 60;
     let mut header = json!({"__metadata__": {"format_version": "1"}});
-    for i in 0..7 {
+    for i in 0..15 {
         header[format!("a{i}")] =
             json!({"dtype": "U8", "shape": [size], "data_offsets": [i * size, (i + 1) * size]});
     }
-    for pad in 0..400_u64 {
+    for pad in 0..2000_u64 {
         let end = u64::MAX - pad;
-        header["last"] = json!({"dtype": "U8", "shape": [end - 7 * size],
-                                "data_offsets": [7 * size, end]});
+        header["last"] = json!({"dtype": "U8", "shape": [end - 15 * size],
+                                "data_offsets": [15 * size, end]});
         write_raw(folder.path(), &header, 64);
         assert!(open_damaged(folder.path()).contains("cut short"));
     }
