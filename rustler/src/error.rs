@@ -46,6 +46,15 @@ impl Error {
         }
     }
 
+    /// `found` is what the file says, whatever that is.
+    pub fn version(path: &Path, found: impl Into<String>, expected: u32) -> Self {
+        Error::Version {
+            path: path.to_owned(),
+            found: one_line(found.into()),
+            expected,
+        }
+    }
+
     pub fn damaged(path: &Path, what: impl Into<String>) -> Self {
         Error::Damaged {
             path: path.to_owned(),

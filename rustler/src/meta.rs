@@ -106,11 +106,8 @@ impl Meta {
         let bad = |e: serde_json::Error| Error::damaged(path, format!("not readable: {e}"));
         let version: Version = serde_json::from_str(&text).map_err(bad)?;
         if version.format_version.as_u64() != Some(u64::from(FORMAT_VERSION)) {
-            return Err(Error::Version {
-                path: path.to_owned(),
-                found: version.format_version.to_string(),
-                expected: FORMAT_VERSION,
-            });
+            let found = version.format_version.to_string();
+            return Err(Error::version(path, found, FORMAT_VERSION));
         }
         let meta: Meta = serde_json::from_str(&text).map_err(bad)?;
         meta.check().map_err(|what| Error::damaged(path, what))?;

@@ -167,11 +167,8 @@ fn check_version(file: &Mapped) -> Result<()> {
     if found.is_some_and(|v| *v == FORMAT_VERSION.to_string()) {
         return Ok(());
     }
-    Err(Error::Version {
-        path: file.path.clone(),
-        found: found.map_or("none".into(), |v| format!("'{v}'")),
-        expected: FORMAT_VERSION,
-    })
+    let found = found.map_or("none".into(), |v| format!("'{v}'"));
+    Err(Error::version(&file.path, found, FORMAT_VERSION))
 }
 
 /// The text embeddings of one store by one embedder, f16[T, dim].
