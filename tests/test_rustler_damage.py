@@ -60,7 +60,7 @@ def test_flipped_bits_of_each_array(whole: Path, tmp_path: Path, name: str) -> N
     start, width, count = places(file)[name]
     data = bytearray(file.read_bytes())
     noticed = []
-    for element in np.linspace(0, count - 1, 8, dtype=int).tolist():
+    for element in np.linspace(0, count - 1, 12, dtype=int).tolist():
         for bit in (0, 1, 3, 8, 17, 30, 8 * width - 1):
             byte = start + element * width + bit // 8
             data[byte] ^= 1 << bit % 8
