@@ -27,7 +27,9 @@ class RustlerError(ValueError):
 @final
 class Store:
     """A store folder, memory-mapped. Opening checks the header, the format version, every offset
-    and every index; a file cut short or of another version is refused."""
+    and every index; a file cut short or of another version is refused. A file that is replaced by
+    renaming stays mapped as it was; one that is cut short in place while it is mapped lets the
+    system end the process (SIGBUS), so write stores beside the old ones, as rt.store does."""
 
     def __init__(self, path: str | PathLike[str]) -> None: ...
     def __getnewargs__(self) -> tuple[Any, ...]: ...

@@ -142,7 +142,7 @@ def test_flipped_bits_give_errors_or_a_store_that_can_be_read(folder: Path) -> N
             assert all(store.row(row) for row in range(store.num_rows))
         except rustler.RustlerError:
             noticed += 1
-    # What passes are low bits of values and times that change no order, and row_source.
+    # What passes are low bits of values, and of times that change no order.
     assert noticed > 0.7 * len(whole)
 
 

@@ -46,15 +46,48 @@ impl Error {
         }
     }
 
+    /// `found` is what the file says, whatever that is.
+    pub fn version(path: &Path, found: impl Into<String>, expected: u32) -> Self {
+        Error::Version {
+            path: path.to_owned(),
+            found: one_line(found.into()),
+            expected,
+        }
+    }
+
     pub fn damaged(path: &Path, what: impl Into<String>) -> Self {
         Error::Damaged {
             path: path.to_owned(),
-            what: what.into(),
+            what: one_line(what.into()),
         }
     }
 }
 
+/// Most characters of a message.
+const MAX_MESSAGE: usize = 500;
+
+/// Names of tables and columns come from a file and may hold anything: control characters are
+/// escaped and a long text is cut, so that a message stays one line.
+fn one_line(text: String) -> String {
+    let plain = |c: char| !c.is_control() && c != '\u{2028}' && c != '\u{2029}';
+    if text.len() <= MAX_MESSAGE && text.chars().all(plain) {
+        return text;
+    }
+    let mut line = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == MAX_MESSAGE {
+            line.push_str("...");
+            break;
+        }
+        match plain(c) {
+            true => line.push(c),
+            false => line.extend(c.escape_debug()),
+        }
+    }
+    line
+}
+
 /// Shorthand for `Err(Error::Argument(..))`.
 pub fn argument<T>(what: impl Into<String>) -> Result<T> {
-    Err(Error::Argument(what.into()))
+    Err(Error::Argument(one_line(what.into())))
 }

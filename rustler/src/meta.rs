@@ -1,5 +1,8 @@
 //! `meta.json`: names, types and ranges of a store's tables and columns.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -21,7 +24,7 @@ pub enum SemanticType {
     Boolean = 3,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Database,
@@ -78,18 +81,35 @@ struct Version {
     format_version: serde_json::Value,
 }
 
+/// Longest `meta.json` that is read: a file of any size must not fill the memory.
+const MAX_BYTES: u64 = 1 << 30;
+
+fn read_text(path: &Path) -> Result<String> {
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut text = String::new();
+    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
+    match read {
+        Ok(bytes) if bytes as u64 > MAX_BYTES => Err(Error::damaged(
+            path,
+            format!("longer than {MAX_BYTES} bytes"),
+        )),
+        Ok(_) => Ok(text),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            Err(Error::damaged(path, format!("not readable: {e}")))
+        }
+        Err(e) => Err(Error::io(path, e)),
+    }
+}
+
 impl Meta {
     /// Reads and checks `meta.json`.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = read_text(path)?;
         let bad = |e: serde_json::Error| Error::damaged(path, format!("not readable: {e}"));
         let version: Version = serde_json::from_str(&text).map_err(bad)?;
         if version.format_version.as_u64() != Some(u64::from(FORMAT_VERSION)) {
-            return Err(Error::Version {
-                path: path.to_owned(),
-                found: version.format_version.to_string(),
-                expected: FORMAT_VERSION,
-            });
+            let found = version.format_version.to_string();
+            return Err(Error::version(path, found, FORMAT_VERSION));
         }
         let meta: Meta = serde_json::from_str(&text).map_err(bad)?;
         meta.check().map_err(|what| Error::damaged(path, what))?;
@@ -117,6 +137,7 @@ impl Meta {
 
     fn check(&self) -> std::result::Result<(), String> {
         self.check_tables()?;
+        self.check_names()?;
         for (number, column) in self.columns.iter().enumerate() {
             let table = self.tables.get(column.table as usize);
             if !table.is_some_and(|t| t.columns().contains(&(number as u32))) {
@@ -133,6 +154,30 @@ impl Meta {
             }
         }
         Ok(())
+    }
+
+    /// Names are looked up: of two that are alike one would never be found.
+    fn check_names(&self) -> std::result::Result<(), String> {
+        let mut tables = HashSet::new();
+        if let Some(table) = self
+            .tables
+            .iter()
+            .find(|t| !tables.insert((t.kind, &t.name)))
+        {
+            return Err(format!("two tables are named '{}'", table.name));
+        }
+        let mut columns = HashSet::new();
+        match self
+            .columns
+            .iter()
+            .find(|c| !columns.insert((c.table, &c.name)))
+        {
+            Some(column) => Err(format!(
+                "two columns of table {} are named '{}'",
+                column.table, column.name
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_tables(&self) -> std::result::Result<(), String> {

@@ -69,6 +69,7 @@ fn range(ptr: &[u64], row: u32) -> std::ops::Range<usize> {
 
 /// Places of the arrays in the mapped file.
 struct Layout {
+    row_source: Array<u32>,
     row_time: Array<i64>,
     cell_ptr: Array<u64>,
     cell_column: Array<u32>,
@@ -86,9 +87,8 @@ impl Layout {
         let bounds = [Some(meta.num_rows as usize + 1)];
         let cells = [Some(meta.num_cells as usize)];
         let edges = [Some(meta.num_edges as usize)];
-        // For Python alone; that it is there is checked here.
-        file.array::<u32>("row_source", &rows)?;
         Ok(Self {
+            row_source: file.array("row_source", &rows)?,
             row_time: file.array("row_time", &rows)?,
             cell_ptr: file.array("cell_ptr", &bounds)?,
             cell_column: file.array("cell_column", &cells)?,
@@ -103,6 +103,11 @@ impl Layout {
 }
 
 /// A checked store folder.
+///
+/// What was checked holds as long as nobody writes into the mapped files. Replacing a file (a new
+/// one, renamed) is harmless: the map keeps the old one. Changing values in place can give wrong
+/// contexts or an error, as every later access is checked by Rust; cutting a file short in place
+/// lets the system end the process with SIGBUS when a page behind the new end is read.
 pub struct Store {
     pub path: PathBuf,
     pub meta: Meta,
@@ -135,6 +140,7 @@ impl Store {
             layout,
         };
         check::arrays(&store.arrays(), &store.meta)
+            .and_then(|()| check::sources(store.file.slice(store.layout.row_source), &store.meta))
             .map_err(|what| Error::damaged(&store.file.path, what))?;
         Ok(store)
     }
@@ -161,11 +167,8 @@ fn check_version(file: &Mapped) -> Result<()> {
     if found.is_some_and(|v| *v == FORMAT_VERSION.to_string()) {
         return Ok(());
     }
-    Err(Error::Version {
-        path: file.path.clone(),
-        found: found.map_or("none".into(), |v| format!("'{v}'")),
-        expected: FORMAT_VERSION,
-    })
+    let found = found.map_or("none".into(), |v| format!("'{v}'"));
+    Err(Error::version(&file.path, found, FORMAT_VERSION))
 }
 
 /// The text embeddings of one store by one embedder, f16[T, dim].
@@ -195,6 +198,8 @@ impl Embeddings {
         if dim == 0 {
             return Err(Error::damaged(&file.path, "embeddings of width 0"));
         }
+        check::embeddings(file.slice(array), dim)
+            .map_err(|what| Error::damaged(&file.path, what))?;
         Ok(Self { dim, file, array })
     }
 

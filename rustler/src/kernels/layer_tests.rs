@@ -78,3 +78,14 @@ fn swiglu(rows: usize, width: usize) -> Result<(), KernelError> {
     }
     Ok(())
 }
+
+#[test]
+fn rows_without_elements_are_refused() {
+    for gates in [vec![], vec![0.0; 4]] {
+        let found = swiglu_forward(&gates, &mut [], 0, 1);
+        assert!(matches!(found, Err(KernelError::Length { .. })));
+        let mut grad_gates = gates.clone();
+        let found = swiglu_backward(&gates, &mut [], &mut grad_gates, 0, 1);
+        assert!(matches!(found, Err(KernelError::Length { .. })));
+    }
+}

@@ -6,12 +6,17 @@ use std::path::PathBuf;
 
 use half::f16;
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata};
 
 use crate::error::{Error, Result};
 
 #[cfg(target_endian = "big")]
 compile_error!("the store's arrays are little-endian and are mapped as they are");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("the store's offsets have 64 bits and are used as indices");
+
+/// Longest header that is read, as in safetensors.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// Element types that may be read from mapped bytes.
 ///
@@ -57,13 +62,14 @@ pub struct Mapped {
 impl Mapped {
     pub fn open(path: PathBuf) -> Result<Self> {
         let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
-        // SAFETY: the map is private to this process and read only. Store files are written to a
-        // temporary neighbour and renamed, never changed in place, so the bytes stay as checked.
+        // SAFETY: the map is read only. Store files are written to a temporary neighbour and
+        // renamed, never changed in place, so the bytes stay as checked (see `Store`).
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, e))?;
-        let (size, header) = SafeTensors::read_metadata(&map)
-            .map_err(|e| Error::damaged(&path, format!("cut short or not safetensors ({e})")))?;
+        let (start, header) = read_header(&map).map_err(|what| {
+            Error::damaged(&path, format!("cut short or not safetensors ({what})"))
+        })?;
         Ok(Self {
-            start: 8 + size,
+            start,
             path,
             map,
             header,
@@ -92,15 +98,21 @@ impl Mapped {
                 listed(shape)
             ));
         }
-        let offset = self.start + info.data_offsets.0;
-        let len: usize = info.shape.iter().product();
+        // The header was checked, so none of this can fail; what is unsafe below relies on it.
+        let offset = self.start.checked_add(info.data_offsets.0);
+        let len = info
+            .shape
+            .iter()
+            .try_fold(1_usize, |n, &size| n.checked_mul(size));
+        let (Some(offset), Some(len)) = (offset, len) else {
+            return damaged(format!("array '{name}' is too large"));
+        };
         if !offset.is_multiple_of(align_of::<T>()) {
             return damaged(format!("array '{name}' is not aligned"));
         }
-        let inside = len
-            .checked_mul(size_of::<T>())
-            .and_then(|n| n.checked_add(offset));
-        if inside.is_none_or(|end| end > self.map.len()) {
+        let bytes = len.checked_mul(size_of::<T>());
+        let end = bytes.and_then(|n| n.checked_add(offset));
+        if end.is_none_or(|end| end > self.map.len()) {
             return damaged(format!("array '{name}' ends behind the file's end"));
         }
         Ok(Array {
@@ -119,6 +131,31 @@ impl Mapped {
             std::slice::from_raw_parts(first, array.len)
         }
     }
+}
+
+/// Where the data begin, and the header. `Metadata` checks that the arrays follow each other
+/// without gaps and that their shapes have their sizes; here the sum is compared with the file,
+/// because `SafeTensors::read_metadata` adds without a check: sizes near 2^64 wrap around there.
+fn read_header(file: &[u8]) -> std::result::Result<(usize, Metadata), String> {
+    let Some((size, rest)) = file.split_first_chunk::<8>() else {
+        return Err(format!("{} bytes", file.len()));
+    };
+    let size = u64::from_le_bytes(*size);
+    if size > MAX_HEADER {
+        return Err(format!("a header of {size} bytes"));
+    }
+    let Some((header, data)) = rest.split_at_checked(size as usize) else {
+        return Err(format!("{size} bytes of header in {}", rest.len()));
+    };
+    let header: Metadata = serde_json::from_slice(header).map_err(|e| e.to_string())?;
+    if header.data_len() != data.len() {
+        return Err(format!(
+            "{} bytes of data, expected {}",
+            data.len(),
+            header.data_len()
+        ));
+    }
+    Ok((file.len() - data.len(), header))
 }
 
 fn listed(shape: &[Option<usize>]) -> String {

@@ -1,4 +1,11 @@
-//! A writer of small stores for the tests of the crate.
+//! A writer of small stores for the tests of the crate, its benchmarks and its fuzz targets.
+
+// Each of these is compiled with what it uses, and none uses all.
+#![allow(dead_code)]
+
+pub mod damage;
+pub mod examples;
+pub mod exercise;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +17,7 @@ use serde_json::json;
 pub const DIM: usize = 4;
 pub const KINDS: [&str; 4] = ["number", "text", "datetime", "boolean"];
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub time: Option<i64>,
     /// Global row numbers.
@@ -25,6 +32,13 @@ pub struct Table {
     /// Columns as indices into KINDS.
     pub columns: Vec<usize>,
     pub rows: Vec<Row>,
+}
+
+/// A new folder, in memory where the system has a place for that.
+pub fn folder_in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// Writes the tables as a store; text values are taken modulo the number of texts.
@@ -104,15 +118,16 @@ impl Arrays {
 
     fn add_children(&mut self, tables: &[Table]) {
         let rows: Vec<&Row> = tables.iter().flat_map(|t| &t.rows).collect();
-        for parent in 0..rows.len() as u32 {
-            let mut children: Vec<(i64, u32)> = Vec::new();
-            for (child, row) in rows.iter().enumerate() {
-                let times = row.parents.iter().filter(|&&p| p == parent);
-                children.extend(times.map(|_| (self.row_time[child], child as u32)));
+        let mut children: Vec<Vec<(i64, u32)>> = vec![Vec::new(); rows.len()];
+        for (child, row) in rows.iter().enumerate() {
+            for &parent in &row.parents {
+                children[parent as usize].push((self.row_time[child], child as u32));
             }
-            children.sort();
-            self.child_row.extend(children.iter().map(|c| c.1));
-            self.child_time.extend(children.iter().map(|c| c.0));
+        }
+        for of_row in &mut children {
+            of_row.sort_unstable();
+            self.child_row.extend(of_row.iter().map(|c| c.1));
+            self.child_time.extend(of_row.iter().map(|c| c.0));
             self.child_ptr.push(self.child_row.len() as u64);
         }
     }

@@ -1,0 +1,91 @@
+//! Everything that can be read from a store, and contexts drawn from it.
+
+use std::path::Path;
+
+use rustler::assemble::Batch;
+use rustler::batch::Sampler;
+use rustler::error::Result;
+use rustler::settings::Settings;
+use rustler::store::Store;
+use rustler::task::Task;
+use rustler::visibility::Split;
+
+/// Settings by the sizes that tests and benchmarks choose.
+pub fn settings(context_length: usize, max_bfs_width: usize, batch_size: usize) -> Settings {
+    Settings {
+        embedder: "hash".into(),
+        context_length,
+        max_bfs_width,
+        batch_size,
+        extra_target_share: (0.0, 0.3),
+        seed: 11,
+        num_threads: 1,
+    }
+}
+
+/// One task for the first column of each table that has one; a third of the rows in each split.
+pub fn first_columns(store: &Store, horizon: Option<i64>) -> Vec<Task> {
+    let tables = store.meta.tables.iter().enumerate();
+    let with_columns = tables.filter(|(_, table)| !table.columns().is_empty());
+    let task = |(number, table): (usize, &rustler::meta::Table)| {
+        let rows = table.rows();
+        let third = rows.len() as u32 / 3;
+        let cuts = [rows.start + third, rows.start + 2 * third];
+        Task {
+            store: 0,
+            table: number as u32,
+            column: table.columns().start,
+            splits: [rows.start..cuts[0], cuts[0]..cuts[1], cuts[1]..rows.end],
+            horizon,
+            hidden_columns: vec![],
+            weight: 1.0,
+        }
+    };
+    with_columns.map(task).collect()
+}
+
+/// Opens the store, reads every row and draws contexts of some of them; gives the last batch.
+pub fn exercise(folder: &Path) -> Result<Option<Batch>> {
+    let store = Store::open(folder)?;
+    read_all(&store);
+    let tasks = first_columns(&store, Some(2));
+    let sampler = Sampler::new(vec![folder.to_owned()], tasks.clone(), settings(24, 3, 4))?;
+    let mut last = None;
+    for (number, task) in tasks.iter().enumerate() {
+        let mut rows: Vec<u32> = (task.splits[0].start..task.splits[2].end).collect();
+        rows.truncate(8);
+        for cutoff in [None, Some(0)] {
+            last = Some(sampler.contexts(number, &rows, cutoff, 0)?);
+        }
+    }
+    for split in [Split::Train, Split::Val, Split::Test] {
+        // A split may have no row with a value: an error, not a panic.
+        let _ = sampler.batch(1, 0, 1, split);
+    }
+    Ok(last)
+}
+
+/// Every row with its cells, parents and children: the checks have made all places valid.
+pub fn read_all(store: &Store) -> u64 {
+    let arrays = store.arrays();
+    let mut sum = 0;
+    for row in 0..store.meta.num_rows as u32 {
+        let (columns, values) = arrays.cells(row);
+        let (children, times) = arrays.children(row);
+        assert!(
+            store.meta.tables[store.meta.table_of(row)]
+                .rows()
+                .contains(&row)
+        );
+        assert_eq!((columns.len(), children.len()), (values.len(), times.len()));
+        sum += columns
+            .iter()
+            .map(|&c| store.types[c as usize] as u64)
+            .sum::<u64>();
+        let rows = arrays.parents(row).iter().chain(children);
+        sum += rows
+            .map(|&r| arrays.row_time[r as usize] as u64 & 1)
+            .sum::<u64>();
+    }
+    sum
+}
