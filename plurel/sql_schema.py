@@ -31,7 +31,7 @@ def schema_digest(config: Config) -> str:
         return hashlib.sha256(Path(config.schema_file or "").read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(
-            f"Config.schema_file: {config.schema_file} can't be read: {error.strerror}"
+            f"schema_file: {config.schema_file} can't be read: {error.strerror}"
         ) from None
 
 
@@ -73,7 +73,7 @@ def check_names(database: SqlDatabase, config: Config) -> None:
         for name, _ in pairs:
             if name not in database.by_name:
                 raise InputError(
-                    f"SQLParams.{field}: {config.schema_file} declares no table {name!r}"
+                    f"sql_params.{field}: {config.schema_file} declares no table {name!r}"
                     f"{nearest(name, database.by_name)}"
                 )
 
@@ -107,7 +107,7 @@ def _draw_rows(
                     continue
                 if table.name in given:
                     raise InputError(
-                        f"SQLParams.num_rows.{table.name}: {given[table.name]} rows, but its "
+                        f"sql_params.num_rows.{table.name}: {given[table.name]} rows, but its "
                         f"unique key ({', '.join(columns)}) has room for {int(room)}; lower it"
                     )
                 rows[table.name], changed = int(room), True

@@ -61,10 +61,10 @@ def read_text(path: str) -> str:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except FileNotFoundError:
-        raise InputError(f"Config.schema_file: {path} does not exist") from None
+        raise InputError(f"schema_file: {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(f"Config.schema_file: {path} can't be read: {reason}") from None
+        raise InputError(f"schema_file: {path} can't be read: {reason}") from None
 
 
 def detect_dialect(text: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-import rustler
 from plurel.cli import Parser, clean_exit
 from plurel.errors import InputError
 from rt.meta import open_meta
@@ -17,6 +16,7 @@ from rt.scores import PROTOCOLS, Protocol
 from rt.tasks import load_tasks, to_sampler
 from rt.text import DEFAULT_EMBEDDER
 from rt.viz import plot_context
+from rustler import Sampler
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +39,7 @@ def main() -> None:
     if not 0 <= args.number < end - start:
         raise InputError(f"--number {args.number}: {args.split} has {end - start} targets")
     rows = np.array([start + args.number], dtype=np.uint32)
-    sampler = rustler.Sampler(
+    sampler = Sampler(
         [args.store],
         [to_sampler(task, 0)],
         embedder=args.embedder,

@@ -50,7 +50,7 @@ BAD = {
     "DROP TABLE u\n;" + U + "CREATE TABLE t (a int) CREATE TABLE c (a int);": (
         r"line 3: 'CREATE TABLE c \(a int\)' can't follow a table's columns"
     ),
-    U + "CREATE TABLE t (\n a int)\nCREAT TABLE c (a int);": r"line 4: 'TABLE c .*can't follow a table",
+    U + "CREATE TABLE t (\n a int)\nCREAT TABLE c (a int);": r"line 4: 'TABLE c .*can't follow",
     U + "CREATE TABLE t (\n a int\n));": r"line 4: '\)' can't follow a table's columns",
     U + "CREAT TABLE t (a int);": r"line 2: 'CREAT TABLE t \(a int\)' is not understood",
     U + "\nCREATE TABEL t (a int);": r"line 3: 'CREATE TABEL t \(a int\)' is not understood",
