@@ -29,6 +29,11 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; --help lists the options")
 
 
+def counted(number: int, what: str) -> str:
+    """The number with its noun: "1 table", "1,200 tables"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 @contextmanager
 def clean_exit() -> Iterator[None]:
     """Bad input, and a file that the system can't read or write, end in one line `error: ...` on
