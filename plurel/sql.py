@@ -242,7 +242,10 @@ class _Reader:
     def finish(self) -> SqlDatabase:
         """Everything that has been read, its checks applied and its keys resolved."""
         if not self.drafts:
-            raise self.notes.error(1, "there is no CREATE TABLE statement in the file")
+            raise self.notes.error(
+                1,
+                "there is no CREATE TABLE statement in the file; name another file by schema_file",
+            )
         for draft in self.drafts.values():
             draft.apply_checks(self.notes)
         tables = tuple(
@@ -257,7 +260,9 @@ class _Reader:
         where = f"foreign key ({', '.join(key.columns)}) of table {draft.name}"
         if parent is None:
             raise self.notes.error(
-                key.line, f"{where} references table {key.parent}, which the file doesn't declare"
+                key.line,
+                f"{where} references table {key.parent}, which the file doesn't "
+                "declare; add its CREATE TABLE, or leave the key out",
             )
         columns = parent.primary_key
         if key.parent_columns:

@@ -160,7 +160,7 @@ def test_complete_folders_are_skipped_but_never_mixed(corpus: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in corpus.rglob("*")} == before
 
 
-@pytest.mark.parametrize("prefix", ["a/b", "", "."])
+@pytest.mark.parametrize("prefix", ["a/b", "", ".", ".."])
 def test_a_prefix_is_a_plain_name(prefix: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(f"db_prefix '{prefix}' must be a plain name")):
         generate_corpus([0], CONFIG, tmp_path / "corpus", prefix=prefix)
@@ -200,6 +200,29 @@ def test_the_script_ends_with_what_failed(
     for seed in (5, 7):
         name = f"rel-synthetic-{seed}"
         assert listing(tmp_path / name) == listing(corpus / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("CREATE TABLE t (\n a frobnicator);", [], r"a\.sql, line 2: column t\.a has the type"),
+        ("CREATE TABLE t (a int);", ["sql_params.num_rows={u: 3}"], "declares no table 'u'"),
+        ("CREATE TABLE t (a int);", ["sql_params.time_columns={t: a}"], "'a' must be a date"),
+    ],
+)
+def test_a_bad_schema_is_refused_before_the_work(
+    text: str, overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.sql").write_text(text)
+    config = Config(schema_file=str(tmp_path / "a.sql")).overridden(overrides)
+    with pytest.raises(InputError, match=message):
+        generate_corpus(range(30), config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_takes_nothing_is_refused_before_the_work() -> None:
+    with pytest.raises(InputError, match=r"can't write to /proc/x: .*; choose another place"):
+        generate_corpus([0], CONFIG, "/proc/x")
 
 
 class Bomb:
@@ -272,6 +295,9 @@ def test_preprocess_writes_the_stores_too(
         (["--set", "scm_params.mlp_emb=3"], "did you mean 'mlp_emb_dim'"),
         (["--num_proc", "0"], "error: num_proc must be at least 1"),
         (["--shard", "3/3"], "error: shard '3/3' must be i/n"),
+        (["--pre_out", "stores"], "error: --pre_out and --embedder are for stores"),
+        (["--embedder", "x"], "error: --pre_out and --embedder are for stores"),
+        (["--num_db", "3"], "error: unrecognized arguments: --num_db"),
         (["--executor", "slurm"], "error: argument --executor: invalid choice: 'slurm'"),
     ],
 )

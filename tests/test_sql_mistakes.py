@@ -52,6 +52,9 @@ BAD = {
     ),
     U + "CREATE TABLE t (\n a int)\nCREAT TABLE c (a int);": r"line 4: 'TABLE c .*can't follow",
     U + "CREATE TABLE t (\n a int\n));": r"line 4: '\)' can't follow a table's columns",
+    "CREATE TABLE t (\n a int CHECK (a > 5 AND a < 3));": (
+        r"line 2: CHECK \(a < 3\) of table t leaves no value of column a; change the check"
+    ),
     U + "CREAT TABLE t (a int);": r"line 2: 'CREAT TABLE t \(a int\)' is not understood",
     U + "\nCREATE TABEL t (a int);": r"line 3: 'CREATE TABEL t \(a int\)' is not understood",
     U + "TABLE t (a int);": r"line 2: 'TABLE t \(a int\)' is not understood",
