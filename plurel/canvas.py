@@ -139,6 +139,8 @@ def read_manifest(folder: Path) -> DatasetManifest:
 def open_table(folder: Path, table: str) -> pq.ParquetFile:
     """One table's file; raises InputError if it is missing or broken."""
     file = folder / "db" / f"{table}.parquet"
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; the manifest names it")
     try:
         return pq.ParquetFile(file)
     except (OSError, pa.ArrowException) as error:

@@ -130,7 +130,11 @@ def find_link(
         return max(links, key=Link.richness)
     of = "" if among is None else " in a table with a time column"
     if table or column:
-        raise InputError(f"{contents.name} has no foreign key {table or '*'}.{column or '*'}{of}")
+        wanted = [name for name in contents.named(table) if among is None or name in among]
+        keys = [f"{name}.{key}" for name in wanted for key in contents.specs[name].fkeys]
+        there = f"; there {'are' if len(keys) > 1 else 'is'} {', '.join(keys)}" if keys else ""
+        asked = f"{table or 'any table'}.{column}" if column else f"of {table}"
+        raise InputError(f"{contents.name} has no foreign key {asked}{of}{there}")
     raise NothingToDrawError(f"{contents.name} has no foreign key{of}")
 
 

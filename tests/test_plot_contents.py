@@ -246,6 +246,8 @@ def test_the_script_draws_what_there_is(
         f"one-{name}.png" for name in ("schema", "series", "columns")
     }
     assert capsys.readouterr().err.count("no picture") == 2
+    run(monkeypatch, tmp_path / "db", "all", "--out", tmp_path / "all")
+    assert len(list((tmp_path / "all").iterdir())) == 3
     with pytest.raises(NothingToDrawError, match="db has no foreign key in a table with a time"):
         run(monkeypatch, tmp_path / "db", "cohorts", "--out", out)
 
@@ -257,3 +259,7 @@ def test_names_that_are_not_there(
         plot_columns(single, NOWHERE, table="x")
     with pytest.raises(InputError, match="picture 'blocks' is not one of links, cohorts, schema"):
         run(monkeypatch, tmp_path, "blocks", "--out", tmp_path)
+    with pytest.raises(InputError, match="required: folder, --out; --help"):
+        run(monkeypatch)
+    with pytest.raises(InputError, match="--prefix 'a/b' must be a plain name"):
+        run(monkeypatch, tmp_path, "--out", tmp_path, "--prefix", "a/b")
