@@ -105,7 +105,11 @@ def seconds(array: pa.ChunkedArray, where: str) -> tuple[NDArray[np.int64], Mask
             f"{where}: a time column must hold dates or timestamps, not {array.type}; convert it"
         )
     ticks, unit = _ticks(array)
-    return -(-ticks // unit), valid
+    if unit > 1:
+        ticks = np.negative(ticks)
+        ticks //= unit
+        np.negative(ticks, out=ticks)
+    return ticks, valid
 
 
 def fit(values: Floats) -> Fit:
@@ -171,28 +175,33 @@ def _valid(array: pa.ChunkedArray) -> Mask:
 
 def _numbers(array: pa.ChunkedArray) -> Numbers:
     valid = _valid(array)
-    kind = array.type
-    if semantic_type(kind) == "datetime":
-        ticks, unit = _ticks(array)
-        values = ticks / unit
-    elif pa.types.is_duration(kind) or pa.types.is_time(kind):
-        integers = pa.int32() if pa.types.is_time32(kind) else pa.int64()
-        values = _dense(array.cast(integers)).astype(np.float64) / _PER_SECOND[kind.unit]
-    elif pa.types.is_null(kind) or semantic_type(kind) == "text":
-        values = np.zeros(len(array))
-    else:
-        if pa.types.is_boolean(kind):
-            array = array.cast(pa.uint8())
-        values = _dense(array.cast(pa.float64(), safe=False))
-    if values.base is not None or not values.flags.writeable:
-        values = values.copy()
+    values = np.zeros(len(array))
+    if array.null_count < len(array):
+        filled = 0
+        for chunk in array.chunks:
+            values[filled : filled + len(chunk)] = _floats(pa.chunked_array([chunk]))
+            filled += len(chunk)
     finite = np.isfinite(values)
     infinite = 0
     if not finite.all():
         infinite = int(np.count_nonzero(np.isinf(values) & valid))
-        valid = valid & finite
+        valid &= finite
         values[~valid] = 0
     return Numbers(values, valid, infinite)
+
+
+def _floats(array: pa.ChunkedArray) -> NDArray[Any]:
+    """Numbers, 0 or 1, seconds; nulls become 0."""
+    kind = array.type
+    if semantic_type(kind) == "datetime":
+        ticks, unit = _ticks(array)
+        return ticks / unit
+    if pa.types.is_duration(kind) or pa.types.is_time(kind):
+        integers = pa.int32() if pa.types.is_time32(kind) else pa.int64()
+        return _dense(array.cast(integers)).astype(np.float64) / _PER_SECOND[kind.unit]
+    if pa.types.is_boolean(kind):
+        array = array.cast(pa.uint8())
+    return _dense(array.cast(pa.float64(), safe=False))
 
 
 def _ticks(array: pa.ChunkedArray) -> tuple[NDArray[np.int64], int]:

@@ -4,6 +4,7 @@ The format is RelBench's (`manifest.yaml`, `db/<table>.parquet`, `tasks/<task>/m
 is read here without importing relbench, whose import takes seconds.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -45,19 +46,25 @@ class ParquetSource:
             schema = pq.read_schema(path)
             texts = [field.name for field in schema if _is_text(field.type)]
             # Repeated strings are kept once from the file to the store.
-            self._file = pq.ParquetFile(path, read_dictionary=texts)
+            with pq.ParquetFile(path, read_dictionary=texts) as file:
+                self.schema: pa.Schema = file.schema_arrow
+                self._metadata = file.metadata
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{path}: unreadable parquet file ({_line(error)}); write it again"
             ) from None
-        self.schema: pa.Schema = self._file.schema_arrow
-        self.num_rows: int = self._file.metadata.num_rows
+        self._texts = texts
+        self.num_rows: int = self._metadata.num_rows
         if len(set(self.schema.names)) < len(self.schema.names):
             raise InputError(f"{path}: two columns have the same name; rename one")
 
     def read(self, column: str) -> pa.ChunkedArray:
+        """Several threads may read at a time: each opens the file for itself."""
         try:
-            return self._file.read(columns=[column]).column(column)
+            with pq.ParquetFile(
+                self.path, metadata=self._metadata, read_dictionary=self._texts
+            ) as file:
+                return file.read(columns=[column], use_threads=False).column(column)
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{self.path}: column '{column}' is unreadable ({_line(error)}); "
@@ -146,6 +153,18 @@ def _read_table(folder: Path, name: str, keys: TableKeys, path: Path) -> RawTabl
         raise InputError(f"{source.label}: the table is empty; take '{name}' out of the manifest")
     keys.check(name, source.schema.names, path, source.label)
     return RawTable(name, source, keys.primary_key, keys.time_column, keys.foreign_keys)
+
+
+def input_hash(folder: Path) -> str:
+    """A hash of the names and the content of all files that are read."""
+    patterns = ("manifest.yaml", "db/*.parquet", "tasks/*/manifest.yaml", "tasks/*/*.parquet")
+    digest = hashlib.blake2b(digest_size=16)
+    for pattern in patterns:
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + content.digest())
+    return digest.hexdigest()
 
 
 def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:
