@@ -29,14 +29,15 @@ _RELEASE_BLOCKS = 64
 
 @dataclass(frozen=True)
 class Column:
-    """One column in the store's order. values: bits of normalised numbers, or numbers of `texts`;
-    valid: None if there are no nulls."""
+    """One column in the store's order. values: bits of normalised numbers, or places in `texts`
+    and `numbers`; valid: None if there are no nulls."""
 
     meta: ColumnMeta
     values: NDArray[np.uint32]
     valid: Mask | None
     count: int
     texts: pa.Array | None = None
+    numbers: Rows | None = None
     infinite: int = 0
     unfitted: bool = False
 
@@ -83,7 +84,7 @@ def _read(tables: Sequence[Table], datetimes: col.Fit, place: tuple[int, str]) -
     meta = ColumnMeta(name, number, kind, fitted.mean, fitted.std, on, 0, varies)
     values = _in_order(col.standardise(cells.values, fitted), table.order)
     unfitted = fitted.count == 0 and count > 0
-    return Column(meta, values, valid, count, None, cells.infinite, unfitted)
+    return Column(meta, values, valid, count, infinite=cells.infinite, unfitted=unfitted)
 
 
 def _chosen(cells: col.Numbers, rows: Mask) -> Floats:
@@ -97,41 +98,45 @@ def _in_order(array: NDArray[Any], order: Rows | None) -> NDArray[Any]:
 
 def number_texts(
     columns: Sequence[Column], table_names: Sequence[str]
-) -> tuple[list[ColumnMeta], list[Rows], pa.ChunkedArray]:
-    """The distinct texts in order of their numbers: column names, then cells. Returns the columns
-    with the number of their name, for each the numbers of its texts, and the texts."""
-    metas = [column.meta for column in columns]
-    names = [f"{meta.name} of {table_names[meta.table]}" for meta in metas]
+) -> tuple[list[Column], pa.Array]:
+    """The distinct texts in order of their numbers: column names, then cells. The columns get the
+    number of their name and, in place of their texts, the numbers of these."""
+    names = [f"{c.meta.name} of {table_names[c.meta.table]}" for c in columns]
     texts = [column.texts for column in columns if column.texts is not None]
     every = pa.chunked_array([pa.array(names, pa.large_string()), *texts])
-    encoded = every.dictionary_encode().unify_dictionaries().combine_chunks()
-    final = encoded.indices.to_numpy().astype(np.uint32)
-    metas = [replace(meta, name_text=int(final[i])) for i, meta in enumerate(metas)]
-    sizes = [0 if column.texts is None else len(column.texts) for column in columns]
-    numbers = np.split(final[len(names) :], np.cumsum(sizes)[:-1])
-    return metas, numbers, pa.chunked_array([encoded.dictionary])
+    del texts
+    chunks = every.dictionary_encode().chunks  # all share one dictionary; empty ones are left out
+    codes = [np.zeros(0, np.uint32), *(chunk.indices.to_numpy() for chunk in chunks)]
+    final = np.concatenate(codes).astype(np.uint32)
+    numbered = []
+    start = len(names)
+    for column, name in zip(columns, final[: len(names)].tolist(), strict=True):
+        numbers = None
+        if column.texts is not None:
+            numbers = final[start : start + len(column.texts)]
+            start += len(numbers)
+        meta = replace(column.meta, name_text=name)
+        numbered.append(replace(column, meta=meta, texts=None, numbers=numbers))
+    return numbered, chunks[0].dictionary if chunks else pa.array([], pa.large_string())
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows of one table on their way into the store: start..end of them, its columns (their
-    numbers from `first`) and for each the numbers of its texts."""
+    """Rows of one table on their way into the store: start..end of them, and its columns (their
+    numbers from `first`)."""
 
     columns: Sequence[Column]
-    numbers: Sequence[Rows]
     first: int
     start: int
     end: int
 
 
-def cell_pieces(
-    tables: Sequence[Table], columns: Sequence[Column], numbers: Sequence[Rows], work: Work
-) -> Iterator[Piece]:
+def cell_pieces(tables: Sequence[Table], columns: Sequence[Column], work: Work) -> Iterator[Piece]:
     """cell_ptr, cell_column and cell_value, block after block."""
     yield "cell_ptr", np.zeros(1, np.uint64)
     done = 0
-    blocks = _blocks(tables, columns, numbers)
-    for i, (counts, column, value) in enumerate(work.ordered(_interleave, blocks)):
+    for i, found in enumerate(work.ordered(_interleave, _blocks(tables, columns))):
+        counts, column, value = found
         yield "cell_ptr", np.cumsum(counts, dtype=np.uint64) + np.uint64(done)
         yield "cell_column", column
         yield "cell_value", value
@@ -140,17 +145,14 @@ def cell_pieces(
             release()
 
 
-def _blocks(
-    tables: Sequence[Table], columns: Sequence[Column], numbers: Sequence[Rows]
-) -> Iterator[_Block]:
+def _blocks(tables: Sequence[Table], columns: Sequence[Column]) -> Iterator[_Block]:
     """Blocks of rows whose cells fit into the cache."""
     first = 0
     for i, table in enumerate(tables):
         end = first + sum(column.meta.table == i for column in columns)
         num_rows, size = table.raw.source.num_rows, max(1, _BLOCK_CELLS // max(1, end - first))
         for start in range(0, num_rows, size):
-            stop = min(start + size, num_rows)
-            yield _Block(columns[first:end], numbers[first:end], first, start, stop)
+            yield _Block(columns[first:end], first, start, min(start + size, num_rows))
         first = end
 
 
@@ -158,11 +160,11 @@ def _interleave(block: _Block) -> tuple[NDArray[np.uint32], NDArray[np.uint32], 
     """Cells per row, and the column numbers and values of the cells row by row."""
     rows, shape = slice(block.start, block.end), (block.end - block.start, len(block.columns))
     value, present = np.empty(shape, np.uint32), np.empty(shape, bool)
-    for i, (column, numbers) in enumerate(zip(block.columns, block.numbers, strict=True)):
-        if column.texts is None:
+    for i, column in enumerate(block.columns):
+        if column.numbers is None:
             value[:, i] = column.values[rows]
-        elif len(numbers):  # without texts there are no cells
-            value[:, i] = numbers[column.values[rows]]
+        elif len(column.numbers):  # without texts there are no cells
+            value[:, i] = column.numbers[column.values[rows]]
         present[:, i] = True if column.valid is None else column.valid[rows]
     number = np.tile(np.arange(block.first, block.first + shape[1], dtype=np.uint32), shape[0])
     if all(column.valid is None for column in block.columns):

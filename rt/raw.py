@@ -6,6 +6,7 @@ is read here without importing relbench, whose import takes seconds.
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST, TableKeys, read_tables
+from rt.work import default_threads
 
 
 class Source(Protocol):
@@ -64,7 +66,9 @@ class ParquetSource:
             with pq.ParquetFile(
                 self.path, metadata=self._metadata, read_dictionary=self._texts
             ) as file:
-                return file.read(columns=[column], use_threads=False).column(column)
+                array = file.read(columns=[column], use_threads=False).column(column)
+            pa.default_memory_pool().release_unused()  # what the last columns were read with
+            return array
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{self.path}: column '{column}' is unreadable ({_line(error)}); "
@@ -158,13 +162,17 @@ def _read_table(folder: Path, name: str, keys: TableKeys, path: Path) -> RawTabl
 def input_hash(folder: Path) -> str:
     """A hash of the names and the content of all files that are read."""
     patterns = ("manifest.yaml", "db/*.parquet", "tasks/*/manifest.yaml", "tasks/*/*.parquet")
+    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     digest = hashlib.blake2b(digest_size=16)
-    for pattern in patterns:
-        for path in sorted(folder.glob(pattern)):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + content.digest())
+    with ThreadPoolExecutor(default_threads()) as pool:
+        for path, content in zip(paths, pool.map(_file_hash, paths), strict=True):
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + content)
     return digest.hexdigest()
+
+
+def _file_hash(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
 
 
 def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:

@@ -53,7 +53,7 @@ class Tokens:
 
     shapes: Shapes
     pieces: Iterator[Piece]
-    texts: pa.ChunkedArray
+    texts: pa.Array
     meta: StoreMeta
 
 
@@ -68,7 +68,8 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
     work.progress.stage("columns")
     work.progress.expect(sum(len(cell_columns(t)) * t.raw.source.num_rows for t in tables))
     columns = read_columns(tables, _fit_datetimes(tables, work), report, work)
-    metas, numbers, texts = number_texts(columns, [table.raw.name for table in tables])
+    columns, texts = number_texts(columns, [table.raw.name for table in tables])
+    metas = [column.meta for column in columns]
     meta = StoreMeta(
         format_version=FORMAT_VERSION,
         name=database.name,
@@ -89,7 +90,7 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
         _row_pieces(tables),
         edges.parent_pieces(),
         edges.child_pieces(work),
-        cell_pieces(tables, columns, numbers, work),
+        cell_pieces(tables, columns, work),
     )
     return Tokens(_shapes(meta), pieces, texts, meta)
 
