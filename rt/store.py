@@ -152,7 +152,8 @@ def tokenise_many(
     for i, out in enumerate(outs):
         if out in outs[:i]:
             raise InputError(f"{raw[i]}: another database is named '{out.name}'; rename one")
-    bar = partial(tqdm, total=len(raw), desc="tokenise", unit="db", disable=not show_progress)
+    hide = not show_progress or len(raw) == 1  # one database has a bar of its own
+    bar = partial(tqdm, total=len(raw), desc="tokenise", unit="db", disable=hide)
     if num_proc == 1 or len(raw) <= 1:
         work = partial(write_store, overwrite=overwrite, show_progress=show_progress)
         return list(bar(map(work, raw, outs)))
@@ -196,7 +197,6 @@ def _write(database: RawDatabase, provenance: dict[str, Any], out_folder: Path, 
     tokens = tokenise(database, provenance, work)
     with new_folder(out_folder, marker=_META, overwrite=True) as folder:
         version = {"format_version": str(FORMAT_VERSION)}
-        work.progress.stage("rows")
         with array_file(folder / _ARRAYS, tokens.shapes, version) as arrays:
             for name, piece in tokens.pieces:
                 arrays.append(name, piece)

@@ -8,15 +8,14 @@ holds a few columns at a time: what is large and needed later waits in files (`r
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from rt import columns as col
-from rt.cells import cell_pieces, number_texts, read_columns
-from rt.edges import Piece, link_tables
+from rt.cells import Column, cell_pieces, number_texts, read_columns
+from rt.edges import Edges, Piece, link_tables
 from rt.files import Shapes
 from rt.labels import RawTask, read_tasks
 from rt.layout import Report, Table, cell_columns, force_target_types, lay_out, type_of
@@ -66,7 +65,8 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
     force_target_types(tables, tasks, report)
     edges = link_tables(tables, report, work)
     work.progress.stage("columns")
-    work.progress.expect(sum(len(cell_columns(t)) * t.raw.source.num_rows for t in tables))
+    slots = sum(len(cell_columns(table)) * table.raw.source.num_rows for table in tables)
+    work.progress.expect(slots)
     columns = read_columns(tables, _fit_datetimes(tables, work), report, work)
     columns, texts = number_texts(columns, [table.raw.name for table in tables])
     metas = [column.meta for column in columns]
@@ -86,13 +86,20 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
         report=vars(report),
         provenance=provenance,
     )
-    pieces = chain(
-        _row_pieces(tables),
-        edges.parent_pieces(),
-        edges.child_pieces(work),
-        cell_pieces(tables, columns, work),
-    )
-    return Tokens(_shapes(meta), pieces, texts, meta)
+    work.progress.expect((slots + meta.num_cells) // 2)
+    return Tokens(_shapes(meta), _pieces(tables, edges, columns, work), texts, meta)
+
+
+def _pieces(
+    tables: Sequence[Table], edges: Edges, columns: Sequence[Column], work: Work
+) -> Iterator[Piece]:
+    work.progress.stage("edges")
+    yield from _row_pieces(tables)
+    yield from edges.parent_pieces()
+    yield from edges.child_pieces(work)
+    work.progress.stage("cells")
+    yield from cell_pieces(tables, columns, work)
+    work.progress.stage("to disk")
 
 
 def _shapes(meta: StoreMeta) -> Shapes:

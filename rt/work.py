@@ -27,9 +27,12 @@ class Progress:
 
     def __init__(self, name: str, show: bool) -> None:
         self._name = name
-        self._bar = tqdm(unit="cell", unit_scale=True, disable=not show, leave=False)
+        # on a terminal only: a log has the line that each database gets in the end
+        hide = None if show else True
+        self._bar = tqdm(unit="cell", unit_scale=True, disable=hide, leave=False)
 
     def expect(self, cells: int) -> None:
+        """How many cells the bar stands for, as far as is known yet."""
         self._bar.total = cells
 
     def stage(self, stage: str) -> None:
