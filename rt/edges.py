@@ -16,7 +16,7 @@ from rt.work import Work
 Piece = tuple[str, NDArray[Any]]
 
 _BLOCK_ROWS = 1 << 18
-_RANGE_EDGES = 1 << 22
+_RANGE_EDGES = 1 << 20
 """Edges of a range of parents that are sorted at a time, unless a sixteenth of all is more."""
 
 

@@ -14,7 +14,7 @@ from relbench.manifest import TableSpec
 
 from plurel import spill
 from plurel.errors import InputError
-from rt import cells, edges, keys
+from rt import cells, edges, keys, work
 from rt.store import open_meta, write_store
 
 PEAK = """
@@ -117,3 +117,15 @@ def test_threads_and_files_change_nothing(
     ):
         monkeypatch.setattr(module, name, value)
     assert listing(write_store(raw, tmp_path / "b", threads=threads)) == whole
+
+
+def test_the_bar_ends_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves: list[int] = []
+    totals: list[int] = []
+    monkeypatch.setattr(work.Progress, "half", lambda self, cells: halves.append(cells))
+    monkeypatch.setattr(work.Progress, "expect", lambda self, cells: totals.append(cells))
+    store = write_store(events(tmp_path / "raw", 1000, columns=3), tmp_path / "pre")
+    # 1,000 rows of a date and three numbers, of which every tenth row has none
+    assert totals == [4000, 3850]
+    assert sum(halves) // 2 == totals[-1]
+    assert open_meta(store).num_cells == 3700
