@@ -86,9 +86,13 @@ def _values(array: pa.ChunkedArray, known: Mask) -> tuple[Floats, float]:
     return _integers(array, 1 if pa.types.is_integer(kind) else _PER_SECOND[kind.unit], known)
 
 
-def _convert(array: pa.ChunkedArray, function: Callable[[pa.ChunkedArray], NDArray[Any]]) -> Floats:
-    """The numbers that a function makes of the array, block by block."""
-    values = np.empty(len(array))
+def _convert(
+    array: pa.ChunkedArray,
+    function: Callable[[pa.ChunkedArray], NDArray[Any]],
+    values: Floats | None = None,
+) -> Floats:
+    """The numbers that a function makes of the array, block by block, in place of `values`."""
+    values = np.empty(len(array)) if values is None else values
     for rows, block in blocks(array):
         values[rows] = function(block)
     return values
@@ -151,10 +155,10 @@ def _decimals(array: pa.ChunkedArray, known: Mask) -> tuple[Floats, float]:
     wide = pa.decimal256(75, array.type.scale)
     try:
         origin = array.slice(int(np.argmax(known)), 1).cast(wide)[0]
-        near = _convert(array, lambda block: _floats(pc.subtract(block.cast(wide), origin)))
-        return near, float(origin.as_py())
+        _convert(array, lambda block: _floats(pc.subtract(block.cast(wide), origin)), values)
+        return values, float(origin.as_py())
     except pa.ArrowInvalid:  # numbers of 76 digits leave no room for a difference
-        return values, 0.0
+        return _convert(array, _floats, values), 0.0
 
 
 def _move(values: Floats, known: Mask) -> float:

@@ -15,6 +15,7 @@ from relbench.manifest import TableSpec
 from plurel import spill
 from plurel.errors import InputError
 from rt import cells, edges, keys, work
+from rt import raw as raw_files
 from rt.store import open_meta, write_store
 
 PEAK = """
@@ -114,6 +115,7 @@ def test_threads_and_files_change_nothing(
         (edges, "_BLOCK_ROWS", 64),
         (cells, "_BLOCK_CELLS", 100),
         (keys, "_BLOCK", 50),
+        (raw_files, "_BLOCK_ROWS", 70),
     ):
         monkeypatch.setattr(module, name, value)
     assert listing(write_store(raw, tmp_path / "b", threads=threads)) == whole
