@@ -1,6 +1,7 @@
 """One context in words: its rows, why each of them is there, its cells as people read them, and
 what is left out. `rt.viz_text`, `rt.viz_png` and `rt.viz_html` show it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -205,10 +206,12 @@ def _cells(
             if column.type == "boolean":
                 value = "true" if normalised > 0 else "false"
             elif column.type == "datetime":
-                value = time_text(_near(original, arrays["row_time"][first + row]), style)
+                known = int(arrays["row_time"][first + row])
+                value = time_text(_near(original, known, column.std), style)
             else:
-                # float32 leaves a little where the value was 0
-                value = f"{0 if abs(original) < 1e-5 * column.std else original:.6g}"
+                # the last digits are those of float32
+                digits = 5 - math.floor(math.log10(column.std))
+                value = f"{round(original, digits) + 0.0:.6g}"
         is_label = number == target_column and not is_target
         cells.append(Cell(row, column.name, value, is_target, is_label))
     return cells
@@ -227,6 +230,11 @@ class _Texts:
         return str(self.texts[int(self.arrays["cell_value"][at])].as_py())
 
 
-def _near(seconds: float, row_time: int) -> int:
-    """A time from its normalised float32, which is off by seconds: the row's own where it is."""
-    return int(row_time) if abs(seconds - row_time) < 60 else round(seconds)
+def _near(seconds: float, row_time: int, std: float) -> int:
+    """A time from its normalised float32, which is off by seconds: the row's own or a midnight
+    where it may be one, else the nearest minute."""
+    tolerance = max(60.0, 5e-7 * std)
+    for time in (row_time, round(seconds / 86_400) * 86_400):
+        if abs(seconds - time) < tolerance:
+            return time
+    return round(seconds / 60) * 60

@@ -11,6 +11,8 @@ from rt.viz_text import counts
 
 STEP_X, STEP_Y, BOX_X, BOX_Y, TOP = 170, 46, 146, 34, 56
 """Pixels: from row to row, a row's box, the headings."""
+LONGEST = 2_000
+"""Characters of a value that are shown."""
 STYLE = f"""
 body {{ font: 14px/1.45 system-ui, sans-serif; margin: 1.5rem; color: #222; }}
 h1 {{ font-size: 1.2rem; }} h2 {{ font-size: 1rem; margin: 1.4rem 0 0.4rem; }}
@@ -147,7 +149,7 @@ def _cell(cell: Cell) -> str:
     if cell.is_target:
         return f'<span class="cell masked"><b>{column}</b> ? (to predict)</span>'
     kind = "cell label" if cell.is_label else "cell"
-    return f'<span class="{kind}"><b>{column}</b> {escape(cell.value)}</span>'
+    return f'<span class="{kind}"><b>{column}</b> {escape(short(cell.value, LONGEST))}</span>'
 
 
 def _absent(seen: Context, rows: int, cells: int) -> str:

@@ -13,8 +13,8 @@ COLORS = ("#33658a", "#a23b72", "#2e7d4f", "#b06a00", "#1b8a9a", "#6d4c9f", "#7a
 TARGET = "#cc3311"
 BANDS: dict[str, tuple[str, ...]] = {
     "target, ancestors": ("target", "ancestor"),
-    "labels of its entity": ("own label",),
-    "labels of others, each with what is around it": ("other label", "around another label"),
+    "own labels": ("own label",),
+    "other labels, each with what is around it": ("other label", "around another label"),
     "neighbourhood": ("neighbourhood",),
 }
 """Parts that stand together, in their order in a context."""
@@ -91,7 +91,7 @@ def lay_out(seen: Context, max_rows: int) -> Layout:
 
 
 def _columns(rows: list[int], seen: Context) -> list[list[int]]:
-    if seen.parts[rows[0]] not in BANDS["labels of others, each with what is around it"]:
+    if seen.parts[rows[0]] not in BANDS["other labels, each with what is around it"]:
         rows = sorted(rows, key=lambda row: seen.tables[row])
     count = -(-len(rows) // ROWS_A_COLUMN)
     lines = -(-len(rows) // count)

@@ -27,7 +27,7 @@ EDGES: dict[str, tuple[str, LineStyle, float]] = {
 """How the frame of a row shows its part: colour, style, width."""
 COLUMN, LINE = 1.75, 0.235
 """Inches of a column of rows and of a line of cells."""
-CELLS = 7.4
+CELLS = 6.6
 
 
 def plot_context(
@@ -60,7 +60,11 @@ def _chosen_cells(seen: Context, max_cells: int) -> Groups:
     counts = share_out([len(cells) for cells in listed], max_cells)
     chosen: Groups = {}
     for name, cells, count in zip(bands, listed, counts, strict=True):
+        # the row that is cut comes only if it is the first
+        cut = cells[count].row if 0 < count < len(cells) else None
         for cell in cells[:count]:
+            if cell.row == cut != cells[0].row:
+                break
             chosen.setdefault(name, {}).setdefault(cell.row, []).append(cell)
     return chosen
 
@@ -160,7 +164,7 @@ def _draw_cells(axes: Axes, seen: Context, groups: Groups, colors: Mapping[str, 
                 fontweight="bold",
             )  # fmt: skip
             axes.annotate(
-                _plain(short(seen.reasons[row], 84 - len(told))), (1.0, 0.5), (8, 0),
+                _plain(short(seen.reasons[row], 100 - len(told))), (1.0, 0.5), (8, 0),
                 xycoords=name, textcoords="offset points", fontsize=8, va="center",
                 color="#444444", style="italic",
             )  # fmt: skip
@@ -176,7 +180,7 @@ def _draw_cells(axes: Axes, seen: Context, groups: Groups, colors: Mapping[str, 
 
 def _draw_cell(axes: Axes, cell: Cell, y: int) -> None:
     style: dict[str, Any] = {"color": "#222222"}
-    value = short(cell.value, 46)
+    value = short(cell.value, 40)
     if cell.is_target:
         style = {"color": TARGET, "fontweight": "bold"}
         value = "?  (to predict)"
@@ -184,7 +188,7 @@ def _draw_cell(axes: Axes, cell: Cell, y: int) -> None:
         style = {"color": "#222222", "fontweight": "bold"}
         value += "  (label)"
     axes.text(0.06, y, _plain(short(cell.column, 30)), fontsize=8.5, va="center", **style)
-    axes.text(0.4, y, _plain(value), fontsize=8.5, va="center", **style)
+    axes.text(0.42, y, _plain(value), fontsize=8.5, va="center", **style)
 
 
 def _plain(text: str) -> str:

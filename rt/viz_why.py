@@ -133,7 +133,8 @@ def _sibling(rows: Rows, graph: Graph, i: int) -> str:
     for parent in shared:
         for place in np.flatnonzero(rows.number == parent):
             return f"label of another child of row {place} (by {graph.key(row, parent)})"
-    return f"label of a row with the same parent (by {graph.key(row, shared[0])})"
+    keys = dict.fromkeys(graph.key(row, parent) for parent in shared)
+    return "label of a row with the same parent" + (f" (by {', '.join(keys)})" if keys else "")
 
 
 def _other_label(rows: Rows, graph: Graph, task: Task, which: tuple[int, str | None]) -> str:
