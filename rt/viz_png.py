@@ -60,11 +60,9 @@ def _chosen_cells(seen: Context, max_cells: int) -> Groups:
     counts = share_out([len(cells) for cells in listed], max_cells)
     chosen: Groups = {}
     for name, cells, count in zip(bands, listed, counts, strict=True):
-        # the row that is cut comes only if it is the first
-        cut = cells[count].row if 0 < count < len(cells) else None
-        for cell in cells[:count]:
-            if cell.row == cut != cells[0].row:
-                break
+        # of a row that is cut, one or two cells say little: a label row would lose its label
+        cut = [c for c in cells[:count] if count < len(cells) and c.row == cells[count].row]
+        for cell in cells[: count - len(cut) if len(cut) < 3 else count]:
             chosen.setdefault(name, {}).setdefault(cell.row, []).append(cell)
     return chosen
 
