@@ -61,13 +61,15 @@ check: setup
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy" && $(BIN)/mypy plurel rt scripts
 	@echo "==> cargo fmt" && cd rustler && cargo fmt --check
-	@echo "==> clippy" && cd rustler && cargo clippy --quiet --all-targets --features extension-module -- -D warnings
+	@echo "==> clippy" && cd rustler && cargo clippy --quiet --all-targets --features extension-module,bench -- -D warnings
 
 format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && cd rustler && cargo fmt
 
 bench: setup
-	@for program in benchmarks/[a-z]*.py; do echo "==> $$program"; $(BIN)/python $$program; done
+	@for name in generate links large_table preprocess sampler contexts; do \
+		echo "==> benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py; done
+	@echo "==> inner loops of rustler" && cd rustler && cargo bench --quiet --features bench
 
 clean:
 	rm -rf $(VENV) "$(DEMO_DIR)" rustler/target .pytest_cache .mypy_cache .ruff_cache .hypothesis

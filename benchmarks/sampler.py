@@ -1,28 +1,37 @@
-"""How fast contexts are sampled: breadth-first, on a made-up shop of users, items, orders, reviews.
+"""How fast contexts are sampled, by recipe: on made-up shops of users, items, orders and reviews,
+and on given stores (of generated databases, of the flights).
 
-    python benchmarks/sampler.py [--orders 150000] [--context_length 1024] [--max_bfs_width 128]
+    python benchmarks/sampler.py [--rows 10000 1000000] [--store FOLDER ...] [--context_length 1024]
 
-Prints one line a number of threads, then one JSON object. Cells are cells, not slots; times are
-those of the processor for one thread, of the wall for several.
+Prints a line for each store, recipe and number of threads, then one JSON object, whose first three
+figures are those of the largest shop. Cells are cells, not slots; times are those of the processor
+for one thread, of the wall for several.
 """
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _report import finish, print_table
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 import rustler
+from rt.meta import open_meta
+from rt.recipes import named
+from rt.tasks import column_tasks, load_tasks, to_sampler
 
 KINDS = ["number"] * 7 + ["datetime"] * 2 + ["boolean"] * 2 + ["text"] * 2
 TARGET = 9
 NUM_TEXTS, TEXT_DIM = 20_000, 384
-NUM_BATCHES, REPETITIONS = 8, 5
+BATCHES, REPETITIONS = 4, 5
+RECIPES = ("published", "labels", "walks")
+ROWS_AN_ORDER = 1 + 1 / 3 + 1 / 30 + 1 / 150
 
 
 def skewed(rng: np.random.Generator, size: int, parents: int) -> np.ndarray:
@@ -49,7 +58,7 @@ def write_shop(folder: Path, num_orders: int, rng: np.random.Generator) -> tuple
     keep = rng.random((num_rows, len(KINDS))) > 0.05
     arrays = {
         "row_time": row_time,
-        "row_source": np.arange(num_rows, dtype=np.uint32),
+        "row_source": np.concatenate([np.arange(size) for size in sizes]).astype(np.uint32),
         "cell_ptr": pointers(keep.sum(1)),
         "cell_column": columns_of(sizes)[keep],
         "cell_value": values(rng, num_rows)[keep],
@@ -112,61 +121,90 @@ def describe(start: list[int], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
+def tasks_of(store: Path) -> list[rustler.Task]:
+    """The tasks of a real database, or every number and boolean column."""
+    tasks = load_tasks(store) or column_tasks(open_meta(store))
+    return [to_sampler(task, 0, weight=1.0) for task in tasks]
+
+
 def measure(sampler: rustler.Sampler, threads: int) -> dict[str, float]:
-    """The best of some repetitions of NUM_BATCHES batches."""
+    """The best of some repetitions of BATCHES batches."""
     clock = time.process_time if threads == 1 else time.perf_counter
-    best = 0.0
-    for repetition in tqdm(range(REPETITIONS), desc=f"{threads} threads", leave=False):
-        first, cells = repetition * NUM_BATCHES, 0
+    seconds, cells = float("inf"), 0
+    for repetition in range(REPETITIONS):
         begin = clock()
-        for step in range(first, first + NUM_BATCHES):
-            batch = sampler.batch(step)
-            cells += int(batch["is_padding"].size - batch["is_padding"].sum())
-        best = max(best, cells / (clock() - begin))
-    size = sum(array.nbytes for name, array in batch.items() if name != "text_embedding")
+        batches = [sampler.batch(repetition * BATCHES + step) for step in range(BATCHES)]
+        taken = (clock() - begin) / sum(len(batch["row"]) for batch in batches)
+        if taken < seconds:
+            seconds = taken
+            cells = np.mean([(~batch["is_padding"]).sum(1).mean() for batch in batches])
+    size = sum(array.nbytes for name, array in batches[0].items() if name != "text_embedding")
     return {
-        "cells_per_s": best,
-        "ms_per_context": 1e3 * cells / NUM_BATCHES / len(batch["row"]) / best,
-        "bytes_per_cell": size / int((~batch["is_padding"]).sum()),
+        "cells_per_s": cells / seconds,
+        "ms_per_context": 1e3 * seconds,
+        "bytes_per_cell": size / int((~batches[0]["is_padding"]).sum()),
     }
+
+
+def measure_store(
+    store: Path, tasks: list[rustler.Task], length: int
+) -> dict[tuple[str, int], dict[str, float]]:
+    """Figures by recipe and number of threads."""
+    found = {}
+    for recipe in tqdm(RECIPES, desc=store.name, leave=False):
+        for threads in (1, 2):
+            sampler = rustler.Sampler(
+                [store],
+                tasks,
+                embedder="hash",
+                context_length=length,
+                recipes=[named(recipe).to_sampler(recipe)],
+                num_threads=threads,
+            )
+            found[recipe, threads] = measure(sampler, threads)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--orders", type=int, default=150_000)
+    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 1_000_000])
+    parser.add_argument("--store", type=Path, nargs="*", default=[])
     parser.add_argument("--context_length", type=int, default=1024)
-    parser.add_argument("--max_bfs_width", type=int, default=128)
     options = parser.parse_args()
-    results = {}
+    results, opened = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        start, end = write_shop(Path(folder), options.orders, np.random.default_rng(0))
-        begin = time.perf_counter()
-        rows = rustler.Store(folder).num_rows
-        open_s = time.perf_counter() - begin
-        task = rustler.Task(0, 2, 2 * len(KINDS) + TARGET, [(start, end), (end, end), (end, end)])
-        for threads in (1, 2):
-            sampler = rustler.Sampler(
-                [folder],
-                [task],
-                embedder="hash",
-                context_length=options.context_length,
-                max_bfs_width=options.max_bfs_width,
-                num_threads=threads,
-            )
-            found = results[threads] = measure(sampler, threads)
-            print(
-                f"{threads} threads: {found['cells_per_s'] / 1e6:.2f} million cells/s,"
-                f" {found['ms_per_context']:.3f} ms a context,"
-                f" {found['bytes_per_cell']:.1f} bytes a cell"
-            )
-    figures = {
-        "bfs_cells_per_s": round(results[1]["cells_per_s"]),
-        "bfs_cells_per_s_2_threads": round(results[2]["cells_per_s"]),
-        "bytes_per_cell": round(results[1]["bytes_per_cell"], 1),
-        "open_s": round(open_s, 3),
-        "rows": rows,
-    }
-    print(json.dumps(figures))
+        for rows in sorted(options.rows):
+            path = Path(folder) / f"shop of {rows} rows"
+            path.mkdir()
+            start, end = write_shop(path, round(rows / ROWS_AN_ORDER), np.random.default_rng(0))
+            begin = time.perf_counter()
+            rustler.Store(path)
+            opened[path.name] = time.perf_counter() - begin
+            splits = [(start, end), (end, end), (end, end)]
+            task = rustler.Task(0, 2, 2 * len(KINDS) + TARGET, splits)
+            results[path.name] = measure_store(path, [task], options.context_length)
+            shutil.rmtree(path)
+        for store in options.store:
+            results[store.name] = measure_store(store, tasks_of(store), options.context_length)
+    lines = [
+        (name, *key, *figures.values())
+        for name, found in results.items()
+        for key, figures in found.items()
+    ]
+    heads = ("store", "recipe", "threads", "cells/s", "ms a context", "bytes a cell")
+    print_table(heads, lines)
+    if not options.rows:
+        return
+    largest = results[list(opened)[-1]]
+    finish(
+        bfs_cells_per_s=largest["published", 1]["cells_per_s"],
+        walk_ms_per_context=largest["walks", 1]["ms_per_context"],
+        bytes_per_cell=largest["published", 1]["bytes_per_cell"],
+        bfs_cells_per_s_2_threads=largest["published", 2]["cells_per_s"],
+        labels_ms_per_context=largest["labels", 1]["ms_per_context"],
+        open_s=list(opened.values())[-1],
+        rows=max(options.rows),
+    )
 
 
 if __name__ == "__main__":

@@ -68,12 +68,7 @@ def generate_corpus(
     """
     if num_proc < 1:
         raise InputError(f"num_proc must be at least 1, got {num_proc}")
-    if not prefix or Path(prefix).name != prefix or prefix.startswith("."):
-        raise InputError(f"db_prefix {prefix!r} must be a plain name; give folders by --out")
-    check_writable(out)
-    if config.schema_file is not None:
-        # what is wrong with the file or with what is said about it is wrong for every seed
-        read_schema_file(config)
+    _check_request(config, out, prefix)
     report = Report()
     jobs: dict[int, Job] = {}
     for seed in seeds:
@@ -92,6 +87,15 @@ def generate_corpus(
         for job, outcome in _run(jobs, min(num_proc, max(len(jobs), 1)), executor):
             _note(report, job, outcome, bar)
     return report
+
+
+def _check_request(config: Config, out: str | Path, prefix: str) -> None:
+    """InputError for what is wrong whatever the seed: the prefix, the place, the schema file."""
+    if not prefix or Path(prefix).name != prefix or prefix.startswith("."):
+        raise InputError(f"db_prefix {prefix!r} must be a plain name; give folders by --out")
+    check_writable(out)
+    if config.schema_file is not None:
+        read_schema_file(config)
 
 
 def shard(seeds: Sequence[int], part: str) -> list[int]:

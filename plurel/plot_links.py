@@ -75,16 +75,15 @@ def plot_cohorts(
     days[known] = date2num(times[known].dt.tz_localize(None).to_numpy())
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    ticks = AutoDateLocator(maxticks=8)
-    axes.xaxis.set_major_locator(ticks)
+    axes.xaxis.set_major_locator(ticks := AutoDateLocator(maxticks=8))
     axes.xaxis.set_major_formatter(ConciseDateFormatter(ticks))
     if link.blocks is not None:
         starts = np.unique(link.blocks.parent_starts[1:-1])
         for start in starts if len(starts) <= MAX_LINES else ():
             axes.axhline(start, color=SOFT, linewidth=0.6, zorder=1)
-    span = np.linspace(days[known].min(), days[known].max(), MAX_CELLS + 1)
-    bins = span, _cells(link.num_parents)
-    _draw_references(axes, days[known], link.parent_of[known] + 0.5, bins)
+    span = np.linspace(np.nanmin(days), np.nanmax(days), MAX_CELLS + 1)
+    cells = span, _cells(link.num_parents)
+    _draw_references(axes, days[known], link.parent_of[known] + 0.5, cells)
     room = 0.015 * link.num_parents  # for the dots of the first and the last row
     axes.set_ylim(-room, link.num_parents + room)
     for name, when in contents.splits.items():

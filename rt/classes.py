@@ -14,7 +14,7 @@ from rt.meta import CLASS_LIMIT
 
 
 def class_entries(
-    tables: Sequence[Table], tasks: Sequence[RawTask], texts: pa.ChunkedArray
+    tables: Sequence[Table], tasks: Sequence[RawTask], texts: pa.Array
 ) -> list[dict[str, Any]]:
     """For each task the keys of its meta.json entry that say its classes: `num_classes`, the number
     of distinct labels of the train split, and `classes`, at most CLASS_LIMIT of them as [label, its

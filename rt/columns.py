@@ -12,7 +12,7 @@ from rt.meta import Z_CLIP
 from rt.numeric import Floats, Mask, is_valid, read_numbers, ticks
 from rt.numeric import Numbers as Numbers
 from rt.numeric import semantic_type as semantic_type
-from rt.raw import plain
+from rt.raw import blocks, plain
 from rt.spelling import Texts as Texts
 from rt.spelling import read_texts
 
@@ -64,8 +64,14 @@ def seconds(array: pa.ChunkedArray, where: str) -> tuple[NDArray[np.int64], Mask
         raise InputError(
             f"{where}: a time column must hold dates or timestamps, not {array.type}; convert it"
         )
-    whole, unit = ticks(array)
-    return whole // unit + (whole % unit > 0), valid
+    times = np.empty(len(array), np.int64)
+    for rows, block in blocks(array):
+        whole, unit = ticks(block)
+        if unit > 1:
+            whole, rest = np.divmod(whole, unit)
+            whole += rest > 0
+        times[rows] = whole
+    return times, valid
 
 
 def fit(values: Floats) -> Fit:

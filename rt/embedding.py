@@ -24,7 +24,7 @@ from plurel.errors import InputError
 from plurel.spill import Spill, release
 from rt.embedding_file import embeddings_path, open_embeddings
 from rt.embedding_parts import Parts, parts_folder
-from rt.files import write_rows
+from rt.files import array_file
 from rt.meta import FORMAT_VERSION, open_meta
 from rt.text import (
     Embedding,
@@ -125,9 +125,13 @@ def _write(
         "embedder": embedder.name,
         "fingerprint": embedder.fingerprint,
     }
-    with complete_file(embeddings_path(store, embedder.name)) as path:
-        shape = len(index), embedder.dimension
-        write_rows(path, "embedding", shape, _chosen(vectors, index), facts)
+    shapes = {"embedding": ("float16", (len(index), embedder.dimension))}
+    with (
+        complete_file(embeddings_path(store, embedder.name)) as path,
+        array_file(path, shapes, facts) as file,
+    ):
+        for chunk in _chosen(vectors, index):
+            file.append("embedding", chunk)
 
 
 def _chosen(vectors: Embedding, index: NDArray[np.int32]) -> Iterator[Embedding]:

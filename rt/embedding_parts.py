@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from plurel.atomic import cannot_write, complete_file
 from plurel.errors import InputError
-from rt.files import write_safetensors
+from rt.files import array_file
 from rt.text import Embedding, TextEmbedder
 
 _KEY_BYTES = 16
@@ -79,10 +79,14 @@ class Parts:
         """Keep the vectors of some texts."""
         raw = np.frombuffer(_keys(texts).buffers()[1], np.uint64).reshape(len(texts), 2)
         name = hashlib.blake2b(raw.tobytes(), digest_size=8).hexdigest()
-        with complete_file(self.folder / f"{name}.safetensors") as path:
-            write_safetensors(
-                path, {"key": [raw], "embedding": [vectors]}, {"fingerprint": self._shape[0]}
-            )
+        shapes = {"key": ("uint64", raw.shape), "embedding": ("float16", vectors.shape)}
+        facts = {"fingerprint": self._shape[0]}
+        with (
+            complete_file(self.folder / f"{name}.safetensors") as path,
+            array_file(path, shapes, facts) as file,
+        ):
+            file.append("key", raw)
+            file.append("embedding", vectors)
 
     def _read(self, path: Path) -> tuple[pa.Array, NDArray[Any]] | None:
         """Keys and vectors of a part; None if it belongs to another model."""

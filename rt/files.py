@@ -1,59 +1,66 @@
-"""Safetensors written without a second copy of the arrays."""
+"""Safetensors written piece by piece, so that no array needs to be in memory as a whole."""
 
 import json
-import math
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 _DTYPES = {"int64": "I64", "uint64": "U64", "uint32": "U32", "float16": "F16", "float32": "F32"}
 
-Pieces = Sequence[NDArray[Any]]
+Shapes = Mapping[str, tuple[str, Sequence[int]]]
+"""Numpy's name of the type, and the shape, of each array."""
 
 
-def write_safetensors(
-    path: Path, tensors: Mapping[str, Pieces], metadata: Mapping[str, str]
-) -> None:
-    """Write arrays given as pieces along their first axis, in the given order, and fsync.
+class ArrayFile:
+    """The arrays of a file under way; each grows along its first axis, in any order among them."""
+
+    def __init__(self, descriptor: int, shapes: Shapes, start: int) -> None:
+        self._descriptor = descriptor
+        self._next: dict[str, int] = {}
+        self._end: dict[str, int] = {}
+        self._dtype = {name: np.dtype(dtype) for name, (dtype, _) in shapes.items()}
+        for name, size in _sizes(shapes).items():
+            self._next[name] = start
+            start += size
+            self._end[name] = start
+
+    def append(self, name: str, piece: NDArray[Any]) -> None:
+        """Write the next rows of an array."""
+        if piece.dtype != self._dtype[name] or self._next[name] + piece.nbytes > self._end[name]:
+            raise RuntimeError(f"array {name}: a piece of {piece.dtype} does not fit in")
+        if piece.size == 0:
+            return
+        left = np.ascontiguousarray(piece).data.cast("B")
+        while left:  # the system may write less than all
+            written = os.pwrite(self._descriptor, left, self._next[name])
+            self._next[name] += written
+            left = left[written:]
+
+    def check_complete(self) -> None:
+        short = [name for name, end in self._end.items() if self._next[name] < end]
+        if short:
+            raise RuntimeError(f"arrays cut short: {', '.join(short)}")
+
+
+@contextmanager
+def array_file(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> Iterator[ArrayFile]:
+    """A safetensors file of arrays in the given order, to be filled; then it is synced to disk.
 
     The wide types should come first: then every array starts at a multiple of its item size.
     """
-    entries = {}
-    for name, pieces in tensors.items():
-        shape = (sum(len(piece) for piece in pieces), *pieces[0].shape[1:])
-        entries[name] = (pieces[0].dtype, shape)
-    every = (piece for pieces in tensors.values() for piece in pieces)
-    _write(path, entries, every, metadata)
-
-
-def write_rows(
-    path: Path,
-    name: str,
-    shape: tuple[int, ...],
-    chunks: Iterable[NDArray[np.float16]],
-    metadata: Mapping[str, str],
-) -> None:
-    """Write one f16 array of known shape whose rows come in chunks, and fsync."""
-    _write(path, {name: (np.dtype(np.float16), shape)}, chunks, metadata)
-
-
-def _write(
-    path: Path,
-    entries: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
-    pieces: Iterable[NDArray[Any]],
-    metadata: Mapping[str, str],
-) -> None:
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     offset = 0
-    for name, (dtype, shape) in entries.items():
-        size = math.prod(shape) * dtype.itemsize
+    for name, size in _sizes(shapes).items():
+        dtype, shape = shapes[name]
         header[name] = {
-            "dtype": _DTYPES[dtype.name],
+            "dtype": _DTYPES[dtype],
             "shape": list(shape),
             "data_offsets": [offset, offset + size],
         }
@@ -62,7 +69,33 @@ def _write(
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for piece in pieces:
-            file.write(np.ascontiguousarray(piece).data)  # tofile hides why it fails
         file.flush()
+        arrays = ArrayFile(file.fileno(), shapes, 8 + len(text))
+        yield arrays
+        arrays.check_complete()
         os.fsync(file.fileno())
+
+
+def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file of one dimension each, mapped into memory read-only; SafetensorError or
+    OSError if it is cut short."""
+    with safe_open(path, framework="numpy"):
+        pass  # checks the header against the size of the file
+    whole = np.memmap(path, np.uint8, mode="r")
+    start = 8 + int(whole[:8].view("<u8")[0])
+    header = json.loads(whole[8:start].tobytes())
+    numpy_names = {name: dtype for dtype, name in _DTYPES.items()}
+    arrays = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = (start + offset for offset in entry["data_offsets"])
+            arrays[name] = whole[first:last].view(numpy_names[entry["dtype"]])
+    return arrays
+
+
+def _sizes(shapes: Shapes) -> dict[str, int]:
+    """Bytes of each array."""
+    return {
+        name: np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
+        for name, (dtype, shape) in shapes.items()
+    }

@@ -1,6 +1,5 @@
-"""Foreign keys resolved by value, and the edges between rows in both directions."""
+"""Rows in order of time, and foreign keys resolved by value."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,14 @@ from numpy.typing import NDArray
 
 from plurel.errors import InputError
 from rt.meta import NO_TIME
-from rt.raw import plain
+from rt.raw import blocks, plain
 
 Rows = NDArray[np.uint32]
 NO_ROW = np.uint32(2**32 - 1)
 _LARGE = pa.decimal256(76, 18)
 _BINARY = (pa.types.is_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+_BLOCK = 1 << 16
+"""Keys looked up at a time: what is computed on the way stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,17 @@ class KeyIndex:
         return Links(rows, nulls, wrong + int(np.count_nonzero(valid & (rows == NO_ROW))))
 
     def _find_integers(self, values: pa.ChunkedArray) -> Rows:
-        keys = (values.fill_null(0) if values.null_count else values).to_numpy()
+        rows = np.empty(len(values), np.uint32)
+        filled = 0
+        for chunk in (values.fill_null(0) if values.null_count else values).chunks:
+            keys = chunk.to_numpy()
+            for start in range(0, len(keys), _BLOCK):
+                found = self._find_keys(keys[start : start + _BLOCK])
+                rows[filled : filled + len(found)] = found
+                filled += len(found)
+        return rows
+
+    def _find_keys(self, keys: NDArray[np.int64]) -> Rows:
         if self._lookup is not None:
             inside = (keys >= self._low) & (keys <= self._low + len(self._lookup) - 1)
             return np.where(inside, self._lookup[np.where(inside, keys - self._low, 0)], NO_ROW)
@@ -152,12 +163,15 @@ def _canonical(keys: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray, int]:
 
 def _integers(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
     """Decimals as integers of 64 bits; those that are none become null."""
-    encoded = numbers.combine_chunks().dictionary_encode()
-    whole = [
-        int(value) if value == int(value) and -(2**63) <= value < 2**63 else None
-        for value in encoded.dictionary.to_pylist()
-    ]
-    return pa.chunked_array([pa.array(whole, pa.int64()).take(encoded.indices)])
+    pieces = []
+    for _, block in blocks(numbers):
+        encoded = block.combine_chunks().dictionary_encode()
+        whole = [
+            int(value) if value == int(value) and -(2**63) <= value < 2**63 else None
+            for value in encoded.dictionary.to_pylist()
+        ]
+        pieces.append(pa.array(whole, pa.int64()).take(encoded.indices))
+    return pa.chunked_array(pieces, pa.int64())
 
 
 def semantic_text(kind: pa.DataType) -> bool:
@@ -174,45 +188,6 @@ def _whole(keys: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray, int]:
     integers = np.where(whole, floats, 0).astype(np.int64)
     wrong = int(np.count_nonzero(given & ~whole))
     return "integer", pa.chunked_array([pa.array(integers, mask=~whole)]), wrong
-
-
-def parents(columns: Sequence[Rows]) -> tuple[NDArray[np.uint32], Rows]:
-    """References per row and, row after row, the parent rows in the order of the foreign keys."""
-    matrix = np.stack(columns, axis=1)
-    present = matrix != NO_ROW
-    return present.sum(axis=1, dtype=np.uint32), matrix[present]
-
-
-def children(
-    parent_ptr: NDArray[np.uint64], parent_row: Rows, row_time: NDArray[np.int64]
-) -> tuple[NDArray[np.uint64], Rows, NDArray[np.int64]]:
-    """The edges seen from the parents: child_ptr, child_row, child_time (see `rt.store`).
-
-    Two counting sorts, so linear in the edges: by (time, row) of the child, then by parent.
-    """
-    num_rows = len(row_time)
-    # Tables stand in order of time, so this sort finds a few long runs.
-    by_time = np.argsort(row_time, kind="stable").astype(np.uint32)
-    degree = np.diff(parent_ptr).astype(np.int64)
-    child = np.repeat(by_time, degree[by_time])
-    starts = parent_ptr[:-1].astype(np.int64)[by_time]
-    first = np.cumsum(degree[by_time]) - degree[by_time]
-    edge = np.arange(len(parent_row)) + np.repeat(starts - first, degree[by_time])
-    parent = parent_row[edge]
-    del edge, starts, first
-    child = child[_stable_order(parent)]
-    child_ptr = np.zeros(num_rows + 1, np.uint64)
-    np.cumsum(np.bincount(parent_row, minlength=num_rows), out=child_ptr[1:])
-    return child_ptr, child, row_time[child]
-
-
-def _stable_order(keys: Rows) -> NDArray[np.int64]:
-    """argsort, stable: numpy sorts 16 bits by counting, so two passes of 16 bits each."""
-    order = np.argsort((keys & 0xFFFF).astype(np.uint16), kind="stable")
-    if len(keys) and keys.max() > 0xFFFF:
-        high = (keys >> 16).astype(np.uint16)[order]
-        order = order[np.argsort(high, kind="stable")]
-    return order
 
 
 def order_by_time(time: NDArray[np.int64], valid: NDArray[np.bool_]) -> Rows | None:

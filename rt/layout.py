@@ -1,17 +1,20 @@
 """Where the tables of a database stand in its store: row ranges, order, splits, what is fitted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
+from plurel.spill import Spill
 from rt import columns as col
 from rt import keys
 from rt.labels import LABEL_TYPES, SPLITS, RawTask
 from rt.meta import Range
 from rt.raw import RawDatabase, RawTable
+from rt.work import Work
 
 
 @dataclass
@@ -41,20 +44,34 @@ class Report:
     messages: list[str] = field(default_factory=list)
 
 
-def lay_out(database: RawDatabase, tasks: Sequence[RawTask]) -> list[Table]:
+def lay_out(database: RawDatabase, tasks: Sequence[RawTask], work: Work) -> list[Table]:
     """Row ranges, row order and splits of every table: database tables, then label tables."""
-    tables: list[Table] = []
-    start = 0
-    for raw in database.tables:
-        tables.append(_database_table(raw, start, database))
-        start = tables[-1].rows[1]
-    for task in tasks:
-        if task.source is not None:
-            tables.append(_label_table(task, start))
-            start = tables[-1].rows[1]
-    if start >= keys.NO_ROW:
-        raise InputError(f"{database.folder}: {start} rows; a store holds fewer than {keys.NO_ROW}")
-    return tables
+    labels = [task for task in tasks if task.source is not None]
+    sources = [raw.source for raw in database.tables] + [task.source for task in labels]
+    ends = list(accumulate(source.num_rows for source in sources if source is not None))
+    if ends[-1] >= keys.NO_ROW:
+        raise InputError(
+            f"{database.folder}: {ends[-1]} rows; a store holds fewer than {keys.NO_ROW}"
+        )
+
+    def make(item: tuple[RawTable | RawTask, int]) -> Table:
+        part, start = item
+        if isinstance(part, RawTask):
+            return _label_table(part, start)
+        return _database_table(part, start, database)
+
+    found: list[RawTable | RawTask] = [*database.tables, *labels]
+    parts = zip(found, [0, *ends[:-1]], strict=True)
+    return [_keep(table, work.spill) for table in work.ordered(make, parts)]
+
+
+def _keep(table: Table, spill: Spill) -> Table:
+    """What the table holds in arrays goes to files where it is large."""
+    order = None if table.order is None else spill.keep(table.order)
+    fitted = spill.keep(table.fitted)
+    train = fitted if table.train is table.fitted else spill.keep(table.train)
+    row_time = spill.keep(table.row_time)
+    return replace(table, order=order, row_time=row_time, fitted=fitted, train=train)
 
 
 def _database_table(raw: RawTable, start: int, database: RawDatabase) -> Table:
@@ -71,8 +88,8 @@ def _database_table(raw: RawTable, start: int, database: RawDatabase) -> Table:
         bounds = (database.val_timestamp, database.test_timestamp)
         counts = [int(np.count_nonzero(valid & (time <= bound))) for bound in bounds]
         cut = [start, start + counts[0], start + counts[1], start + int(valid.sum())]
-        fitted, fitted_on = ~valid | (time <= bounds[0]), "rows up to val_timestamp"
-        train = valid & (time <= bounds[0])
+        train, fitted_on = valid & (time <= bounds[0]), "rows up to val_timestamp"
+        fitted = train if valid.all() else ~valid | (time <= bounds[0])
     order = keys.order_by_time(time, valid)
     splits = {name: (cut[i], cut[i + 1]) for i, name in enumerate(SPLITS)}
     row_time = keys.times(time, valid, order)

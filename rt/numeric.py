@@ -1,5 +1,6 @@
 """Numbers, booleans and times of a column, as float64 in which large neighbours stay apart."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rt.raw import is_bool8
+from rt.raw import blocks, is_bool8, row_blocks
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -56,14 +57,12 @@ def read_numbers(array: pa.ChunkedArray, known: Mask | None = None) -> Numbers:
     valid = is_valid(array)
     known = np.zeros(len(array), bool) if known is None else known & valid
     values, origin = _values(array, known)
-    if values.base is not None or not values.flags.writeable:
-        values = values.copy()
     finite = np.isfinite(values)
     infinite = 0
     if not finite.all():
         infinite = int(np.count_nonzero(np.isinf(values) & valid))
-        valid = valid & finite
-        known = known & finite
+        valid &= finite
+        known &= finite
     if origin == 0.0:
         origin = _move(values, known)
     if not valid.all():
@@ -75,20 +74,32 @@ def _values(array: pa.ChunkedArray, known: Mask) -> tuple[Floats, float]:
     """Values less an origin, and the origin."""
     kind = array.type
     if semantic_type(kind) == "datetime":
-        return _moments(array), 0.0
+        return _convert(array, _moments), 0.0
     if semantic_type(kind) == "text":
         return np.zeros(len(array)), 0.0
     if pa.types.is_boolean(kind):
-        return dense(array.cast(pa.uint8())).astype(np.float64), 0.0
+        return _convert(array, lambda block: dense(block.cast(pa.uint8()))), 0.0
     if pa.types.is_decimal(kind):
         return _decimals(array, known)
     if pa.types.is_floating(kind):
-        return dense(array.cast(pa.float64())), 0.0
-    if pa.types.is_time32(kind):
-        array = array.cast(pa.int32())
-    unit = 1 if pa.types.is_integer(kind) else _PER_SECOND[kind.unit]
-    return _integers(dense(array.cast(pa.uint64() if kind == pa.uint64() else pa.int64())), unit,
-                     known)  # fmt: skip
+        return _convert(array, _floats), 0.0
+    return _integers(array, 1 if pa.types.is_integer(kind) else _PER_SECOND[kind.unit], known)
+
+
+def _convert(
+    array: pa.ChunkedArray,
+    function: Callable[[pa.ChunkedArray], NDArray[Any]],
+    values: Floats | None = None,
+) -> Floats:
+    """The numbers that a function makes of the array, block by block, in place of `values`."""
+    values = np.empty(len(array)) if values is None else values
+    for rows, block in blocks(array):
+        values[rows] = function(block)
+    return values
+
+
+def _floats(array: pa.ChunkedArray) -> NDArray[Any]:
+    return dense(array.cast(pa.float64()))
 
 
 def _moments(array: pa.ChunkedArray) -> Floats:
@@ -101,48 +112,75 @@ def _moments(array: pa.ChunkedArray) -> Floats:
     return values
 
 
-def _integers(whole: NDArray[Any], unit: int, known: Mask) -> tuple[Floats, float]:
+def _integers(array: pa.ChunkedArray, unit: int, known: Mask) -> tuple[Floats, float]:
     """Integers of 64 bits divided by `unit`; less one that is known where float64 would round."""
-    exact = not len(whole) or max(-int(whole.min()), int(whole.max())) <= _EXACT
-    if (exact and unit == 1) or not known.any():
-        return whole / unit, 0.0
-    origin = whole[np.argmax(known)]
-    above = whole >= origin
-    # modulo 2**64, which is exact for any two of them
-    distance = whole.view(np.uint64) - origin.view(np.uint64)
-    values = np.where(above, distance, 0 - distance).astype(np.float64)
-    values[~above] *= -1
-    return values / unit, int(origin) / unit
+    if (unit == 1 and _fit_float64(array)) or not known.any():
+        return _convert(array, lambda block: _wide(block) / unit), 0.0
+    origin = _wide(array.slice(int(np.argmax(known)), 1))[0]
+
+    def distances(block: pa.ChunkedArray) -> Floats:
+        whole = _wide(block)
+        above = whole >= origin
+        # modulo 2**64, which is exact for any two of them
+        distance = whole.view(np.uint64) - origin.view(np.uint64)
+        values = np.where(above, distance, 0 - distance).astype(np.float64)
+        values[~above] *= -1
+        return values / unit
+
+    return _convert(array, distances), int(origin) / unit
+
+
+def _wide(array: pa.ChunkedArray) -> NDArray[Any]:
+    """Integers, durations and times of day as integers of 64 bits."""
+    if pa.types.is_time32(array.type):
+        array = array.cast(pa.int32())
+    return dense(array.cast(pa.uint64() if array.type == pa.uint64() else pa.int64()))
+
+
+def _fit_float64(array: pa.ChunkedArray) -> bool:
+    """Whether float64 holds all these integers."""
+    if array.type.bit_width < 64:
+        return True
+    parts = (_wide(block) for _, block in blocks(array))
+    return all(max(-int(part.min()), int(part.max())) <= _EXACT for part in parts)
 
 
 def _decimals(array: pa.ChunkedArray, known: Mask) -> tuple[Floats, float]:
     """Decimals; less one that is known where all known ones are so close that float64, which rounds
     to 2**-53, would show in a normalised float32."""
-    values = dense(array.cast(pa.float64()))
-    past = values[known]
-    if not len(past) or np.ptp(past) > np.abs(past).max() * 2.0**-30:
+    values = _convert(array, _floats)
+    low, high = _extremes(values, known)
+    if high - low > max(-low, high) * 2.0**-30 or not known.any():
         return values, 0.0
+    wide = pa.decimal256(75, array.type.scale)
     try:
-        wide = array.cast(pa.decimal256(75, array.type.scale))
-        origin = wide[int(np.argmax(known))]
-        return dense(pc.subtract(wide, origin).cast(pa.float64())), float(origin.as_py())
+        origin = array.slice(int(np.argmax(known)), 1).cast(wide)[0]
+        _convert(array, lambda block: _floats(pc.subtract(block.cast(wide), origin)), values)
+        return values, float(origin.as_py())
     except pa.ArrowInvalid:  # numbers of 76 digits leave no room for a difference
-        return values, 0.0
+        return _convert(array, _floats, values), 0.0
 
 
 def _move(values: Floats, known: Mask) -> float:
     """Subtract a known value where that is exact: all known ones lie within a factor of two
     (Sterbenz). Sums of 1e15 + 1, 1e15 + 2, ... would round away what sets them apart."""
-    past = values if known.all() else values[known]
-    if not len(past):
-        return 0.0
-    low, high = past.min(), past.max()
+    low, high = _extremes(values, known)
     if not (low > 0 and high <= 2 * low) and not (high < 0 and low >= 2 * high):
         return 0.0
-    origin = float(past[0])
+    origin = float(values[np.argmax(known)])
     with np.errstate(over="ignore"):
         values -= origin
     return origin
+
+
+def _extremes(values: Floats, known: Mask) -> tuple[float, float]:
+    """The least and the greatest known value; 0 and 0 if there is none."""
+    bounds = []
+    for rows in row_blocks(len(values)):
+        chosen = values[rows][known[rows]]
+        if len(chosen):
+            bounds += [chosen.min(), chosen.max()]
+    return (float(min(bounds)), float(max(bounds))) if bounds else (0.0, 0.0)
 
 
 def ticks(array: pa.ChunkedArray) -> tuple[NDArray[np.int64], int]:

@@ -4,7 +4,9 @@ The format is RelBench's (`manifest.yaml`, `db/<table>.parquet`, `tasks/<task>/m
 is read here without importing relbench, whose import takes seconds.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -16,6 +18,9 @@ import pyarrow.parquet as pq
 
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST, TableKeys, read_tables
+from rt.work import default_threads
+
+_BLOCK_ROWS = 1 << 16
 
 
 class Source(Protocol):
@@ -45,30 +50,32 @@ class ParquetSource:
             schema = pq.read_schema(path)
             texts = [field.name for field in schema if _is_text(field.type)]
             # Repeated strings are kept once from the file to the store.
-            self._file = pq.ParquetFile(path, read_dictionary=texts)
+            with pq.ParquetFile(path, read_dictionary=texts) as file:
+                schema, self._metadata = file.schema_arrow, file.metadata
+                self._intervals = _interval_columns(file.schema)
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{path}: unreadable parquet file ({_line(error)}); write it again"
             ) from None
-        found = self._file.schema
-        self._intervals = {
-            found.column(i).path
-            for i in range(len(found))
-            if found.column(i).converted_type == "INTERVAL"
-        }
         self.schema: pa.Schema = pa.schema(
             [
                 pa.field(field.name, pa.duration("ms")) if field.name in self._intervals else field
-                for field in self._file.schema_arrow
+                for field in schema
             ]
         )
-        self.num_rows: int = self._file.metadata.num_rows
+        self._texts = texts
+        self.num_rows: int = self._metadata.num_rows
         if len(set(self.schema.names)) < len(self.schema.names):
             raise InputError(f"{path}: two columns have the same name; rename one")
 
     def read(self, column: str) -> pa.ChunkedArray:
+        """Several threads may read at a time: each opens the file for itself."""
         try:
-            array = self._file.read(columns=[column]).column(column)
+            with pq.ParquetFile(
+                self.path, metadata=self._metadata, read_dictionary=self._texts
+            ) as file:
+                array = file.read(columns=[column], use_threads=False).column(column)
+            pa.default_memory_pool().release_unused()  # what the last columns were read with
             return _durations(array) if column in self._intervals else array
         except (pa.ArrowException, OSError) as error:
             raise InputError(
@@ -158,6 +165,22 @@ def _read_table(folder: Path, name: str, keys: TableKeys, path: Path) -> RawTabl
     return RawTable(name, source, keys.primary_key, keys.time_column, keys.foreign_keys)
 
 
+def input_hash(folder: Path) -> str:
+    """A hash of the names and the content of all files that are read."""
+    patterns = ("manifest.yaml", "db/*.parquet", "tasks/*/manifest.yaml", "tasks/*/*.parquet")
+    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    digest = hashlib.blake2b(digest_size=16)
+    with ThreadPoolExecutor(default_threads()) as pool:
+        for path, content in zip(paths, pool.map(_file_hash, paths), strict=True):
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _file_hash(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+
+
 def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:
     """A manifest's timestamp in seconds; without a zone it is UTC; fractions are cut off."""
     value = manifest.get(key)
@@ -184,11 +207,16 @@ def _as_pandas_reads(value: Any, where: str) -> datetime:
         raise InputError(f"{where} is {value!r}; write a date such as 2005-01-31") from None
 
 
+def _interval_columns(schema: pq.ParquetSchema) -> set[str]:
+    columns = map(schema.column, range(len(schema)))
+    return {column.path for column in columns if column.converted_type == "INTERVAL"}
+
+
 def _durations(intervals: pa.ChunkedArray) -> pa.ChunkedArray:
     """Parquet's intervals, which Arrow hands out as 12 bytes (months, days, milliseconds). A month
     has 30 days and twelve have 365.25, as in PostgreSQL."""
     chunks = []
-    for chunk in intervals.chunks:
+    for chunk in (chunk for _, block in blocks(intervals) for chunk in block.chunks):
         size = len(chunk)
         raw = np.frombuffer(chunk.buffers()[1], "<u4")[3 * chunk.offset :][: 3 * size]
         months, days, rest = raw.reshape(size, 3).astype(np.int32).astype(np.int64).T
@@ -197,6 +225,18 @@ def _durations(intervals: pa.ChunkedArray) -> pa.ChunkedArray:
         null = np.asarray(chunk.is_null())
         chunks.append(pa.array(np.where(null, 0, value), pa.duration("ms"), mask=null))
     return pa.chunked_array(chunks, pa.duration("ms"))
+
+
+def row_blocks(num_rows: int) -> Iterator[slice]:
+    """Rows in blocks: what is computed from one stays in the cache."""
+    for start in range(0, num_rows, _BLOCK_ROWS):
+        yield slice(start, min(start + _BLOCK_ROWS, num_rows))
+
+
+def blocks(array: pa.ChunkedArray) -> Iterator[tuple[slice, pa.ChunkedArray]]:
+    """The blocks of an array, and where they stand."""
+    for rows in row_blocks(len(array)):
+        yield rows, array.slice(rows.start, rows.stop - rows.start)
 
 
 def plain(array: pa.ChunkedArray) -> pa.ChunkedArray:

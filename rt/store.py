@@ -51,55 +51,46 @@ value is positive exactly if it is true. A constant column has std 1, a constant
 std 0.5.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 import plurel
 from plurel.atomic import check_writable, new_folder
 from plurel.errors import InputError
 from plurel.processes import one_thread_each, worker_pool
+from plurel.spill import Spill
 from rt.config import require
 from rt.embedding import STRINGS, embed_stores, read_texts
-from rt.files import write_safetensors
+from rt.files import array_file, map_arrays
 from rt.meta import (
     CLASS_LIMIT,
     FORMAT_VERSION,
     NO_TIME,
-    SEMANTIC_TYPES,
     TEXT_LIMIT,
     Z_CLIP,
-    ColumnMeta,
-    ForeignKeyMeta,
     StoreMeta,
-    TableMeta,
     open_meta,
 )
-from rt.raw import read_database
+from rt.raw import RawDatabase, input_hash, read_database
 from rt.text import DEFAULT_EMBEDDER, embedder_name
 from rt.tokenise import tokenise
+from rt.work import Progress, Work, default_threads
 
 __all__ = [
-    "FORMAT_VERSION",
     "NO_TIME",
-    "SEMANTIC_TYPES",
     "TEXT_LIMIT",
     "Z_CLIP",
-    "ColumnMeta",
-    "ForeignKeyMeta",
     "StoreMeta",
-    "TableMeta",
     "embed_stores",
     "open_meta",
     "preprocess",
@@ -170,10 +161,12 @@ def tokenise_many(
     for i, out in enumerate(outs):
         if out in outs[:i]:
             raise InputError(f"{raw[i]}: another database is named '{out.name}'; rename one")
-    work = partial(write_store, overwrite=overwrite)
-    bar = partial(tqdm, total=len(raw), desc="tokenise", unit="db", disable=not show_progress)
+    hide = not show_progress or len(raw) == 1  # one database has a bar of its own
+    bar = partial(tqdm, total=len(raw), desc="tokenise", unit="db", disable=hide)
     if num_proc == 1 or len(raw) <= 1:
+        work = partial(write_store, overwrite=overwrite, show_progress=show_progress)
         return list(bar(map(work, raw, outs)))
+    work = partial(write_store, overwrite=overwrite, threads=max(1, default_threads() // num_proc))
     with one_thread_each(), worker_pool(min(num_proc, len(raw)), "rt.tokenise") as pool:
         try:
             return list(bar(pool.map(work, raw, outs)))
@@ -184,20 +177,42 @@ def tokenise_many(
 
 
 def write_store(
-    raw_folder: Path, out_folder: Path, *, overwrite: bool = False, show_progress: bool = False
+    raw_folder: Path,
+    out_folder: Path,
+    *,
+    overwrite: bool = False,
+    threads: int | None = None,
+    show_progress: bool = False,
 ) -> Path:
-    """Tokenise one database into `out_folder`, unless the same store is there already."""
+    """Tokenise one database into `out_folder`, unless the same store is there already.
+
+    Large arrays wait in files beside it, which have no name and are gone when this ends.
+    """
     database = read_database(raw_folder)
     provenance = _provenance(raw_folder)
     if out_folder.exists() and _keep(out_folder, provenance, overwrite):
         return out_folder
-    tokens = tokenise(database, provenance, show_progress=show_progress)
+    work = Work(
+        threads or default_threads(),
+        Spill(out_folder.absolute().parent),
+        Progress(database.name, show_progress),
+    )
+    with closing(work.progress):
+        _write(database, provenance, out_folder, work)
+    return out_folder
+
+
+def _write(database: RawDatabase, provenance: dict[str, Any], out_folder: Path, work: Work) -> None:
+    tokens = tokenise(database, provenance, work)
     with new_folder(out_folder, marker=_META, overwrite=True) as folder:
         version = {"format_version": str(FORMAT_VERSION)}
-        write_safetensors(folder / _ARRAYS, tokens.arrays, version)
+        with array_file(folder / _ARRAYS, tokens.shapes, version) as arrays:
+            for name, piece in tokens.pieces:
+                arrays.append(name, piece)
+                if name == "cell_value":
+                    work.progress.half(len(piece))
         pq.write_table(pa.table({"text": tokens.texts}), folder / STRINGS)
         (folder / _META).write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
-    return out_folder
 
 
 def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:
@@ -225,17 +240,8 @@ def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool
 
 def _provenance(raw_folder: Path) -> dict[str, Any]:
     """What a store is a function of: the content of every input file, and the program."""
-    patterns = ("manifest.yaml", "db/*.parquet", "tasks/*/manifest.yaml", "tasks/*/*.parquet")
-    digest = hashlib.blake2b(digest_size=16)
-    for pattern in patterns:
-        for path in sorted(raw_folder.glob(pattern)):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-            digest.update(
-                f"{path.relative_to(raw_folder).as_posix()}\0".encode() + content.digest()
-            )
     return {
-        "inputs": digest.hexdigest(),
+        "inputs": input_hash(raw_folder),
         "version": plurel.__version__,
         "z_clip": Z_CLIP,
         "text_limit": TEXT_LIMIT,
@@ -250,17 +256,6 @@ def read_arrays(folder: str | Path) -> dict[str, NDArray[Any]]:
     """
     path = Path(folder) / _ARRAYS
     try:
-        with safe_open(path, framework="numpy"):
-            pass  # checks the header against the size of the file
+        return map_arrays(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a complete store ({error}); preprocess again") from None
-    whole = np.memmap(path, np.uint8, mode="r")
-    start = 8 + int(whole[:8].view("<u8")[0])
-    header = json.loads(whole[8:start].tobytes())
-    dtypes = {"I64": "<i8", "U64": "<u8", "U32": "<u4"}
-    arrays = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            first, last = (start + offset for offset in entry["data_offsets"])
-            arrays[name] = whole[first:last].view(dtypes[entry["dtype"]])
-    return arrays

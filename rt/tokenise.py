@@ -1,22 +1,23 @@
 """A raw database as the arrays and the meta data of a store, table by table.
 
-First the keys of all tables (rows in order of time, edges, the one fit of all datetimes), then the
-cells, one column at a time, so that beside the result only one table's columns are in memory.
+First the keys of all tables (rows in order of time, foreign keys, the one fit of all datetimes),
+then column after column; then every size is known and the arrays are made piece by piece. Memory
+holds a few columns at a time: what is large and needed later waits in files (`rt.work`).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from rt import columns as col
-from rt import keys
-from rt.cells import CellBuilder
+from rt.cells import Column, cell_pieces, number_texts, read_columns
 from rt.classes import class_entries
+from rt.edges import Edges, Piece, link_tables
+from rt.files import Shapes
 from rt.labels import RawTask, read_tasks
 from rt.layout import Report, Table, cell_columns, force_target_types, lay_out, type_of
 from rt.meta import (
@@ -28,144 +29,116 @@ from rt.meta import (
     TableMeta,
 )
 from rt.raw import RawDatabase
+from rt.work import Work
+
+_ARRAYS = {
+    "row_time": ("int64", "rows"),
+    "cell_ptr": ("uint64", "pointers"),
+    "parent_ptr": ("uint64", "pointers"),
+    "child_ptr": ("uint64", "pointers"),
+    "child_time": ("int64", "edges"),
+    "cell_column": ("uint32", "cells"),
+    "cell_value": ("uint32", "cells"),
+    "parent_row": ("uint32", "edges"),
+    "child_row": ("uint32", "edges"),
+    "row_source": ("uint32", "rows"),
+}
+"""The arrays of store.safetensors and what they count, those of 8 bytes an item first (see
+`array_file`)."""
 
 
 @dataclass
 class Tokens:
-    """What a store holds; arrays as pieces along their first axis."""
+    """What a store holds. shapes: of the arrays; pieces: their contents, to be taken once."""
 
-    arrays: dict[str, list[NDArray[Any]]]
-    texts: pa.ChunkedArray
+    shapes: Shapes
+    pieces: Iterator[Piece]
+    texts: pa.Array
     meta: StoreMeta
 
 
-def tokenise(
-    database: RawDatabase, provenance: dict[str, Any], *, show_progress: bool = False
-) -> Tokens:
+def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> Tokens:
     """Everything of a store but the embeddings. Errors: InputError, in one line."""
     report = Report()
     tasks, report.skipped_tasks = read_tasks(database)
-    tables = lay_out(database, tasks)
+    work.progress.stage("keys")
+    tables = lay_out(database, tasks, work)
     force_target_types(tables, tasks, report)
-    degrees, parent_row = _link(tables, report)
-    datetimes = _fit_datetimes(tables)
-    builder = CellBuilder(datetimes, report)
-    bar = tqdm(tables, desc=database.name, unit="table", disable=not show_progress, leave=False)
-    for number, table in enumerate(bar):
-        builder.add(number, table)
-    texts = builder.finish_texts([table.raw.name for table in tables])
-    arrays = _arrays(tables, builder, degrees, parent_row)
+    edges = link_tables(tables, report, work)
+    work.progress.stage("columns")
+    slots = sum(len(cell_columns(table)) * table.raw.source.num_rows for table in tables)
+    work.progress.expect(slots)
+    columns = read_columns(tables, _fit_datetimes(tables, work), report, work)
+    columns, texts = number_texts(columns, [table.raw.name for table in tables])
+    metas = [column.meta for column in columns]
+    classes = class_entries(tables, tasks, texts)
+    entries = zip(_task_entries(tables, tasks, metas, report), classes, strict=True)
     meta = StoreMeta(
         format_version=FORMAT_VERSION,
         name=database.name,
         val_timestamp=database.val_timestamp,
         test_timestamp=database.test_timestamp,
-        num_rows=len(arrays["row_time"][0]),
-        num_cells=sum(map(len, builder.cell_value)),
-        num_edges=len(parent_row),
+        num_rows=tables[-1].rows[1],
+        num_cells=sum(column.count for column in columns),
+        num_edges=edges.count,
         num_texts=len(texts),
-        tables=tuple(_table_metas(tables, builder.columns)),
-        columns=tuple(builder.columns),
-        tasks=tuple(
-            entry | classes
-            for entry, classes in zip(
-                _task_entries(tables, tasks, builder.columns, report),
-                class_entries(tables, tasks, texts),
-                strict=True,
-            )
-        ),
+        tables=tuple(_table_metas(tables, metas)),
+        columns=tuple(metas),
+        tasks=tuple(entry | more for entry, more in entries),
         z_clip=Z_CLIP,
         report=vars(report),
         provenance=provenance,
     )
-    return Tokens(arrays, texts, meta)
+    work.progress.expect((slots + meta.num_cells) // 2)
+    return Tokens(_shapes(meta), _pieces(tables, edges, columns, work), texts, meta)
 
 
-def _arrays(
-    tables: Sequence[Table],
-    builder: CellBuilder,
-    degrees: Sequence[NDArray[np.uint32]],
-    parent_row: keys.Rows,
-) -> dict[str, list[NDArray[Any]]]:
-    """The arrays of store.safetensors, those of 8 bytes an item first (see `write_safetensors`)."""
-    row_time = np.concatenate([table.row_time for table in tables])
-    parent_ptr = _pointers(degrees)
-    child_ptr, child_row, child_time = keys.children(parent_ptr, parent_row, row_time)
-    return {
-        "row_time": [row_time],
-        "cell_ptr": [_pointers(builder.counts)],
-        "parent_ptr": [parent_ptr],
-        "child_ptr": [child_ptr],
-        "child_time": [child_time],
-        "cell_column": builder.cell_column,
-        "cell_value": builder.cell_value,
-        "parent_row": [parent_row],
-        "child_row": [child_row],
-        "row_source": [_row_source(table) for table in tables],
+def _pieces(
+    tables: Sequence[Table], edges: Edges, columns: Sequence[Column], work: Work
+) -> Iterator[Piece]:
+    work.progress.stage("edges")
+    yield from _row_pieces(tables)
+    yield from edges.parent_pieces()
+    yield from edges.child_pieces(work)
+    work.progress.stage("cells")
+    yield from cell_pieces(tables, columns, work)
+    work.progress.stage("to disk")
+
+
+def _shapes(meta: StoreMeta) -> Shapes:
+    lengths = {
+        "rows": meta.num_rows,
+        "pointers": meta.num_rows + 1,
+        "cells": meta.num_cells,
+        "edges": meta.num_edges,
     }
+    return {name: (dtype, [lengths[what]]) for name, (dtype, what) in _ARRAYS.items()}
 
 
-def _link(tables: Sequence[Table], report: Report) -> tuple[list[NDArray[np.uint32]], keys.Rows]:
-    """References per row, one array a table, and all parent rows."""
-    index = {table.raw.name: _key_index(table) for table in tables if table.kind == "database"}
-    degrees, edges = [], []
+def _row_pieces(tables: Sequence[Table]) -> Iterator[Piece]:
+    """row_time and row_source."""
     for table in tables:
-        found = []
-        for column, parent in table.raw.foreign_keys.items():
-            name = f"{table.raw.name}.{column}"
-            target = index[parent]
-            assert target is not None  # read_database checks that referenced tables have keys
-            links = target.find(table.raw.source.read(column), name)
-            if links.dangling:
-                report.dangling_keys[name] = links.dangling
-            if links.nulls:
-                report.null_keys[name] = links.nulls
-            found.append(links.rows if table.order is None else links.rows[table.order])
-        if found:
-            degree, rows = keys.parents(found)
+        yield "row_time", table.row_time
+        if table.order is not None:
+            yield "row_source", table.order
         else:
-            degree, rows = np.zeros(table.raw.source.num_rows, np.uint32), np.zeros(0, np.uint32)
-        degrees.append(degree)
-        edges.append(rows)
-    return degrees, np.concatenate(edges)
+            yield "row_source", np.arange(table.raw.source.num_rows, dtype=np.uint32)
 
 
-def _key_index(table: Table) -> keys.KeyIndex | None:
-    raw = table.raw
-    if raw.primary_key is None:
-        return None
-    rows = np.arange(*table.rows, dtype=np.uint32)
-    if table.order is not None:
-        rows[table.order] = rows.copy()
-    return keys.KeyIndex(raw.source.read(raw.primary_key), rows, f"{raw.name}.{raw.primary_key}")
-
-
-def _fit_datetimes(tables: Sequence[Table]) -> col.Fit:
+def _fit_datetimes(tables: Sequence[Table], work: Work) -> col.Fit:
     """One mean and deviation of all datetime cells of database rows up to val_timestamp and of
     label rows of the train splits."""
-    total = col.Fit()
-    for table in tables:
-        for name in cell_columns(table):
-            if type_of(table, name) == "datetime":
-                cells = col.read_column(table.raw.source.read(name), "datetime", name)
-                assert isinstance(cells, col.Numbers)
-                total = col.combine(total, col.population(cells.values[cells.valid & table.fitted]))
+
+    def fit(place: tuple[Table, str]) -> col.Fit:
+        table, name = place
+        cells = col.read_column(table.raw.source.read(name), "datetime", name)
+        assert isinstance(cells, col.Numbers)
+        return col.population(cells.values[cells.valid & table.fitted])
+
+    places = [(table, name) for table in tables for name in cell_columns(table)]
+    datetimes = [place for place in places if type_of(*place) == "datetime"]
+    total = reduce(col.combine, work.ordered(fit, datetimes), col.Fit())
     return col.Fit(total.mean, total.std if total.std > 0 else 1.0, total.count)
-
-
-def _pointers(counts: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint64]:
-    sizes = np.concatenate(counts)
-    result = np.zeros(len(sizes) + 1, np.uint64)
-    np.cumsum(sizes, out=result[1:])
-    return result
-
-
-def _row_source(table: Table) -> NDArray[np.uint32]:
-    return (
-        np.arange(table.raw.source.num_rows, dtype=np.uint32)
-        if table.order is None
-        else table.order
-    )
 
 
 def _table_metas(tables: Sequence[Table], columns: Sequence[ColumnMeta]) -> Iterator[TableMeta]:

@@ -1,5 +1,7 @@
-"""A picture of one context: its rows as a graph, and its first cells as people read them."""
+"""One context in words: its rows, why each of them is there, its cells as people read them, and
+what is left out. `rt.viz_text`, `rt.viz_png` and `rt.viz_html` show it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,105 +10,185 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+import rustler
 from plurel.errors import InputError
-from plurel.picture import save
 from rt.meta import NO_TIME, StoreMeta, open_meta
+from rt.predict import cutoff_of
+from rt.recipes import PRESETS, named
+from rt.scores import Protocol
 from rt.store import read_arrays, read_texts
-
-COLORS = ("#33658a", "#a23b72", "#2e7d4f", "#b06a00", "#1b8a9a", "#6d4c9f", "#7a6a4f", "#5f6b73")
-TARGET = "#cc3311"
-ROWS_A_COLUMN = 14
-"""Rows of one depth that stand below each other before the next column begins."""
+from rt.tasks import Task, column_tasks, load_tasks, to_sampler
+from rt.text import DEFAULT_EMBEDDER
+from rt.viz_why import Graph, Rows, absent, reasons
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell as people read it; `row` is the row's position in the context."""
+    """One cell as people read it; `row` is the row's position in the context. is_label: a known
+    label of another row."""
 
     row: int
     column: str
     value: str
     is_target: bool
+    is_label: bool = False
 
 
 @dataclass(frozen=True)
 class Context:
-    """One context in words. Per row: table, time ("" for none), depth and parents' positions."""
+    """One context in words. Per row: table, time ("" for none), depth, parents' positions, part (of
+    `rustler.PARTS`) and the reason why it is there. about: lines that say what it is a context of;
+    absent: what is not in it."""
 
     tables: list[str]
     times: list[str]
     depths: NDArray[np.int64]
     parents: list[NDArray[np.int64]]
+    parts: list[str]
+    reasons: list[str]
     cells: list[Cell]
     target: int
     """Position of the target's row."""
+    about: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whose context: target `number` of a split of a task, and how it is made (recipe: a name in
+    `rt.recipes.PRESETS`). Contexts of training targets are `rolling` whatever the protocol."""
+
+    task: str
+    split: str = "test"
+    number: int = 0
+    recipe: str = "published"
+    protocol: Protocol = "split"
+    context_length: int = 256
+    embedder: str = DEFAULT_EMBEDDER
+
+
+def sample_context(store_folder: str | Path, asked: Asked) -> Context:
+    """Draw the context that is asked for, as a prediction with this recipe would see it.
+
+    InputError for an unknown task or recipe, and for a target that the split lacks.
+    """
+    meta = open_meta(store_folder)
+    task = _find_task(store_folder, meta, asked.task)
+    start, end = task.splits[asked.split]
+    if not 0 <= asked.number < end - start:
+        raise InputError(
+            f"target {asked.number}: split {asked.split} of {task.name} has {end - start} targets, "
+            "numbered from 0"
+        )
+    if asked.recipe not in PRESETS:
+        raise InputError(f"no recipe '{asked.recipe}'; there are: {', '.join(PRESETS)}")
+    recipe = named(asked.recipe)
+    rows = np.array([start + asked.number], dtype=np.uint32)
+    sampler = rustler.Sampler(
+        [store_folder],
+        [to_sampler(task, 0)],
+        embedder=asked.embedder,
+        context_length=asked.context_length,
+        recipes=[recipe.to_sampler(asked.recipe)],
+    )
+    protocol: Protocol = "rolling" if asked.split == "train" else asked.protocol
+    cutoff = cutoff_of(meta, task, rows, protocol)
+    seen = read_context(
+        sampler.contexts(0, rows, cutoff=cutoff), store_folder, task,
+        cutoff=cutoff, order=recipe.other_order[0] if recipe.with_labels else None,
+    )  # fmt: skip
+    length = f"{len(seen.cells)} cells of at most {asked.context_length}"
+    title = f"{meta.name}: task {task.name}, target {asked.number} of split {asked.split}"
+    made = f"recipe {asked.recipe}, protocol {protocol}: {len(seen.tables)} rows, {length}"
+    return Context(**vars(seen) | {"about": (title, *seen.about, made)})
 
 
 def read_context(
-    arrays: Mapping[str, NDArray[Any]], store_folder: str | Path, context: int = 0
+    arrays: Mapping[str, NDArray[Any]],
+    store_folder: str | Path,
+    task: Task,
+    *,
+    context: int = 0,
+    cutoff: int | None = None,
+    order: str | None = "recency",
 ) -> Context:
     """Context number `context` of the arrays of `rustler.Sampler.contexts`, its texts and original
-    values read from the store. Targets have the value "?"."""
+    values read from the store. Targets have the value "?". order: in which label rows of others
+    came; None where the recipe hides all labels."""
     if not 0 <= context < len(arrays["row"]):
         raise InputError(f"context {context} is not among the {len(arrays['row'])} of this batch")
     meta = open_meta(store_folder)
-    first, last = arrays["context_row_ptr"][context : context + 2]
-    times = arrays["row_time"][first:last]
-    # a picture of days has no need of hours
-    style = "%Y-%m-%d" if (times[times != NO_TIME] % 86_400 == 0).all() else "%Y-%m-%d %H:%M"
+    graph = Graph(meta, read_arrays(store_folder))
+    first, last = map(int, arrays["context_row_ptr"][context : context + 2])
+    rows = Rows(
+        *(arrays[f"row_{name}"][first:last] for name in ("number", "time", "part", "origin"))
+    )
+    style = _style(rows.time)
     pointers = arrays["parent_ptr"][first : last + 1]
-    cells = _cells(arrays, meta, Path(store_folder), context, style)
-    slot = arrays["target_slot"][context]
     return Context(
         tables=[meta.tables[number].name for number in arrays["row_table"][first:last]],
-        times=[_time(seconds, style) for seconds in times],
+        times=[time_text(seconds, style) for seconds in rows.time],
         depths=arrays["row_depth"][first:last].astype(np.int64),
         parents=[arrays["parent"][a:b].astype(np.int64) for a, b in pairwise(pointers)],
-        cells=cells,
-        target=int(arrays["row"][context, slot]),
+        parts=[rustler.PARTS[part] for part in rows.part],
+        reasons=reasons(rows, graph, task, order),
+        cells=_cells(arrays, meta, Path(store_folder), context, (task.column, style)),
+        target=int(arrays["row"][context, arrays["target_slot"][context]]),
+        about=(_bound(meta, task, int(rows.time[0]), cutoff),),
+        absent=absent(rows, graph, task, cutoff, labels=order is not None),
     )
 
 
-def plot_context(
-    arrays: Mapping[str, NDArray[Any]],
-    store_folder: str | Path,
-    path: str | Path,
-    *,
-    context: int = 0,
-    max_rows: int = 40,
-    max_cells: int = 34,
-) -> None:
-    """Draw one context to `path` (see `read_context`): on the left its first `max_rows` rows by
-    depth, an arrow from each row to the rows that it references; on the right its first `max_cells`
-    cells. The target is red."""
-    seen = read_context(arrays, store_folder, context)
-    count = min(max_rows, len(seen.tables))
-    places, width, height = _places(seen, count)
-    inches = max(5.5, 0.44 * height + 1.2, 0.235 * min(max_cells, len(seen.cells)) + 1.2)
-    figure = Figure(figsize=(2.0 * width + 6.4, inches), layout="constrained")
-    graph, table = figure.subplots(1, 2, width_ratios=[2.0 * width, 6.4])
-    colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(dict.fromkeys(seen.tables))}
-    _draw_graph(graph, seen, places, colors)
-    graph.set_xlim(-0.5, width - 0.5)
-    graph.set_ylim(height - 0.3, -1.1)
-    for depth in np.unique(seen.depths[:count]):
-        x = places[seen.depths[:count] == depth, 0].mean()
-        graph.text(x, -0.85, f"depth {depth}", ha="center", fontsize=8.5, color="#555555")
-    graph.set_title(
-        f"{count} of {len(seen.tables)} rows; arrows point at referenced rows", loc="left"
-    )
-    _draw_cells(table, seen, max_cells, colors)
-    save(figure, path)
+def time_text(seconds: int, style: str) -> str:
+    """A time in words, "" for none."""
+    return "" if seconds == NO_TIME else pd.Timestamp(int(seconds), unit="s").strftime(style)
+
+
+def _style(times: NDArray[np.int64]) -> str:
+    # a picture of days has no need of hours
+    days = (times[times != NO_TIME] % 86_400 == 0).all()
+    return "%Y-%m-%d" if days else "%Y-%m-%d %H:%M"
+
+
+def _find_task(store: str | Path, meta: StoreMeta, name: str) -> Task:
+    """A task of the store, or "<table>.<column>" of a number or boolean column."""
+    columns = {task.name: task for task in column_tasks(meta)}
+    if name in columns and all(entry["name"] != name for entry in meta.tasks):
+        return columns[name]
+    try:
+        return load_tasks(store, [name])[0]
+    except InputError as error:
+        if not columns:
+            raise
+        raise InputError(f"{error}; a column is a task too, such as {min(columns)}") from None
+
+
+def _bound(meta: StoreMeta, task: Task, time: int, cutoff: int | None) -> str:
+    """What is predicted, of when, and up to when the target sees."""
+    column = meta.columns[task.column]
+    asked = f"predicts {meta.tables[task.table].name}.{column.name}"
+    times = np.array([time, NO_TIME if cutoff is None else cutoff])
+    at, end = (time_text(seconds, _style(times)) for seconds in times)
+    if time == NO_TIME:
+        asked += " of a row without a time"
+        return f"{asked}; nothing after {end} is visible" if end else asked
+    if cutoff is None or cutoff >= time:
+        return f"{asked} as of {at}; nothing later is visible"
+    return f"{asked} as of {at}; nothing after {end}, when the split begins, is visible"
 
 
 def _cells(
-    arrays: Mapping[str, NDArray[Any]], meta: StoreMeta, folder: Path, context: int, style: str
+    arrays: Mapping[str, NDArray[Any]],
+    meta: StoreMeta,
+    folder: Path,
+    context: int,
+    label: tuple[int, str],
 ) -> list[Cell]:
+    """label: the number of the target's column, and the style of times."""
     texts = _Texts(folder)
+    target_column, style = label
     first = int(arrays["context_row_ptr"][context])
     cells = []
     for slot in np.flatnonzero(~arrays["is_padding"][context]):
@@ -124,11 +206,14 @@ def _cells(
             if column.type == "boolean":
                 value = "true" if normalised > 0 else "false"
             elif column.type == "datetime":
-                value = _time(_near(original, arrays["row_time"][first + row]), style)
+                known = int(arrays["row_time"][first + row])
+                value = time_text(_near(original, known, column.std), style)
             else:
-                # float32 leaves a little where the value was 0
-                value = f"{0 if abs(original) < 1e-5 * column.std else original:.6g}"
-        cells.append(Cell(row, column.name, value, is_target))
+                # the last digits are those of float32
+                digits = 5 - math.floor(math.log10(column.std))
+                value = f"{round(original, digits) + 0.0:.6g}"
+        is_label = number == target_column and not is_target
+        cells.append(Cell(row, column.name, value, is_target, is_label))
     return cells
 
 
@@ -145,105 +230,11 @@ class _Texts:
         return str(self.texts[int(self.arrays["cell_value"][at])].as_py())
 
 
-def _time(seconds: int, style: str) -> str:
-    return "" if seconds == NO_TIME else pd.Timestamp(int(seconds), unit="s").strftime(style)
-
-
-def _near(seconds: float, row_time: int) -> int:
-    """A time from its normalised float32, which is off by seconds: the row's own where it is."""
-    return int(row_time) if abs(seconds - row_time) < 60 else round(seconds)
-
-
-def _places(seen: Context, count: int) -> tuple[NDArray[np.float64], int, int]:
-    """(x, y) of the first `count` rows, the number of columns and of lines. Rows of one depth stand
-    below each other, those of one table together, in several columns if they are many."""
-    places = np.zeros((count, 2))
-    width = height = 0
-    for depth in np.unique(seen.depths[:count]):
-        rows = np.flatnonzero(seen.depths[:count] == depth)
-        rows = rows[np.argsort([seen.tables[row] for row in rows], kind="stable")]
-        columns = -(-len(rows) // ROWS_A_COLUMN)
-        lines = -(-len(rows) // columns)
-        for i, row in enumerate(rows):
-            places[row] = width + i // lines, i % lines
-        width, height = width + columns, max(height, lines)
-    for x in range(width):  # each column in the middle of the picture
-        inside = places[:, 0] == x
-        places[inside, 1] += (height - 1 - places[inside, 1].max()) / 2
-    return places, width, height
-
-
-def _draw_graph(
-    axes: Axes, seen: Context, places: NDArray[np.float64], colors: Mapping[str, str]
-) -> None:
-    count = len(places)
-    for child in range(count):
-        for parent in seen.parents[child]:
-            if parent < count and parent != child:
-                bend = 0.25 if places[child, 0] == places[parent, 0] else 0.06
-                axes.annotate(
-                    "",
-                    xy=(places[parent, 0], places[parent, 1]),
-                    xytext=(places[child, 0], places[child, 1]),
-                    arrowprops={
-                        "arrowstyle": "-|>",
-                        "color": colors[seen.tables[parent]],
-                        "alpha": 0.45,
-                        "linewidth": 0.9,
-                        "shrinkA": 12,
-                        "shrinkB": 16,
-                        "connectionstyle": f"arc3,rad={bend}",
-                    },
-                )
-    for row in range(count):
-        is_target = row == seen.target
-        axes.text(
-            places[row, 0],
-            places[row, 1],
-            f"{row}  {seen.tables[row]}" + (f"\n{seen.times[row]}" if seen.times[row] else ""),
-            ha="center",
-            va="center",
-            fontsize=7.5,
-            color="white",
-            fontweight="bold" if is_target else "normal",
-            bbox={
-                "boxstyle": "round,pad=0.3",
-                "facecolor": colors[seen.tables[row]],
-                "edgecolor": TARGET if is_target else "white",
-                "linewidth": 3.0 if is_target else 0.5,
-            },
-        )
-    axes.set_axis_off()
-
-
-def _draw_cells(axes: Axes, seen: Context, max_cells: int, colors: Mapping[str, str]) -> None:
-    shown = seen.cells[:max_cells]
-    axes.set_xlim(0, 1)
-    axes.set_ylim(max(len(shown), 1) + 0.4, -1.5)
-    for x, head in ((0.0, "row"), (0.3, "column"), (0.62, "value")):
-        axes.text(x, -1.0, head, fontweight="bold", fontsize=9, va="center")
-    previous = -1
-    for y, cell in enumerate(shown):
-        if cell.row != previous:
-            axes.axhline(y - 0.5, color="#cccccc", linewidth=0.6)
-            table = seen.tables[cell.row]
-            axes.text(
-                0.0, y, f"{cell.row}  {table}", color=colors[table], fontsize=8.5, va="center",
-                fontweight="bold",
-            )  # fmt: skip
-            previous = cell.row
-        style: dict[str, Any] = (
-            {"color": TARGET, "fontweight": "bold"} if cell.is_target else {"color": "#222222"}
-        )
-        value = "?  (to predict)" if cell.is_target else _short(cell.value, 30)
-        axes.text(0.3, y, _short(cell.column, 24), fontsize=8.5, va="center", **style)
-        axes.text(0.62, y, value, fontsize=8.5, va="center", **style)
-    axes.set_title(f"{len(shown)} of {len(seen.cells)} cells", loc="left")
-    axes.set_axis_off()
-
-
-def _short(text: str, length: int) -> str:
-    text = " ".join(text.split())
-    # the dollar sign would start a formula
-    text = text if len(text) <= length else text[: length - 1] + "…"
-    return text.replace("$", r"\$")
+def _near(seconds: float, row_time: int, std: float) -> int:
+    """A time from its normalised float32, which is off by seconds: the row's own or a midnight
+    where it may be one, else the nearest minute."""
+    tolerance = max(60.0, 5e-7 * std)
+    for time in (row_time, round(seconds / 86_400) * 86_400):
+        if abs(seconds - time) < tolerance:
+            return time
+    return round(seconds / 60) * 60

@@ -1,55 +1,87 @@
-"""What the model sees for one target: the rows of its context as a graph, and its first cells.
+"""What the model sees for one target: the rows of its context, why each is there, and its cells.
 
-python scripts/show_context.py STORE --task TASK --out FILE.png [--split test --number 0]
+python scripts/show_context.py STORE --task TASK [--recipe labels] [--split test --number 0]
+    [--out FILE.png | FILE.html]
+
+Without --out as text; a picture or a page by the ending of --out.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
-
+from plurel.atomic import check_file_place
 from plurel.cli import Parser, clean_exit
 from plurel.errors import InputError
-from rt.meta import open_meta
-from rt.predict import cutoff_of
-from rt.scores import PROTOCOLS, Protocol
-from rt.tasks import load_tasks, to_sampler
+from rt.recipes import PRESETS
+from rt.scores import PROTOCOLS
 from rt.text import DEFAULT_EMBEDDER
-from rt.viz import plot_context
-from rustler import Sampler
+from rt.viz import Asked, Context, sample_context
+from rt.viz_html import write_html
+from rt.viz_png import plot_context
+from rt.viz_text import to_text
+
+PICTURES = (".png", ".svg", ".pdf")
+PICTURE_ROWS, PICTURE_CELLS = 40, 34
 
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("store", type=Path, help="store folder")
-    parser.add_argument("--task", required=True, help="task of the store")
+    parser.add_argument("--task", required=True, help="task of the store, or TABLE.COLUMN")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--number", type=int, default=0, help="which target of the split")
     parser.add_argument("--protocol", default="split", choices=PROTOCOLS)
+    parser.add_argument("--recipe", default="published", choices=tuple(PRESETS))
     parser.add_argument("--context_length", type=int, default=256, help="cells")
     parser.add_argument("--embedder", default=DEFAULT_EMBEDDER)
-    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+    parser.add_argument("--max_rows", type=int, help="rows that are shown (picture: 40, else all)")
+    parser.add_argument("--max_cells", type=int, help="cells likewise (picture: 34, else all)")
+    parser.add_argument("--out", type=Path, help="file to write: .html, .png, .svg or .pdf")
     return parser.parse_args()
+
+
+def check(args: argparse.Namespace) -> None:
+    """InputError, before anything is read, for sizes and places that can't be."""
+    for name in ("max_rows", "max_cells", "context_length"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be 1 or more, not {value}")
+    if args.out is not None:
+        if args.out.suffix not in (*PICTURES, ".html"):
+            endings = ", ".join(PICTURES)
+            raise InputError(f"{args.out}: --out must end in .html, or for a picture in {endings}")
+        check_file_place(args.out)
+
+
+def show(seen: Context, args: argparse.Namespace) -> None:
+    if args.out is None:
+        print(to_text(seen, args.max_rows, args.max_cells), end="")
+        return
+    if args.out.suffix == ".html":
+        write_html(seen, args.out, args.max_rows, args.max_cells)
+    else:
+        plot_context(
+            seen,
+            args.out,
+            max_rows=args.max_rows or PICTURE_ROWS,
+            max_cells=args.max_cells or PICTURE_CELLS,
+        )
+    print(args.out)
 
 
 def main() -> None:
     args = parse_args()
-    (task,) = load_tasks(args.store, [args.task])
-    start, end = task.splits[args.split]
-    if not 0 <= args.number < end - start:
-        raise InputError(f"--number {args.number}: {args.split} has {end - start} targets")
-    rows = np.array([start + args.number], dtype=np.uint32)
-    sampler = Sampler(
-        [args.store],
-        [to_sampler(task, 0)],
-        embedder=args.embedder,
+    check(args)
+    asked = Asked(
+        task=args.task,
+        split=args.split,
+        number=args.number,
+        recipe=args.recipe,
+        protocol=args.protocol,
         context_length=args.context_length,
+        embedder=args.embedder,
     )
-    # training targets are never cut off
-    protocol: Protocol = "rolling" if args.split == "train" else args.protocol
-    cutoff = cutoff_of(open_meta(args.store), task, rows, protocol)
-    plot_context(sampler.contexts(0, rows, cutoff=cutoff), args.store, args.out)
-    print(args.out)
+    show(sample_context(args.store, asked), args)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def small_run(pre: Path, run_dir: Path, **changes: Any) -> TrainConfig:
 def overrides(config: dict[str, Any]) -> list[str]:
     """The config as overrides of the command line."""
     return [
-        f"{group}.{key}={str(value).replace(' ', '')}"
+        f"{group}.{key}={str(value).translate(str.maketrans('', '', chr(39) + ' '))}"
         for group, values in config.items()
         for key, value in values.items()
     ]

@@ -1,5 +1,6 @@
 """Every file in conf composes, builds its dataclasses, and refuses what it does not know."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from plurel.errors import InputError
 from rt.config import from_dict, to_dict
 from rt.model import SIZES
 from rt.optim import OptimConfig
-from rt.recipes import Recipe
+from rt.recipes import PRESETS, Recipe, named
 from rt.train_config import TrainConfig
 from scripts.hydra_entry import one_line_errors, plain, register
 
@@ -65,11 +66,8 @@ def test_the_paper_is_trained_as_published() -> None:
     config = built("experiment=paper")
     data, trainer = config.data, config.trainer
     assert (config.model.num_blocks, config.model.d_model, config.model.d_ff) == (12, 256, 1024)
-    assert (data.context_length, data.batch_size, data.recipes) == (
-        (1024,),
-        128,
-        {"published": Recipe()},
-    )
+    assert (data.context_length, data.batch_size) == ((1024,), 128)
+    assert data.recipes == {"published": Recipe()}
     assert (data.num_dbs, data.heldout_dbs, data.heldout_tasks) == (1024, 100, 10)
     assert (trainer.token_budget, trainer.precision) == (4_000_000_000, "bf16")
 
@@ -108,6 +106,12 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
         ("data.stores=[a]", "give either data.root or data.stores"),
         ("data.extra_target_share=[0.5,0.1]", "data.extra_target_share must be two shares"),
         ("data.extra_target_share=[0,x]", "data.extra_target_share[1] must be a number, not 'x'"),
+        ("recipe=label", "recipe.label is not known: did you mean recipe.labels?"),
+        ("data.recipes.published.widht=[3]", "did you mean data.recipes.published.width?"),
+        ("data.recipes.published.width=[x]", "data.recipes.published.width[0] must be an integer"),
+        ("data.recipes.published.other_order=[near]", "must be one of recency, walks, random"),
+        ("data.context_length=0", "data.context_length must be 1 or more"),
+        ("data.mix=rows", "data.mix must be one of database, task, row"),
         ("logger.every=0", "logger.every must be 1 or more, not 0"),
         ("model=[", "the override 'model=[' is not of the form key=value"),
     ],
@@ -122,3 +126,15 @@ def test_wrong_overrides_are_refused_in_one_line(override: str, line: str) -> No
 def test_a_group_that_is_no_group_is_refused() -> None:
     with pytest.raises(InputError, match="model must be a group of keys, not 3"):
         from_dict(TrainConfig, composed() | {"model": 3})
+
+
+@pytest.mark.parametrize("name", ["published", "labels", "walks", "mixed"])
+def test_recipe_files_hold_every_field_of_their_presets(name: str) -> None:
+    data = from_dict(TrainConfig, composed(f"recipe={name}")).data
+    assert set(data.recipes) == ({name} if name != "mixed" else set(PRESETS))
+    for key, recipe in data.recipes.items():
+        assert replace(recipe, weight=1.0) == named(key)
+    widths = [f"data.recipes.{key}.width=[3,9]" for key in data.recipes]
+    changed = composed(f"recipe={name}", *widths)
+    recipes = from_dict(TrainConfig, changed).data.recipes
+    assert {recipe.width for recipe in recipes.values()} == {(3, 9)}

@@ -227,3 +227,17 @@ def test_a_packed_batch_comes_back_from_one_block() -> None:
     ):
         assert one.dtype == other.dtype
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("mix", ["database", "task", "row"])
+def test_databases_tasks_or_rows_are_drawn_equally_often(pre: Path, mix: str) -> None:
+    settings = config(pre, mix=mix)
+    databases = open_corpus(settings).train
+    sampler = build_sampler(databases, settings, extra_target_share=(0.0, 0.0), seed=0)
+    (_, tasks), _ = sampler.__getnewargs_ex__()
+    weights = iter([task.__getnewargs__()[-1] for task in tasks])
+    for database in databases:
+        mine = [next(weights) for _ in database.tasks]
+        rows = [task.splits["train"][1] - task.splits["train"][0] for task in database.tasks]
+        expected = {"database": [1 / len(mine)] * len(mine), "task": [1.0] * len(mine), "row": rows}
+        assert mine == pytest.approx(expected[mix])

@@ -1,6 +1,7 @@
 """Normalised numbers against exact fractions, for columns of every size and spread."""
 
 import math
+import tracemalloc
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from rt import columns as col
+from rt import raw
 from rt.meta import Z_CLIP
 
 KINDS = [pa.int64(), pa.uint64(), pa.duration("ns"), pa.decimal128(30, 2), pa.float64()]
@@ -60,3 +62,46 @@ def test_rows_that_are_not_fitted_do_not_choose_the_origin() -> None:
     without = col.read_column(array, "number", "here")
     assert isinstance(without, col.Numbers)
     assert without.origin == 0
+
+
+@pytest.mark.parametrize("kind", [*KINDS, pa.timestamp("us"), pa.date32(), pa.time32("s")], ids=str)
+def test_blocks_change_nothing(kind: pa.DataType, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    name = "datetime" if col.semantic_type(kind) == "datetime" else "number"
+    for _ in range(40):
+        if kind in KINDS:
+            values = random_column(rng, kind)
+        else:
+            values = rng.integers(0, 80_000, 11).tolist()
+        values[int(rng.integers(len(values)))] = None
+        cut = int(rng.integers(len(values)))
+        array = pa.chunked_array([pa.array(values[:cut], kind), pa.array(values[cut:], kind)])
+        fitted = rng.random(len(values)) < 0.5
+        monkeypatch.setattr(raw, "_BLOCK_ROWS", 1 << 16)
+        whole = col.read_column(array, name, "column", fitted)
+        monkeypatch.setattr(raw, "_BLOCK_ROWS", 3)
+        pieces = col.read_column(array, name, "column", fitted)
+        assert isinstance(whole, col.Numbers)
+        assert isinstance(pieces, col.Numbers)
+        assert pieces.values.tobytes() == whole.values.tobytes()
+        assert (pieces.valid == whole.valid).all()
+        assert (pieces.origin, pieces.infinite) == (whole.origin, whole.infinite)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_exact_numbers_need_no_second_column(kind: pa.DataType) -> None:
+    rows = 2_000_000
+    integers = np.arange(2**53, 2**53 + rows)
+    array = pa.chunked_array([pa.array(integers).cast(kind, safe=False)])
+    fitted = np.arange(rows) < rows // 2
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    try:
+        numbers = col.read_column(array, "number", "column", fitted)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(numbers, col.Numbers)
+    assert numbers.origin == pytest.approx(2.0**53 / (10**9 if kind == pa.duration("ns") else 1))
+    assert pa.total_allocated_bytes() == before
+    assert peak < 14 * rows  # 8 bytes a value, and masks

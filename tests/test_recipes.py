@@ -359,3 +359,25 @@ def test_ancestors_leave_room_for_labels(tmp_path: Path) -> None:
         counts.append(((part == ANCESTOR).sum().item(), (part == OWN).sum().item()))
     # 31 cells for the chain; or 3 rows of it, 15 label rows of one cell, 5 more of the chain
     assert counts == [(16, 0), (8, 15)]
+
+
+@pytest.mark.parametrize("order", ["recency", "walks", "random"])
+def test_labels_not_known_yet_hide_no_known_ones(tmp_path: Path, order: str) -> None:
+    """Very many label rows of the latest time, whose window has not ended; few that are known."""
+    users: list[dict[str, Any]] = [{} for _ in range(6000)]
+    times = [0] * 20 + [100] * 6000
+    rows = [
+        {"time": time, "parents": [("users", place % 6000)], "cells": {"y": 1.0}}
+        for place, time in enumerate(times)
+    ]
+    tables = [
+        {"name": "users", "columns": {}, "rows": users},
+        {"name": "labels", "kind": "task", "columns": {"y": "number"}, "rows": rows},
+    ]
+    store = write_store(tmp_path / "many", {"name": "many", "tables": tables})
+    task = rustler.Task(0, 1, 0, [(6000, 12020), (12020, 12020), (12020, 12020)], horizon=50)
+    recipe = rustler.Recipe("r", other_labels=0.9, other_order=order, own_labels=0.1)
+    sampler = make([store], tasks=[task], recipes=[recipe], context_length=16)
+    part = sampler.contexts(0, np.array([12000], np.uint32))["row_part"]
+    # 16 rows in all, a user with every label row
+    assert (part == OTHER).sum() == 7

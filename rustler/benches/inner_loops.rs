@@ -9,13 +9,14 @@ use rustler::idmap::IdMap;
 use rustler::kernels::attention::{Input, forward};
 use rustler::kernels::backward::{Saved, backward};
 use rustler::kernels::groups::{GroupArrays, Groups};
+use rustler::recipe::{Order, Recipe};
 use rustler::store::Store;
 use rustler::visibility::Split;
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use common::exercise::{first_columns, settings};
+use common::exercise::{first_columns, published, settings, with_labels};
 use common::{Row, Table, folder_in_memory, write};
 
 const CELLS: usize = 1024;
@@ -70,7 +71,7 @@ fn open(c: &mut Criterion) {
     }
 }
 
-fn sampler(folder: &std::path::Path, contexts: usize) -> Sampler {
+fn sampler(folder: &std::path::Path, recipe: Recipe, contexts: usize) -> Sampler {
     write(folder, &shop(100_000));
     let store = Store::open(folder).unwrap();
     // Targets are orders.
@@ -78,23 +79,33 @@ fn sampler(folder: &std::path::Path, contexts: usize) -> Sampler {
     Sampler::new(
         vec![folder.to_owned()],
         tasks,
-        settings(CELLS, 128, contexts),
+        settings(CELLS, vec![recipe], contexts),
     )
     .unwrap()
 }
 
 fn context(c: &mut Criterion) {
-    let folder = folder_in_memory();
-    let sampler = sampler(folder.path(), 1);
-    let mut group = c.benchmark_group("context");
+    let recipes = [
+        ("breadth-first", published(128)),
+        ("label rows by recency", with_labels(16, Order::Recency, 1)),
+        (
+            "label rows by 10,000 walks",
+            with_labels(16, Order::Walks, 10_000),
+        ),
+    ];
+    let mut group = c.benchmark_group("context of 1024 cells and its arrays");
     group.throughput(Throughput::Elements(CELLS as u64));
-    let mut step = 0;
-    group.bench_function("breadth-first, 1024 cells, and its arrays", |b| {
-        b.iter(|| {
-            step += 1;
-            sampler.batch(step, 0, 1, Split::Test).unwrap()
+    for (name, recipe) in recipes {
+        let folder = folder_in_memory();
+        let sampler = sampler(folder.path(), recipe, 1);
+        let mut step = 0;
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                step += 1;
+                sampler.batch(step, 0, 1, Split::Test).unwrap()
+            });
         });
-    });
+    }
 }
 
 /// The contexts that a batch of one store was assembled from.
@@ -117,7 +128,12 @@ fn contexts_of(batch: &Batch) -> Vec<Built> {
         let parents = first as usize..batch.parent_ptr[rows.end] as usize;
         Context {
             rows: batch.row_number[rows.clone()].to_vec(),
-            depth: batch.row_depth[rows].iter().map(|&d| d as u32).collect(),
+            depth: batch.row_depth[rows.clone()]
+                .iter()
+                .map(|&d| d as u32)
+                .collect(),
+            part: batch.row_part[rows.clone()].to_vec(),
+            origin: batch.row_origin[rows].to_vec(),
             cells: slots.filter(|&s| !batch.is_padding[s]).map(cell).collect(),
             target_cell: batch.target_slot[b] as usize,
             parent_ptr: pointers.iter().map(|p| (p - first) as u32).collect(),
@@ -126,6 +142,7 @@ fn contexts_of(batch: &Batch) -> Vec<Built> {
     };
     let built = |b: usize| Built {
         task: 0,
+        recipe: 0,
         store: 0,
         row: batch.target_row[b],
         context: context(b),
@@ -135,7 +152,7 @@ fn contexts_of(batch: &Batch) -> Vec<Built> {
 
 fn arrays(c: &mut Criterion) {
     let folder = folder_in_memory();
-    let sampler = sampler(folder.path(), 32);
+    let sampler = sampler(folder.path(), published(128), 32);
     let built = contexts_of(&sampler.batch(0, 0, 1, Split::Test).unwrap());
     let mut group = c.benchmark_group("assemble");
     group.throughput(Throughput::Elements(32 * CELLS as u64));

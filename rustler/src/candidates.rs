@@ -151,15 +151,12 @@ fn rows_in_time<'a>(builder: &Builder<'a>) -> RowsInTime<'a> {
 /// time; all, for one without.
 fn known_end(builder: &Builder) -> usize {
     let count = builder.request.task.rows.len();
-    let bound = match builder.target.bound() {
-        Some(bound) if builder.target.has_time() => bound,
-        _ => return count,
-    };
+    if !builder.target.has_time() {
+        return count;
+    }
     let (rows, arrays) = (rows_in_time(builder), builder.arrays);
     partition_point(count, |place| {
-        arrays
-            .time(rows.row(place))
-            .is_some_and(|time| time <= bound)
+        builder.target.sees_hidden(arrays.time(rows.row(place)))
     })
 }
 

@@ -9,6 +9,7 @@ use crate::breadth::{self, Frontier, PROBES, Search};
 use crate::builder::Builder;
 use crate::candidates::Candidates;
 use crate::recipe::{Part, Parts};
+use crate::visibility;
 
 /// Fewest places looked at for label rows among the children of a parent.
 const LEAST_PROBES: usize = 64;
@@ -60,10 +61,13 @@ fn collect(
     let most = wanted.saturating_mul(PROBES).max(LEAST_PROBES);
     let end = found.len() + wanted;
     let arrays = builder.arrays;
-    let prefix = match builder.target.bound() {
-        Some(bound) => rows.partition_point(|&row| arrays.row_time[row as usize] <= bound),
-        None => rows.len(),
-    };
+    // rows without a time come first; after them, for a target with one, those that are known
+    let timed = builder.target.has_time();
+    let prefix = rows.partition_point(|&row| match arrays.time(row) {
+        Some(time) if timed => builder.target.sees_hidden(Some(time)),
+        Some(time) => visibility::in_time(Some(time), builder.target.bound()),
+        None => true,
+    });
     let random = builder.target.bound().is_none() && prefix > most;
     for i in 0..prefix.min(most) {
         let place = if random {

@@ -1,24 +1,33 @@
 //! Random walks from a target over visible rows: how near is a row to it?
 //!
 //! A walk goes from a row to one of its parents or of its children up to the bound, each with the
-//! same chance. A step to a row that the target may not see is not taken. Walks advance together,
-//! one kind of read after the other for all of them, so that their waits for memory overlap.
+//! same chance. A step to a row that the target may not see is not taken. All walks advance
+//! together, sorted roughly by row, so that what a step reads lies close together and the waits for
+//! memory overlap.
 
 use std::cmp::Reverse;
 
 use crate::builder::Builder;
 use crate::idmap::IdMap;
 
-/// Walks that advance together.
+/// Walks whose neighbours are looked up at a time.
 const TOGETHER: usize = 128;
+/// Ranges of rows by which walks are sorted.
+const RANGES: usize = 2048;
 /// The visible part of longer lists of children is looked up once.
 const LONG: u64 = 64;
 
 #[derive(Default)]
 pub struct Walker {
+    /// Where the walks are.
+    at: Vec<u32>,
+    moves: Vec<Move>,
+    sorted: Vec<Move>,
     /// Visits of each row of the target's table; zero between contexts.
     visits: Vec<u32>,
     visited: Vec<u32>,
+    /// Visits and row of each visited row.
+    keys: Vec<u64>,
     /// Visible children of rows that have many.
     visible: IdMap,
     state: u64,
@@ -31,6 +40,14 @@ struct Around {
     parents: u64,
     first_child: u64,
     children: u64,
+}
+
+/// A step of one walk that may be taken.
+#[derive(Clone, Copy, Default)]
+struct Move {
+    from: u32,
+    to: u32,
+    is_child: bool,
 }
 
 impl Walker {
@@ -50,88 +67,137 @@ impl Walker {
         if self.visits.len() < table.len() {
             self.visits.resize(table.len(), 0);
         }
-        let mut rows = [0; TOGETHER];
-        let mut left = walks;
-        while left > 0 {
-            let now = left.min(TOGETHER);
-            rows[..now].fill(builder.request.row);
-            for _ in 0..length {
-                self.step(builder, &mut rows[..now]);
-            }
-            left -= now;
+        self.at.clear();
+        self.at.resize(walks, builder.request.row);
+        for _ in 0..length {
+            self.propose(builder);
+            self.sort_moves(builder.arrays.row_time.len());
+            self.take_moves(builder);
         }
-        let visits = &self.visits;
-        let key = |&row: &u32| Reverse((visits[(row - table.start) as usize], row));
-        let most = if self.visited.len() > count {
-            self.visited.select_nth_unstable_by_key(count, key).0
-        } else {
-            &mut self.visited[..]
-        };
-        most.sort_unstable_by_key(key);
-        ranked.extend_from_slice(most);
+        self.most_visited(table.start, count, ranked);
+    }
+
+    /// Leaves the counts at zero.
+    fn most_visited(&mut self, first: u32, count: usize, ranked: &mut Vec<u32>) {
+        self.keys.clear();
         for row in self.visited.drain(..) {
-            self.visits[(row - table.start) as usize] = 0;
+            let visits = std::mem::take(&mut self.visits[(row - first) as usize]);
+            self.keys.push(u64::from(visits) << 32 | u64::from(row));
+        }
+        let keys = &mut self.keys[..];
+        let most = match keys.len() > count {
+            true => {
+                keys.select_nth_unstable_by_key(count, |&key| Reverse(key))
+                    .0
+            }
+            false => keys,
+        };
+        most.sort_unstable_by_key(|&key| Reverse(key));
+        ranked.extend(most.iter().map(|&key| key as u32));
+    }
+
+    /// Draws a step of every walk.
+    fn propose(&mut self, builder: &Builder) {
+        let arrays = builder.arrays;
+        let at = std::mem::take(&mut self.at);
+        self.moves.clear();
+        for rows in at.chunks(TOGETHER) {
+            let mut around = [Around::default(); TOGETHER];
+            for (around, &row) in around.iter_mut().zip(rows) {
+                let row = row as usize;
+                around.first_parent = arrays.parent_ptr[row];
+                around.parents = arrays.parent_ptr[row + 1] - around.first_parent;
+                around.first_child = arrays.child_ptr[row];
+                around.children = arrays.child_ptr[row + 1] - around.first_child;
+            }
+            if let Some(bound) = builder.target.bound() {
+                self.drop_later(&mut around[..rows.len()], rows, arrays.child_time, bound);
+            }
+            for (around, &from) in around.iter().zip(rows) {
+                let choice = self.below(around.parents + around.children);
+                let is_child = choice >= around.parents;
+                // chosen without a branch, which could not be predicted
+                let (rows, place) = match is_child {
+                    true => (
+                        arrays.child_row,
+                        around.first_child + choice - around.parents,
+                    ),
+                    false => (arrays.parent_row, around.first_parent + choice),
+                };
+                let to = rows.get(place as usize).copied().unwrap_or(from);
+                let to = if around.parents + around.children > 0 {
+                    to
+                } else {
+                    from
+                };
+                self.moves.push(Move { from, to, is_child });
+            }
+        }
+        self.at = at;
+    }
+
+    /// Sorts the steps by the range of rows that they lead to (counting sort, stable).
+    fn sort_moves(&mut self, num_rows: usize) {
+        let bits = usize::BITS - num_rows.leading_zeros();
+        let shift = bits.saturating_sub(RANGES.ilog2());
+        let mut ends = [0; RANGES];
+        for step in &self.moves {
+            ends[(step.to >> shift) as usize] += 1;
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += std::mem::replace(end, sum);
+        }
+        self.sorted.resize(self.moves.len(), Move::default());
+        for step in &self.moves {
+            let place = &mut ends[(step.to >> shift) as usize];
+            self.sorted[*place] = *step;
+            *place += 1;
         }
     }
 
-    /// One step of every walk.
-    fn step(&mut self, builder: &Builder, rows: &mut [u32]) {
-        let arrays = builder.arrays;
-        let mut around = [Around::default(); TOGETHER];
-        for (around, &row) in around.iter_mut().zip(rows.iter()) {
-            let row = row as usize;
-            around.first_parent = arrays.parent_ptr[row];
-            around.parents = arrays.parent_ptr[row + 1] - around.first_parent;
-            around.first_child = arrays.child_ptr[row];
-            around.children = arrays.child_ptr[row + 1] - around.first_child;
-        }
-        if let Some(bound) = builder.target.bound() {
-            for (around, &row) in around.iter_mut().zip(rows.iter()) {
-                around.children = self.visible_children(arrays.child_time, *around, row, bound);
-            }
-        }
-        let (mut next, mut is_child) = ([0; TOGETHER], [false; TOGETHER]);
-        for (i, (around, &row)) in around.iter().zip(rows.iter()).enumerate() {
-            let choice = self.below(around.parents + around.children);
-            is_child[i] = choice >= around.parents;
-            next[i] = if choice < around.parents {
-                arrays.parent_row[(around.first_parent + choice) as usize]
-            } else if around.children > 0 {
-                arrays.child_row[(around.first_child + choice - around.parents) as usize]
-            } else {
-                row
-            };
-        }
+    /// Takes the steps to rows that the target may see, and counts visits.
+    fn take_moves(&mut self, builder: &Builder) {
         let task = builder.request.task;
         let table = &task.rows;
         // a database row among the children up to the bound is seen: its time need not be read
         let timed = builder.target.bound().is_some();
-        for ((row, next), child) in rows.iter_mut().zip(next).zip(is_child) {
-            let seen = child && timed && next < task.first_label_row;
-            if *row == next || !(seen || builder.sees(next)) {
+        for (at, step) in self.at.iter_mut().zip(&self.sorted) {
+            *at = step.from;
+            let seen = step.is_child && timed && step.to < task.first_label_row;
+            if step.to == step.from || !(seen || builder.sees(step.to)) {
                 continue;
             }
-            *row = next;
-            if table.contains(&next) {
-                let visits = &mut self.visits[(next - table.start) as usize];
+            *at = step.to;
+            if table.contains(at) {
+                let visits = &mut self.visits[(*at - table.start) as usize];
                 if *visits == 0 {
-                    self.visited.push(next);
+                    self.visited.push(*at);
                 }
                 *visits += 1;
             }
         }
     }
 
-    /// How many of a row's children, which stand in order of time, are not later than the bound.
-    fn visible_children(&mut self, times: &[i64], around: Around, row: u32, bound: i64) -> u64 {
-        if around.children == 0 {
-            return 0;
+    /// Leaves of each row's children, which stand in order of time, those up to the bound.
+    fn drop_later(&mut self, around: &mut [Around], rows: &[u32], times: &[i64], bound: i64) {
+        // all reads first, so that no branch waits for one
+        let mut last = [i64::MIN; TOGETHER];
+        for (last, around) in last.iter_mut().zip(&*around) {
+            let end = (around.first_child + around.children) as usize;
+            *last = times.get(end.wrapping_sub(1)).copied().unwrap_or(i64::MIN);
         }
+        for ((around, &row), last) in around.iter_mut().zip(rows).zip(last) {
+            if last > bound && around.children > 0 {
+                around.children = self.up_to(bound, times, *around, row);
+            }
+        }
+    }
+
+    /// How many of a row's children are not later than the bound.
+    fn up_to(&mut self, bound: i64, times: &[i64], around: Around, row: u32) -> u64 {
         let first = around.first_child as usize;
         let times = &times[first..first + around.children as usize];
-        if times[times.len() - 1] <= bound {
-            return around.children;
-        }
         let find = || times.partition_point(|&time| time <= bound) as u64;
         if around.children <= LONG {
             return find();

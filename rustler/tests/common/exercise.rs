@@ -5,17 +5,39 @@ use std::path::Path;
 use rustler::assemble::Batch;
 use rustler::batch::Sampler;
 use rustler::error::Result;
+use rustler::recipe::{Order, Recipe};
 use rustler::settings::Settings;
 use rustler::store::Store;
 use rustler::task::Task;
 use rustler::visibility::Split;
 
+/// The published recipe.
+pub fn published(width: u32) -> Recipe {
+    Recipe {
+        width: vec![width],
+        ..Recipe::default()
+    }
+}
+
+/// A recipe with label rows of the same entity and of others.
+pub fn with_labels(width: u32, order: Order, walks: u32) -> Recipe {
+    Recipe {
+        ancestors: vec![0.2],
+        own_labels: vec![0.125],
+        other_labels: vec![0.375],
+        other_order: vec![order],
+        walks: vec![walks],
+        width_per_table: true,
+        ..published(width)
+    }
+}
+
 /// Settings by the sizes that tests and benchmarks choose.
-pub fn settings(context_length: usize, max_bfs_width: usize, batch_size: usize) -> Settings {
+pub fn settings(context_length: usize, recipes: Vec<Recipe>, batch_size: usize) -> Settings {
     Settings {
         embedder: "hash".into(),
-        context_length,
-        max_bfs_width,
+        context_length: vec![context_length],
+        recipes,
         batch_size,
         extra_target_share: (0.0, 0.3),
         seed: 11,
@@ -49,13 +71,22 @@ pub fn exercise(folder: &Path) -> Result<Option<Batch>> {
     let store = Store::open(folder)?;
     read_all(&store);
     let tasks = first_columns(&store, Some(2));
-    let sampler = Sampler::new(vec![folder.to_owned()], tasks.clone(), settings(24, 3, 4))?;
+    let recipes = vec![
+        published(3),
+        with_labels(2, Order::Recency, 1),
+        with_labels(2, Order::Walks, 30),
+    ];
+    let count = recipes.len();
+    let settings = settings(24, recipes, 4);
+    let sampler = Sampler::new(vec![folder.to_owned()], tasks.clone(), settings)?;
     let mut last = None;
     for (number, task) in tasks.iter().enumerate() {
         let mut rows: Vec<u32> = (task.splits[0].start..task.splits[2].end).collect();
         rows.truncate(8);
-        for cutoff in [None, Some(0)] {
-            last = Some(sampler.contexts(number, &rows, cutoff, 0)?);
+        for recipe in 0..count {
+            for cutoff in [None, Some(0)] {
+                last = Some(sampler.contexts(number, &rows, cutoff, (0, recipe))?);
+            }
         }
     }
     for split in [Split::Train, Split::Val, Split::Test] {
