@@ -53,13 +53,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--db_prefix", default=DEFAULT_PREFIX, help="databases: <prefix>-<seed>")
     parser.add_argument("--out", type=Path, help="folder of the databases ($PLUREL_HOME/raw)")
     parser.add_argument("--overwrite", action="store_true", help="replace complete databases")
-    parser.add_argument("--preprocess", action="store_true", help="write the stores as well")
-    parser.add_argument("--pre_out", type=Path, help="folder of the stores ($PLUREL_HOME/pre)")
-    parser.add_argument("--embedder", help=f"text embedder of the stores (default: {EMBEDDER})")
+    add_store_options(parser)
     args = parser.parse_args()
     if not args.preprocess and (args.pre_out or args.embedder):
         parser.error("--pre_out and --embedder are for stores: give --preprocess too")
     return args
+
+
+def add_store_options(parser: Parser) -> None:
+    parser.add_argument("--preprocess", action="store_true", help="write the stores as well")
+    parser.add_argument("--pre_out", type=Path, help="folder of the stores ($PLUREL_HOME/pre)")
+    parser.add_argument("--embedder", help=f"text embedder of the stores (default: {EMBEDDER})")
 
 
 def preprocess(report: Report, out: Path, args: argparse.Namespace) -> None:
