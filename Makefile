@@ -19,6 +19,7 @@ RUST_SOURCES := $(shell find rustler -path rustler/target -prune -o -type f \
 .PHONY: help setup demo test check format bench clean
 
 help:
+	@echo "make setup   install into $(VENV), which demo, test, check and bench do where needed"
 	@echo "make demo    install, then run the whole path on small data (at most 6 minutes)"
 	@echo "make test    install, then run all tests"
 	@echo "make check   ruff, mypy, cargo fmt, clippy"

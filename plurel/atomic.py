@@ -108,12 +108,26 @@ def check_writable(folder: str | Path) -> None:
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise InputError(f"{there} is a file, not a folder; choose another place")
-    if not os.access(there, os.W_OK | os.X_OK):
+    reason = _obstacle(there, folder)
+    if reason:
         where = f" ({there})" if there != folder else ""
         raise InputError(
-            f"can't write to {folder}: {os.strerror(errno.EACCES)}{where}; check its rights or "
-            "choose another place"
+            f"can't write to {folder}: {os.strerror(reason)}{where}; "
+            f"{'check its rights or ' if reason == errno.EACCES else ''}choose another place"
         )
+
+
+def _obstacle(there: Path, folder: Path) -> int:
+    """Why nothing can be made in the folder `there`, on the way to `folder`; 0 if it can."""
+    if not os.access(there, os.W_OK | os.X_OK):
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        return errno.EROFS if read_only else errno.EACCES
+    if there != folder:  # some places, as /proc, grant the right and take no folder all the same
+        try:
+            Path(tempfile.mkdtemp(prefix=".plurel-", dir=there)).rmdir()
+        except OSError as error:
+            return error.errno or errno.EIO
+    return 0
 
 
 def check_file_place(path: str | Path) -> None:
@@ -160,7 +174,7 @@ def check_place(path: Path, marker: str, overwrite: bool) -> None:
         raise InputError(f"{path} is a file, not a folder; choose another place")
     if (path / marker).exists():
         if not overwrite:
-            raise InputError(f"{path} exists already; ask for overwriting or choose another place")
+            raise InputError(f"{path} exists already; give --overwrite or choose another place")
     elif any(path.iterdir()):
         raise InputError(f"{path} exists and holds no {marker}; choose another place")
 

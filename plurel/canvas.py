@@ -1,8 +1,8 @@
 """What the pictures share: colours, and reading a database, be it a folder or an object."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -12,9 +12,10 @@ from relbench.manifest import DatasetManifest, TableSpec
 
 from plurel.config import Config
 from plurel.dataset import SyntheticDataset
+from plurel.declared import DECLARED
 from plurel.errors import InputError
 from plurel.folder import read_provenance
-from plurel.manifest import MANIFEST, read_tables
+from plurel.manifest import MANIFEST, read_tables, read_yaml
 
 ENTITY, ACTIVITY = "#cfe0f3", "#fbd9b5"
 INK, SOFT = "#22303c", "#7b8a97"
@@ -35,7 +36,7 @@ class Contents:
 
     specs: keys and time column by table. splits: validation and test timestamps by name, where
     they are known. folder, database: where the rows are, one of the two. dataset: what drew the
-    database, if it is known.
+    database, if it is known. declared: per table columns of keys that SQL declared.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Contents:
     folder: Path | None = None
     database: Database | None = None
     dataset: SyntheticDataset | None = None
+    declared: dict[str, set[str]] = field(default_factory=dict)
 
     def frame(self, table: str) -> pd.DataFrame:
         """One table."""
@@ -62,7 +64,7 @@ class Contents:
     def features(self, table: str) -> dict[str, str]:
         """Kinds (number, boolean, date, text) of the columns that are neither key nor time."""
         spec = self.specs[table]
-        keys = {spec.pkey, spec.time_col, *spec.fkeys}
+        keys = {spec.pkey, spec.time_col, *spec.fkeys, *self.declared.get(table, ())}
         schema, _ = self.types(table)
         return {column.name: _kind(column.type) for column in schema if column.name not in keys}
 
@@ -84,14 +86,36 @@ def open_source(source: Source) -> Contents:
         database = source.make_db()
         splits = {"validation": source.val_timestamp, "test": source.test_timestamp}
         name = str(getattr(source, "name", type(source).__name__))
-        return Contents(name, _specs(database), splits, database=database, dataset=drawn)
+        declared = drawn.make_schema().declared() if drawn is not None else None
+        return Contents(
+            name,
+            _specs(database),
+            splits,
+            database=database,
+            dataset=drawn,
+            declared=_declared_keys(declared),
+        )
     folder = Path(source)
     manifest = read_manifest(folder)
     times = {"validation": manifest.val_timestamp, "test": manifest.test_timestamp}
     splits = {name: pd.Timestamp(time) for name, time in times.items()}
+    file = folder / DECLARED
     return Contents(
-        manifest.name, dict(manifest.tables), splits, folder=folder, dataset=_drawn(folder)
+        manifest.name,
+        dict(manifest.tables),
+        splits,
+        folder=folder,
+        dataset=_drawn(folder),
+        declared=_declared_keys(read_yaml(file) if file.is_file() else None),
     )
+
+
+def _declared_keys(plain: dict[str, Any] | None) -> dict[str, set[str]]:
+    """Per table the columns of primary and foreign keys, from what declared.yaml holds."""
+    return {
+        name: {*table["primary_key"], *(c for key in table["foreign_keys"] for c in key["columns"])}
+        for name, table in (plain or {"tables": {}})["tables"].items()
+    }
 
 
 def _specs(database: Database) -> dict[str, TableSpec]:
@@ -139,6 +163,8 @@ def read_manifest(folder: Path) -> DatasetManifest:
 def open_table(folder: Path, table: str) -> pq.ParquetFile:
     """One table's file; raises InputError if it is missing or broken."""
     file = folder / "db" / f"{table}.parquet"
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; the manifest names it")
     try:
         return pq.ParquetFile(file)
     except (OSError, pa.ArrowException) as error:

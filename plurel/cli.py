@@ -1,4 +1,8 @@
-"""What every script shares: options, and errors as one line, not as a traceback."""
+"""What every script shares: options, and errors as one line, not as a traceback.
+
+Imported before anything that is compiled: from then on bad input that ends an import, such as an
+unknown set of instructions in RUSTLER_INSTRUCTIONS, is one line as well.
+"""
 
 import argparse
 import os
@@ -7,18 +11,27 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
 
 from plurel.errors import InputError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of options that raises an InputError instead of printing how it is used."""
+    """A parser of options, written in full, that raises an InputError instead of printing how it is
+    used."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         """What argparse calls for options that it can't take."""
         raise InputError(f"{message}; --help lists the options")
+
+
+def counted(number: int, what: str) -> str:
+    """The number with its noun: "1 table", "1,200 tables"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 @contextmanager
@@ -67,6 +80,18 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     # once is enough: a second signal must not stop the cleaning up
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _fail("terminated", 128 + number)
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Bad input in one line; anything else with its traceback."""
+    # the module whose error this is has not been imported: its name alone tells it
+    if isinstance(error, InputError) or kind.__name__ == "RustlerError":
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _show
 
 
 def _bad_input() -> tuple[type[Exception], ...]:

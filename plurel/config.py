@@ -13,6 +13,7 @@ import yaml
 from plurel.choices import Choices, Number, OptionalPath, Rule, nearest
 from plurel.errors import InputError
 from plurel.params import LAYOUTS, DAGParams, DatabaseParams, SCMParams, SQLParams
+from plurel.plain_yaml import load_yaml
 
 __all__ = ["PRESETS", "Choices", "Config", "DAGParams", "DatabaseParams", "SCMParams", "SQLParams"]
 
@@ -50,13 +51,13 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
-            object.__setattr__(self, name, rule(f"Config.{name}", getattr(self, name)))
+            object.__setattr__(self, name, rule(name, getattr(self, name)))
         for name, group in _GROUPS.items():
             if not isinstance(getattr(self, name), group):
-                raise InputError(f"Config.{name} must be a {group.__name__}")
+                raise InputError(f"{name} must be a {group.__name__}")
         if not 0.0 < self.val_split < self.test_split < 1.0:
             raise InputError(
-                "Config.val_split and test_split need 0 < val_split < test_split < 1, "
+                "val_split and test_split need 0 < val_split < test_split < 1, "
                 f"got {self.val_split} and {self.test_split}"
             )
 
@@ -102,7 +103,7 @@ class Config:
     def from_yaml(cls, path: str | Path) -> Self:
         """Read a YAML file; InputError names the file and what is wrong in it."""
         try:
-            plain = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            plain = load_yaml(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"config file {path} does not exist") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -180,7 +181,7 @@ def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
 
 def _parse(text: str, override: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(f"override {override!r}: not YAML: {_one_line(error)}") from None
 

@@ -21,6 +21,7 @@ from plurel.dataset import DEFAULT_PREFIX, SyntheticDataset
 from plurel.errors import InputError
 from plurel.folder import is_complete, read_provenance
 from plurel.processes import one_thread_each, worker_pool
+from plurel.sql_schema import read_schema_file
 
 Executor = Literal["processes", "ray"]
 EXECUTORS: tuple[Executor, ...] = ("processes", "ray")
@@ -67,9 +68,12 @@ def generate_corpus(
     """
     if num_proc < 1:
         raise InputError(f"num_proc must be at least 1, got {num_proc}")
-    if not prefix or Path(prefix).name != prefix:
+    if not prefix or Path(prefix).name != prefix or prefix.startswith("."):
         raise InputError(f"db_prefix {prefix!r} must be a plain name; give folders by --out")
     check_writable(out)
+    if config.schema_file is not None:
+        # what is wrong with the file or with what is said about it is wrong for every seed
+        read_schema_file(config)
     report = Report()
     jobs: dict[int, Job] = {}
     for seed in seeds:
@@ -81,10 +85,10 @@ def generate_corpus(
             jobs[seed] = job
     with (
         one_thread_each(),
-        tqdm(total=len(jobs), desc="generate", unit="db", smoothing=0.05) as bar,
+        tqdm(total=len(jobs), desc="generate", unit="db", smoothing=0.05, disable=not jobs) as bar,
     ):
         if report.skipped:
-            bar.write(f"{len(report.skipped)} databases are complete already")
+            bar.write(f"complete already: {len(report.skipped)} of {len(seeds)}")
         for job, outcome in _run(jobs, min(num_proc, max(len(jobs), 1)), executor):
             _note(report, job, outcome, bar)
     return report

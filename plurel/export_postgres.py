@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 
 from plurel.errors import InputError
 from plurel.export_ddl import Plan
-from plurel.export_files import Progress
+from plurel.export_files import COMMENT, Progress
 from plurel.export_keys import quoted
 from plurel.export_text import copy_rows
 
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
-_COMMENT = "made by plurel: "
 _CONNECT_SECONDS = 10
 
 
@@ -39,7 +38,7 @@ def write_postgres(
         if _is_there(cursor, schema, overwrite):
             cursor.execute(f"DROP SCHEMA {quoted(schema)} CASCADE")
         cursor.execute(f"CREATE SCHEMA {quoted(schema)}")
-        comment = (_COMMENT + plan.source.name).replace("'", "''")
+        comment = (COMMENT + plan.source.name).replace("'", "''")
         cursor.execute(f"COMMENT ON SCHEMA {quoted(schema)} IS '{comment}'")
         for _, sql in plan:
             cursor.execute(sql.create)
@@ -69,8 +68,16 @@ def _session(url: str) -> Iterator[Any]:
         with psycopg.connect(_conninfo(url)) as connection, connection.cursor() as cursor:
             yield cursor
     except psycopg.Error as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{without_password(url)}: {reason or type(error).__name__}") from None
+        raise InputError(f"{without_password(url)}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """What the server says, each sentence once, and how a password is given."""
+    lines = dict.fromkeys(line.strip() for line in str(error).splitlines() if line.strip())
+    reason = " ".join(lines) or type(error).__name__
+    if "password" in reason:
+        reason += "; put the right one into the environment variable PGPASSWORD, or into ~/.pgpass"
+    return reason
 
 
 def _is_there(cursor: Any, schema: str, overwrite: bool) -> bool:
@@ -82,10 +89,10 @@ def _is_there(cursor: Any, schema: str, overwrite: bool) -> bool:
     found = cursor.fetchone()
     if found is None:
         return False
-    if not (found[0] or "").startswith(_COMMENT):
+    if not (found[0] or "").startswith(COMMENT):
         raise InputError(f"schema {schema!r} exists and is not an export; choose another one")
     if not overwrite:
-        raise InputError(f"schema {schema!r} exists already; ask for overwriting or choose another")
+        raise InputError(f"schema {schema!r} exists already; give --overwrite or choose another")
     return True
 
 
@@ -104,6 +111,6 @@ def _psycopg() -> Any:
         import psycopg
     except ImportError:
         raise InputError(
-            "PostgreSQL needs psycopg, which is missing; run: pip install 'plurel[postgres]'"
+            "PostgreSQL needs psycopg, which is missing; run: pip install psycopg[binary]"
         ) from None
     return psycopg

@@ -8,7 +8,7 @@ fields with defaults that keep its behaviour: DAGParams.ws_k_choices and all of 
 import math
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import rustler
 from plurel.choices import (
@@ -77,11 +77,14 @@ def _scales(*values: float, at_least: float = -LARGEST) -> Any:
 
 
 class _Group:
-    """A group of parameters: each field has a rule, applied when the group is made."""
+    """A group of parameters: each field has a rule, applied when the group is made. KEY: its name
+    in a config."""
+
+    KEY: ClassVar[str]
 
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
-            name = f"{type(self).__name__}.{item.name}"
+            name = f"{self.KEY}.{item.name}"
             checked = item.metadata["rule"](name, getattr(self, item.name))
             object.__setattr__(self, item.name, checked)
 
@@ -92,6 +95,8 @@ class DatabaseParams(_Group):
 
     column_nan_perc_choices: share of a numeric column's cells that go missing, drawn per table.
     """
+
+    KEY = "database_params"
 
     table_layout_choices: Choices = _names(LAYOUTS, TABLE_LAYOUTS)
     num_tables_choices: Choices = _integers(3, 20, 1, MOST_IN_GRAPH)
@@ -108,7 +113,7 @@ class DatabaseParams(_Group):
         low, high = map(datetime.fromisoformat, (self.min_timestamp, self.max_timestamp))
         if high - low < timedelta(days=2):
             raise InputError(
-                "DatabaseParams.min_timestamp must be at least two days before max_timestamp, "
+                "database_params.min_timestamp must be at least two days before max_timestamp, "
                 f"got {self.min_timestamp} and {self.max_timestamp}"
             )
 
@@ -122,6 +127,8 @@ class SCMParams(_Group):
     and without effect: rows go through in blocks of a fixed size, because another size would
     change the last bits of the values.
     """
+
+    KEY = "scm_params"
 
     scm_layout_choices: Choices = _names(LAYOUTS)
     scm_col_node_perc_choices: Choices = _floats(0.3, 0.9, 0.01, 1.0)
@@ -165,7 +172,7 @@ class SCMParams(_Group):
         clusters = max(self.bi_hsbm_clusters_per_level_choices.value)
         if levels * math.log(clusters) > math.log(MOST_CLUSTERS) + 1e-9:
             raise InputError(
-                "SCMParams.bi_hsbm_levels_choices and bi_hsbm_clusters_per_level_choices allow "
+                "scm_params.bi_hsbm_levels_choices and bi_hsbm_clusters_per_level_choices allow "
                 f"{clusters}^{levels} clusters of rows, at most {MOST_CLUSTERS} can be drawn"
             )
 
@@ -173,6 +180,8 @@ class SCMParams(_Group):
 @dataclass(frozen=True)
 class DAGParams(_Group):
     """The random DAGs of tables and of columns (`plurel.layouts`)."""
+
+    KEY = "dag_params"
 
     ba_sink_edge_dropout: float = _ruled(0.4, Number(0.0, 1.0))
     ba_flip_leaf_edge_prob: float = _ruled(0.0, Number(0.0, 1.0))
@@ -196,6 +205,8 @@ class SQLParams(_Group):
     its rows, beside those that are found (`docs/sql_schemas.md`). null_key_choices: share of a
     nullable foreign key's rows that reference nothing, drawn per key.
     """
+
+    KEY = "sql_params"
 
     dialect: str | None = _ruled(None, OptionalNamed(DIALECTS))
     strict: bool = _ruled(True, Flag())

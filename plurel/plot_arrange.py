@@ -131,9 +131,12 @@ def _spread(
     for sweep in range(4 * SWEEPS):
         for number in range(len(levels))[:: 1 if sweep % 2 else -1]:
             nodes = levels[number]
-            wanted = [np.mean([x[o] for o in graph[n]]) if graph[n] else x[n] for n in nodes]
+            pulled = {n: float(np.mean([x[o] for o in graph[n]])) for n in nodes if graph[n]}
+            # a box without arrows stands beside the others
+            middle = float(np.mean([*pulled.values()])) if pulled else 0.0
+            wanted = [pulled.get(n, middle) for n in nodes]
             # straight long arrows count more than boxes in the middle
-            weights = [4.0 if node[1] else 1.0 for node in nodes]
+            weights = [4.0 if n[1] else 1.0 if n in pulled or not pulled else 1e-6 for n in nodes]
             kept = isotonic_regression(np.array(wanted) - steps[number], weights=weights).x
             x |= dict(zip(nodes, (kept + steps[number]).tolist(), strict=True))
     left = min(x[node] - sizes[node] / 2 for node in x)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plurel.canvas import (
     DOTS,
+    ENTITY,
     INK,
     LINE,
     SOFT,
@@ -40,12 +41,15 @@ def plot_series(
     timed = [name for name in contents.named(table) if contents.specs[name].time_col is not None]
     if not timed and table:
         raise InputError(f"table {table!r} of {contents.name} has no time column")
-    found = {name: _series(contents, name)[:max_columns] for name in timed}
+    there = {name: _series(contents, name) for name in timed}
+    found = {name: series[:max_columns] for name, series in there.items()}
     if not any(found.values()):
         raise NothingToDrawError(f"{contents.name}: no table with a time column holds numbers")
     name = max(timed, key=lambda candidate: sum(series.explained for series in found[candidate]))
     figure = Figure(figsize=(8.4, 0.7 + 1.35 * len(found[name])), layout="constrained")
-    title = f"{contents.name}: {name} over time"
+    count, shown = len(there[name]), len(found[name])
+    some = f", {shown} of {count} number columns" if count > shown else ""
+    title = f"{contents.name}: {name} over time{some}"
     figure.suptitle(title, color=INK, fontsize=11, x=0.01, ha="left")
     panels = figure.subplots(len(found[name]), 1, sharex=True, squeeze=False)[:, 0]
     for axes, series in zip(panels, found[name], strict=True):
@@ -54,6 +58,7 @@ def plot_series(
         axes.plot(*dots, ".", color=SOFT, markersize=2, alpha=0.6)
         axes.plot(series.times, series.mean, color=LINE, linewidth=1.5)
         axes.set_ylabel(series.column, color=INK, fontsize=8)
+        axes.ticklabel_format(axis="y", useOffset=False, style="sci", scilimits=(-3, 5))
         _plain(axes)
     return save(figure, path)
 
@@ -146,8 +151,10 @@ def _draw_column(axes: Axes, cells: "pd.Series[Any]", kind: str) -> None:
         if not low < high:
             low, high = low - 0.5, high + 0.5
         axes.hist(values, bins=BINS, range=(low, high), color=DOTS)
-        axes.locator_params(axis="x", nbins=3)
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+        # numbers that agree in many digits need the room of three
+        narrow = high - low < 1e-3 * max(abs(low), abs(high))
+        axes.locator_params(axis="x", nbins=1 if narrow else 3)
+        axes.ticklabel_format(axis="x", useOffset=False, style="sci", scilimits=(-3, 5))
         axes.xaxis.get_offset_text().set_fontsize(6)
     elif kind == "date":
         days = pd.to_datetime(cells)
@@ -155,14 +162,19 @@ def _draw_column(axes: Axes, cells: "pd.Series[Any]", kind: str) -> None:
         axes.locator_params(axis="x", nbins=3, integer=True)
     else:
         texts = pd.Series([str(cell) for cell in cells], dtype=object)
-        shares = texts.value_counts(normalize=True)[:BARS]
+        counted = texts.value_counts(normalize=True)
+        shares = counted[:BARS]
         shares = shares.sort_index() if kind == "boolean" else shares
         places = range(len(shares))
-        axes.barh(places, shares.to_numpy(), color="#8fb3d6", height=0.75)
+        axes.barh(places, shares.to_numpy(), color=ENTITY, height=0.85)
         for place, value in zip(places, shares.index, strict=True):
             label = _cut(" ".join(value.split()), 18)
             axes.text(0, place, f" {label}", fontsize=6, va="center", color=INK)
-        axes.set(xlim=(0, 1), ylim=(max(len(shares), 2) - 0.5, -0.5), xticks=[0, 1])
+        more = len(counted) - len(shares)
+        if more:
+            axes.text(0, BARS, f" and {more:,} more", fontsize=6, va="center", color=SOFT)
+        lines = max(len(shares) + bool(more), 2)
+        axes.set(xlim=(0, 1), ylim=(lines - 0.5, -0.5), xticks=[0, 1])
     axes.set_yticks([])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.dates import date2num
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ from plurel.picture import save
 MAX_DOTS = 20_000
 """Above so many references they are counted in cells instead of drawn as dots."""
 MAX_LINES = 40
+MAX_CELLS = 250
 
 
 def plot_links(
@@ -43,8 +44,10 @@ def plot_links(
     axes = figure.add_subplot()
     if link.blocks is not None:
         _draw_chances(figure, axes, link.blocks)
-    children = np.arange(len(link.parent_of)) + 0.5
-    _draw_references(axes, link.parent_of + 0.5, children, link.parent_of >= 0)
+    rows = len(link.parent_of)
+    known = link.parent_of >= 0
+    bins = _cells(link.num_parents), _cells(rows)
+    _draw_references(axes, link.parent_of[known] + 0.5, np.arange(rows)[known] + 0.5, bins)
     axes.set(xlim=(0, link.num_parents), ylim=(len(link.parent_of), 0))
     axes.set_xlabel(f"row of {link.parent} (referenced)", color=INK)
     axes.set_ylabel(f"row of {link.child}", color=INK)
@@ -72,13 +75,18 @@ def plot_cohorts(
     days[known] = date2num(times[known].dt.tz_localize(None).to_numpy())
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.xaxis_date()
+    ticks = AutoDateLocator(maxticks=8)
+    axes.xaxis.set_major_locator(ticks)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(ticks))
     if link.blocks is not None:
         starts = np.unique(link.blocks.parent_starts[1:-1])
         for start in starts if len(starts) <= MAX_LINES else ():
             axes.axhline(start, color=SOFT, linewidth=0.6, zorder=1)
-    _draw_references(axes, days, link.parent_of + 0.5, known)
-    axes.set_ylim(0, link.num_parents)
+    span = np.linspace(days[known].min(), days[known].max(), MAX_CELLS + 1)
+    bins = span, _cells(link.num_parents)
+    _draw_references(axes, days[known], link.parent_of[known] + 0.5, bins)
+    room = 0.015 * link.num_parents  # for the dots of the first and the last row
+    axes.set_ylim(-room, link.num_parents + room)
     for name, when in contents.splits.items():
         place = float(date2num(when.to_datetime64()))
         axes.axvline(place, color=LINE, linewidth=1.2, linestyle="--", zorder=4)
@@ -130,7 +138,11 @@ def find_link(
         return max(links, key=Link.richness)
     of = "" if among is None else " in a table with a time column"
     if table or column:
-        raise InputError(f"{contents.name} has no foreign key {table or '*'}.{column or '*'}{of}")
+        wanted = [name for name in contents.named(table) if among is None or name in among]
+        keys = [f"{name}.{key}" for name in wanted for key in contents.specs[name].fkeys]
+        there = f"; there {'are' if len(keys) > 1 else 'is'} {', '.join(keys)}" if keys else ""
+        asked = f"{table or 'any table'}.{column}" if column else f"of {table}"
+        raise InputError(f"{contents.name} has no foreign key {asked}{of}{there}")
     raise NothingToDrawError(f"{contents.name} has no foreign key{of}")
 
 
@@ -145,7 +157,8 @@ def _read_link(
     parent_of = rows.get_indexer(pd.Index(contents.frame(child)[key])).astype(np.int64)
     result = drawn.get((child, key))
     known = result is not None and np.array_equal(result.parent_of, parent_of)
-    blocks = result.blocks if result is not None and known else None
+    # a row of its own table references an earlier one, whatever the blocks say
+    blocks = result.blocks if result is not None and known and child != parent else None
     return Link(child, parent, key, parent_of, len(parents), blocks)
 
 
@@ -170,6 +183,8 @@ def _draw_chances(figure: Figure, axes: Axes, blocks: Blocks) -> None:
     chances = blocks.probabilities()[children][:, filled] / sizes[filled] * sizes.sum()
     right = np.append(blocks.parent_starts[:-1][filled], blocks.parent_starts[-1])
     down = np.append(blocks.child_starts[:-1][children], blocks.child_starts[-1])
+    if chances.max() < chances.min() * (1 + 1e-9):
+        return  # uniform: there is nothing to tell apart
     norm = LogNorm(vmin=max(chances.min(), 1e-4), vmax=max(chances.max(), 1.001))
     mesh = axes.pcolormesh(
         right, down, np.maximum(chances, 1e-4), norm=norm, cmap="YlOrBr", alpha=0.45, linewidth=0
@@ -178,22 +193,35 @@ def _draw_chances(figure: Figure, axes: Axes, blocks: Blocks) -> None:
     bar.set_label("chance of a parent row, 1 = uniform", color=INK)
 
 
+def _cells(rows: int) -> NDArray[np.int64]:
+    """Edges of at most MAX_CELLS cells of equally many rows, so that none is empty by its size."""
+    size = -(-rows // MAX_CELLS) or 1
+    return np.arange(0, rows + size, size)
+
+
 def _draw_references(
-    axes: Axes, x: NDArray[Any], y: NDArray[Any], known: NDArray[np.bool_]
+    axes: Axes, x: NDArray[Any], y: NDArray[Any], bins: tuple[NDArray[Any], NDArray[Any]]
 ) -> None:
-    x, y = x[known], y[known]
     if len(x) <= MAX_DOTS:
         size = float(np.clip(6000 / max(len(x), 1), 0.6, 12))
         axes.scatter(x, y, s=size, color=DOTS, linewidths=0, zorder=3)
         return
-    counts, right, up = np.histogram2d(x, y, bins=300)
+    counts, right, up = np.histogram2d(x, y, bins=bins)
     shown = np.ma.masked_equal(counts.T, 0)
     axes.pcolormesh(right, up, shown, cmap="Blues", norm=LogNorm(), zorder=3)
 
 
+def _all_earlier(link: Link) -> bool:
+    return bool((link.parent_of < np.arange(len(link.parent_of))).all())
+
+
 def _link_title(link: Link) -> str:
     name = f"{link.child}.{link.column}" if link.column else "references"
-    title = f"{name}: {len(link.parent_of):,} rows reference {link.num_parents:,}"
+    rows, known = len(link.parent_of), int((link.parent_of >= 0).sum())
+    some = f"{rows:,}" if known == rows else f"{known:,} of {rows:,}"
+    title = f"{name}: {some} rows reference {link.num_parents:,}"
+    if link.child == link.parent and link.column:
+        return title + ", all of them earlier ones" * _all_earlier(link)
     if link.blocks is None:
         return title
     parents, children = (

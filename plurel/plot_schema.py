@@ -31,7 +31,8 @@ class _Box:
 
 def plot_schema(source: Source | Schema, path: str | FilePath) -> FilePath:
     """Tables as boxes with kind, rows and columns, parents above; an arrow from each foreign key
-    to the table that it references (one for all keys between the same two tables)."""
+    to the table that it references. One arrow, with their number, stands for all keys between the
+    same two tables."""
     title, boxes = _boxes(source)
     parents = {box.name: box.parents for box in boxes}
     drawing = arrange(parents, _WIDTH, _PASSING, _GAP_X)
@@ -45,6 +46,9 @@ def plot_schema(source: Source | Schema, path: str | FilePath) -> FilePath:
     axes.axis("off")
     figure.suptitle(title, color=INK, fontsize=11, x=0.01, ha="left")
     _draw_arrows(axes, drawing, places)
+    for (child, parent), number in Counter((b.name, p) for b in boxes for p in b.parents).items():
+        if number > 1:
+            _draw_number(axes, drawing, places, (child, parent), number)
     for box in boxes:
         _draw_box(axes, box, places[box.name])
     return save(figure, path)
@@ -140,6 +144,30 @@ def _draw_arrows(axes: Axes, drawing: Arrangement, places: dict[str, Point]) -> 
         _draw_curve(axes, start, bends, end)
 
 
+def _draw_number(
+    axes: Axes,
+    drawing: Arrangement,
+    places: dict[str, Point],
+    key: tuple[str, str],
+    number: int,
+) -> None:
+    """How many keys an arrow stands for, beside where it leaves the child, or beside its loop."""
+    child, parent = (places[name] for name in key)
+    level = child[1] <= parent[1]
+    x = child[0] + _WIDTH + 0.2 if level else _ports(drawing)[drawing.paths[key][0], key] + 0.04
+    y = child[1] + 0.4 if level else child[1] - 0.08
+    axes.text(
+        x,
+        y,
+        f"\N{MULTIPLICATION SIGN}{number}",
+        fontsize=6.5,
+        color=SOFT,
+        ha="left",
+        va="center",
+        zorder=5,
+    )
+
+
 def _ports(drawing: Arrangement) -> dict[tuple[Node, tuple[str, str]], float]:
     """Where an arrow leaves and reaches a box: side by side in the order of where they go."""
     sides: dict[tuple[Node, bool], list[tuple[float, tuple[str, str]]]] = {}
@@ -177,8 +205,23 @@ def _draw_curve(axes: Axes, start: Point, bends: list[Point], end: Point) -> Non
 
 
 def _draw_level(axes: Axes, child: Point, parent: Point) -> None:
-    """Between tables of one level, which are in a circle; a loop for a self-reference."""
-    start, end = (child[0] + _WIDTH, child[1] + 0.26), (parent[0] + _WIDTH, parent[1] + 0.55)
+    """Between tables of one level, which are in a circle: from side to side, or below the boxes
+    between; a loop for a self-reference."""
+    if child == parent:
+        start, end = (child[0] + _WIDTH, child[1] + 0.26), (parent[0] + _WIDTH, parent[1] + 0.55)
+        bend = -1.0
+    else:
+        right = child[0] < parent[0]
+        near = abs(child[0] - parent[0]) < 1.5 * _WIDTH
+        # the two arrows of a pair stand apart
+        down = (0.28 if right else 0.5) if near else _HEIGHT
+        inside = 0.0 if near else 0.15 if right else 0.3
+        sides = (1 - inside, inside) if right else (inside, 1 - inside)
+        start, end = (
+            (place[0] + side * _WIDTH, place[1] + down)
+            for place, side in zip((child, parent), sides, strict=True)
+        )
+        bend = 0.0 if near else 0.12 if right else -0.12
     axes.add_patch(
         FancyArrowPatch(
             start,
@@ -188,7 +231,7 @@ def _draw_level(axes: Axes, child: Point, parent: Point) -> None:
             linewidth=0.9,
             color=SOFT,
             zorder=2,
-            connectionstyle=f"arc3,rad={-1.0 if child == parent else -0.4}",
+            connectionstyle=f"arc3,rad={bend}",
             shrinkA=0,
             shrinkB=1,
         )

@@ -65,7 +65,7 @@ def _cluster(num_proc: int) -> Iterator[Any]:
         import ray
     except ImportError:
         raise InputError(
-            "executor 'ray' needs Ray, which is missing; run: pip install 'plurel[ray]'"
+            "executor 'ray' needs Ray, which is missing; run: pip install ray"
         ) from None
     if ray.is_initialized():
         yield ray

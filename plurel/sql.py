@@ -13,8 +13,16 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from plurel.sql_draft import Draft, Notes, line_of
+from plurel.sql_mistakes import lone_comma, odd_tail
 from plurel.sql_model import SqlDatabase, SqlKey
-from plurel.sql_text import Statement, detect_dialect, read_text, split_body, statements
+from plurel.sql_text import (
+    Statement,
+    detect_dialect,
+    first_line,
+    read_text,
+    split_body,
+    statements,
+)
 from plurel.sql_types import category
 
 _QUOTED = r"('(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`)"
@@ -66,8 +74,10 @@ def _rewrite(text: str, pattern: str, new: str) -> str:
     return re.sub(f"{_QUOTED}|{pattern}", lambda m: m[1] or new, text, flags=re.IGNORECASE)
 
 
-def _first_line(text: str) -> str:
-    return text.strip().split("\n")[0][:60]
+def _is_harmless(statement: Statement) -> bool:
+    """Whether an ALTER TABLE that is not understood changes no column and adds no key."""
+    adds = re.search(r"\badd\s+(?!generated\b)\w", statement.code, re.IGNORECASE)
+    return bool(_HARMLESS.search(statement.code)) and not adds
 
 
 class _Reader:
@@ -90,7 +100,7 @@ class _Reader:
         if statement.kind in readers:
             readers[statement.kind](statement)
         else:
-            self.notes.leave_out(statement.line, f"'{_first_line(statement.text)}'")
+            self.notes.leave_out(statement.line, f"'{first_line(statement.text)}'")
 
     def _parse(self, text: str, line: int) -> exp.Expr:
         for pattern, new in (*_REWRITES[""], *_REWRITES[self.notes.dialect]):
@@ -100,7 +110,7 @@ class _Reader:
             return sqlglot.parse_one("\n" * (line - 1) + text, read=self.notes.dialect)
         except SqlglotError as error:
             details = (getattr(error, "errors", None) or [{}])[0]
-            near = details.get("highlight") or _first_line(text)
+            near = details.get("highlight") or first_line(text)
             raise self.notes.error(
                 int(details.get("line") or line),
                 f"not understood at {near!r}; correct it, or name another dialect than "
@@ -109,18 +119,16 @@ class _Reader:
 
     def _table(self, statement: Statement) -> None:
         line = statement.line
-        head, body, tail = split_body(statement, self.notes.dialect)
-        if re.search(r"\bpartition\s+of\b", head, re.IGNORECASE):
+        begin, end = split_body(statement)
+        tail = statement.text[end:]
+        if re.search(r"\bpartition\s+of\b", statement.code[:begin], re.IGNORECASE):
             return  # its rows are rows of the table that it is a part of
-        if not body or re.search(r"\bas\s*$|\blike\b", head, re.IGNORECASE):
-            raise self.notes.error(
-                line, f"'{_first_line(statement.text)}': list the table's columns in parentheses"
-            )
+        self._check_parts(statement, begin, end)
         if re.match(r"\s*(as|select|inherits)\b", tail, re.IGNORECASE):
-            self.notes.leave_out(line, f"'{_first_line(tail)}' after the columns")
-        tree = self._parse(head + body, line)
+            self.notes.leave_out(line, f"'{first_line(tail)}' after the columns")
+        tree = self._parse(statement.text[:end], line)
         if not isinstance(tree, exp.Create) or not isinstance(tree.this, exp.Schema):
-            raise self.notes.error(line, f"'{_first_line(statement.text)}' is not understood")
+            raise self.notes.error(line, f"'{first_line(statement.text)}' is not understood")
         draft = Draft(tree.this.this.name, line)
         if draft.name.lower() in self.drafts:
             raise self.notes.error(
@@ -136,11 +144,36 @@ class _Reader:
             raise self.notes.error(line, f"table {draft.name} has no columns")
         self.drafts[draft.name.lower()] = draft
 
+    def _check_parts(self, statement: Statement, begin: int, end: int) -> None:
+        """InputError for a CREATE TABLE without a list of columns, or with a slip the parser takes.
+
+        begin, end: where the list stands.
+        """
+        code = statement.code
+        if begin == end or re.search(r"\bas\s*$|\blike\b", code[:begin], re.IGNORECASE):
+            raise self.notes.error(
+                statement.line,
+                f"'{first_line(statement.text)}': list the table's columns in parentheses",
+            )
+        comma = lone_comma(code[begin:end])
+        if comma is not None:
+            raise self.notes.error(
+                statement.line_at(begin + comma),
+                "a comma too many, or a column is missing beside it",
+            )
+        odd = odd_tail(code[end:])
+        if odd is not None:
+            raise self.notes.error(
+                statement.line_at(end + odd),
+                f"'{first_line(statement.text[end + odd :])}' can't follow a table's columns; "
+                "look for a missing semicolon or a parenthesis too many",
+            )
+
     def _enum(self, statement: Statement) -> None:
         tree = self._parse(statement.text, statement.line)
         kind = tree.args.get("expression")
         if not isinstance(kind, exp.DataType) or kind.this != exp.DType.ENUM:
-            self.notes.leave_out(statement.line, f"'{_first_line(statement.text)}'")
+            self.notes.leave_out(statement.line, f"'{first_line(statement.text)}'")
             return
         draft = Draft(tree.this.name, statement.line)
         draft.state.types["value"] = category(tuple(item.name for item in kind.expressions))
@@ -151,7 +184,7 @@ class _Reader:
         pattern = r'create\s+domain\s+(?:"?\w+"?\.)?"?(\w+)"?\s+(?:as\s+)?(.*)'
         match = re.fullmatch(pattern, statement.text, re.IGNORECASE | re.DOTALL)
         if match is None:
-            self.notes.leave_out(statement.line, f"'{_first_line(statement.text)}'")
+            self.notes.leave_out(statement.line, f"'{first_line(statement.text)}'")
             return
         tree = self._parse(f"CREATE TABLE {match[1]} (value {match[2]})", statement.line)
         draft = Draft(match[1], statement.line)
@@ -172,7 +205,7 @@ class _Reader:
         nodes = [getattr(item, "this", item) for item in params.args["columns"]] if params else []
         plain = all(isinstance(node, exp.Column | exp.Identifier) for node in nodes)
         if not nodes or not plain or (params and params.args.get("where")):
-            self.notes.leave_out(statement.line, f"'{_first_line(statement.text)}'")
+            self.notes.leave_out(statement.line, f"'{first_line(statement.text)}'")
             return
         draft = self._draft(index.args["table"], statement.line)
         draft.uniques.append(draft.names(nodes, statement.line, self.notes))
@@ -180,8 +213,8 @@ class _Reader:
     def _alter(self, statement: Statement) -> None:
         tree = self._parse(statement.text, statement.line)
         if not isinstance(tree, exp.Alter):
-            if not _HARMLESS.search(statement.text):
-                self.notes.leave_out(statement.line, f"'{_first_line(statement.text)}'")
+            if not _is_harmless(statement):
+                self.notes.leave_out(statement.line, f"'{first_line(statement.text)}'")
             return
         draft = self._draft(tree.this, statement.line)
         for action in tree.args["actions"]:
@@ -203,13 +236,16 @@ class _Reader:
             if action.args.get("allow_null") is False:
                 draft.state.not_null.add(name)
             draft.set_default(name, action.args.get("default"))
-        elif not _HARMLESS.search(statement.text):
-            self.notes.leave_out(line, f"'{_first_line(statement.text)}'")
+        elif not _is_harmless(statement):
+            self.notes.leave_out(line, f"'{first_line(statement.text)}'")
 
     def finish(self) -> SqlDatabase:
         """Everything that has been read, its checks applied and its keys resolved."""
         if not self.drafts:
-            raise self.notes.error(1, "there is no CREATE TABLE statement in the file")
+            raise self.notes.error(
+                1,
+                "there is no CREATE TABLE statement in the file; name another file by schema_file",
+            )
         for draft in self.drafts.values():
             draft.apply_checks(self.notes)
         tables = tuple(
@@ -224,7 +260,9 @@ class _Reader:
         where = f"foreign key ({', '.join(key.columns)}) of table {draft.name}"
         if parent is None:
             raise self.notes.error(
-                key.line, f"{where} references table {key.parent}, which the file doesn't declare"
+                key.line,
+                f"{where} references table {key.parent}, which the file doesn't "
+                "declare; add its CREATE TABLE, or leave the key out",
             )
         columns = parent.primary_key
         if key.parent_columns:

@@ -15,6 +15,10 @@ from plurel.sql_model import Ordered, SqlType, Value
 from plurel.sql_types import category, step
 
 
+class NoValueLeft(Exception):
+    """A check, in words, that leaves no value of a column, and the column."""
+
+
 class NotUnderstood(Exception):
     """A part of a statement that can't be turned into something to generate; the text says why."""
 
@@ -41,7 +45,8 @@ _NOW = (exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentTime)
 
 
 def apply_check(check: exp.Expr, state: Narrowed, names: Mapping[str, str]) -> None:
-    """Narrow the columns of a table by one CHECK; raises NotUnderstood, naming the part.
+    """Narrow the columns of a table by one CHECK; raises NotUnderstood, naming the part, or
+    NoValueLeft.
 
     names: the columns by their names in lower case.
     """
@@ -145,7 +150,7 @@ def _choose(name: str, nodes: list[exp.Expr], state: Narrowed, whole: exp.Expr) 
         low, high = kind.low, kind.high
         wanted = tuple(v for v in wanted if isinstance(v, str) or low <= v <= high)
     if not wanted:
-        raise NotUnderstood(f"{_spell(whole)} leaves no value of column {name}")
+        raise NoValueLeft(_spell(whole), name)
     state.types[name] = replace(category(wanted), spelled=kind.spelled)
 
 
@@ -217,7 +222,7 @@ def _bound(name: str, sign: str, value: Value, state: Narrowed, whole: exp.Expr)
     else:
         high = min(math.inf if high is None else high, _edge(number, gap, sign == "<", -1))
     if low is not None and high is not None and low > high:
-        raise NotUnderstood(f"{_spell(whole)} leaves no value of column {name}")
+        raise NoValueLeft(_spell(whole), name)
     from_below = sign in (">", ">=")
     state.types[name] = replace(
         kind,
@@ -265,5 +270,5 @@ def _bound_length(
     length = high if kind.length is None or high is None else min(high, kind.length)
     shortest = max(kind.min_length, low)
     if length is not None and shortest > length:
-        raise NotUnderstood(f"{_spell(whole)} leaves no value of column {name}")
+        raise NoValueLeft(_spell(whole), name)
     state.types[name] = replace(kind, min_length=shortest, length=length)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from plurel.errors import InputError
-from plurel.sql_checks import Narrowed, NotUnderstood, apply_check, literal
+from plurel.sql_checks import Narrowed, NotUnderstood, NoValueLeft, apply_check, literal
 from plurel.sql_model import SqlColumn, SqlKey, SqlTable, SqlType, Value
 from plurel.sql_types import read_type, type_name
 
@@ -157,6 +157,13 @@ class Draft:
                 apply_check(check, self.state, names)
             except NotUnderstood as error:
                 notes.leave_out(line_of(check, line), f"{error} of table {self.name}")
+            except NoValueLeft as error:
+                part, name = error.args
+                raise notes.error(
+                    line_of(check, line),
+                    f"{part} of table {self.name} leaves no value of column {name}; change the "
+                    "check, the type, or another check of this column",
+                ) from None
 
     def finished(self, keys: tuple[SqlKey, ...]) -> SqlTable:
         """The table, with its foreign keys as they have been resolved."""

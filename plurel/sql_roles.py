@@ -108,7 +108,7 @@ def _time_column(table: SqlTable, is_activity: bool, keys: set[str], config: Con
     if named is not None:
         if named not in fit:
             raise InputError(
-                f"SQLParams.time_columns.{table.name}: {named!r} must be a date or timestamp that "
+                f"sql_params.time_columns.{table.name}: {named!r} must be a date or timestamp that "
                 "is no key, has no CHECK bound and a name without blanks"
             )
         return named

@@ -31,7 +31,7 @@ def schema_digest(config: Config) -> str:
         return hashlib.sha256(Path(config.schema_file or "").read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(
-            f"Config.schema_file: {config.schema_file} can't be read: {error.strerror}"
+            f"schema_file: {config.schema_file} can't be read: {error.strerror}"
         ) from None
 
 
@@ -42,18 +42,8 @@ def draw_sql_schema(config: Config, seed: int) -> Schema:
     of references is broken where a key is nullable, else at the key declared last. Raises
     InputError for keys whose values would depend on themselves, with the cycle spelled out.
     """
-    path = config.schema_file or ""
-    params = config.sql_params
-    database = tightened(read_sql(path, params.dialect, params.strict), path)
-    check_values(database, path)
-    check_names(database, config)
-    window = draw_window(config, seed)
-    found = {table.name: find_roles(table, database, config) for table in database.tables}
-    database = replace(
-        database,
-        tables=tuple(keep_ordered(table, found[table.name], config) for table in database.tables),
-    )
-    rows = _draw_rows(database, found, config, seed, window)
+    database, found = read_schema_file(config)
+    rows = _draw_rows(database, found, config, seed, draw_window(config, seed))
     order, unread = order_tables(database)
     natural = {
         table.name: found[table.name].natural_key
@@ -63,7 +53,24 @@ def draw_sql_schema(config: Config, seed: int) -> Schema:
     tables = tuple(
         _table(database.by_name[name], found[name], rows[name], natural, unread) for name in order
     )
-    return Schema(tables, Path(path).stem, database.left_out)
+    return Schema(tables, Path(config.schema_file or "").stem, database.left_out)
+
+
+def read_schema_file(config: Config) -> tuple[SqlDatabase, dict[str, Roles]]:
+    """What config.schema_file declares, and what becomes of each table's columns; the same for
+    every seed. Raises InputError for all that is wrong whatever is drawn."""
+    path = config.schema_file or ""
+    params = config.sql_params
+    database = tightened(read_sql(path, params.dialect, params.strict), path)
+    check_values(database, path)
+    check_names(database, config)
+    found = {table.name: find_roles(table, database, config) for table in database.tables}
+    database = replace(
+        database,
+        tables=tuple(keep_ordered(table, found[table.name], config) for table in database.tables),
+    )
+    order_tables(database)
+    return database, found
 
 
 def check_names(database: SqlDatabase, config: Config) -> None:
@@ -73,7 +80,7 @@ def check_names(database: SqlDatabase, config: Config) -> None:
         for name, _ in pairs:
             if name not in database.by_name:
                 raise InputError(
-                    f"SQLParams.{field}: {config.schema_file} declares no table {name!r}"
+                    f"sql_params.{field}: {config.schema_file} declares no table {name!r}"
                     f"{nearest(name, database.by_name)}"
                 )
 
@@ -107,7 +114,7 @@ def _draw_rows(
                     continue
                 if table.name in given:
                     raise InputError(
-                        f"SQLParams.num_rows.{table.name}: {given[table.name]} rows, but its "
+                        f"sql_params.num_rows.{table.name}: {given[table.name]} rows, but its "
                         f"unique key ({', '.join(columns)}) has room for {int(room)}; lower it"
                     )
                 rows[table.name], changed = int(room), True

@@ -73,6 +73,8 @@ _BY_NAME: dict[str, tuple[Base, str]] = {
     "oid": ("integer", ""),
 }
 _DECIMALS = (D.DECIMAL, D.UDECIMAL, D.DECIMAL32, D.DECIMAL64, D.DECIMAL128, D.BIGDECIMAL)
+_FREE = (D.GEOMETRY, D.GEOGRAPHY, D.POINT, D.USERDEFINED)
+"""Types that take names in their parentheses, as PostGIS's geometry(Point, 4326)."""
 _MONEY = (D.MONEY, D.SMALLMONEY)
 _SETS_UP_TO = 4
 _EXACT = 2**53
@@ -87,6 +89,8 @@ def read_type(kind: exp.Expr | None, dialect: str) -> SqlType | None:
     if not isinstance(kind, exp.DataType):
         known = _BY_NAME.get(kind.name.lower()) or _BY_NAME.get(spelled.lower())
         return SqlType(known[0], spelled, form=known[1]) if known else None
+    if kind.this not in _FREE and not all(map(_is_size, kind.expressions)):
+        return None
     numbers = [int(item.name) for item in kind.expressions if re.fullmatch(r"\d+", item.name)]
     found = _parametrised(kind, numbers, dialect)
     if found is None and kind.this in _PLAIN:
@@ -100,6 +104,14 @@ def read_type(kind: exp.Expr | None, dialect: str) -> SqlType | None:
         known = _BY_NAME.get(type_name(kind))
         found = SqlType(known[0], form=known[1] or "words") if known else None
     return None if found is None else replace(found, spelled=spelled)
+
+
+def _is_size(parameter: exp.Expr) -> bool:
+    """Whether this may stand in a type's parentheses: a number, or a value of an enum."""
+    named = isinstance(parameter, exp.DataTypeParam) and not re.fullmatch(
+        r"\d+|max", parameter.name, re.IGNORECASE
+    )
+    return not named
 
 
 def type_name(kind: exp.Expr) -> str:

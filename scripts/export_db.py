@@ -6,8 +6,8 @@ python scripts/export_db.py FOLDER TARGET
 import argparse
 from pathlib import Path
 
-from plurel.cli import Parser, clean_exit
-from plurel.export import FORMATS, export_database
+from plurel.cli import Parser, clean_exit, counted
+from plurel.export import FORMATS, export_database, format_of
 from plurel.export_ddl import DIALECTS
 from plurel.export_postgres import without_password
 
@@ -23,8 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--dialect",
         choices=DIALECTS,
-        default="postgresql",
-        help="dialect of the statements for SQL and CSV (default: %(default)s)",
+        help="dialect of the statements for SQL and CSV (default: postgresql)",
     )
     parser.add_argument("--schema", help="schema in PostgreSQL (default: the database's name)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
@@ -42,11 +41,14 @@ def main() -> None:
         overwrite=args.overwrite,
     )
     print(
-        f"{done.num_tables} tables, {done.num_rows:,} rows, {done.num_keys} foreign keys declared: "
-        f"{without_password(args.target)}"
+        f"{counted(done.num_tables, 'table')}, {counted(done.num_rows, 'row')}, "
+        f"{counted(done.num_keys, 'foreign key')} declared: {without_password(args.target)}"
+        + (f", schema {done.schema}" if done.schema else "")
     )
+    # where rows come in one statement, a table can't reference itself
+    can_not = "load" if (args.to or format_of(args.target)) == "csv" else "keep"
     for key in done.undeclared:
-        print(f"  not declared, since DuckDB can't keep it: {key}")
+        print(f"  not declared, since DuckDB can't {can_not} it: {key}")
 
 
 if __name__ == "__main__":

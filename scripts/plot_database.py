@@ -15,13 +15,21 @@ def main() -> None:
     parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, help="relbench folder")
     parser.add_argument(
-        "pictures", nargs="*", metavar="PICTURE", help=f"some of {', '.join(PICTURES)}; or all"
+        "pictures",
+        nargs="*",
+        default=[],
+        metavar="PICTURE",
+        help=f"some of {', '.join(PICTURES)} (default: all)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--table", help="of the foreign key or the columns (default: the richest)")
     parser.add_argument("--column", help="the foreign key (default: the one with most blocks)")
     parser.add_argument("--prefix", default="", help="of the pictures' file names")
     args = parser.parse_args()
+    if args.pictures == ["all"]:
+        args.pictures = []
+    if Path(args.prefix).name != args.prefix:
+        raise InputError(f"--prefix {args.prefix!r} must be a plain name; give folders by --out")
     for name in args.pictures:
         if name not in PICTURES:
             raise InputError(f"picture {name!r} is not one of {', '.join(PICTURES)}")

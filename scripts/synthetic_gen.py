@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from plurel.atomic import check_writable
-from plurel.cli import Parser, clean_exit
+from plurel.cli import Parser, clean_exit, counted
 from plurel.config import PRESETS, Config
 from plurel.corpus import EXECUTORS, Report, generate_corpus, shard
 from plurel.dataset import DEFAULT_PREFIX
@@ -12,11 +12,17 @@ from plurel.errors import InputError
 from plurel.paths import pre_dir, raw_dir
 from plurel.processes import available_cores
 
+EMBEDDER = "all-MiniLM-L6-v2"
+
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("--seed_offset", type=int, default=0, help="seed of the first database")
-    parser.add_argument("--num_dbs", type=int, default=1, help="number of databases")
+    parser.add_argument(
+        "--seed_offset", type=int, default=0, help="seed of the first (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num_dbs", type=int, default=1, help="number of databases (default: %(default)s)"
+    )
     parser.add_argument(
         "--num_proc",
         type=int,
@@ -49,10 +55,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace complete databases")
     parser.add_argument("--preprocess", action="store_true", help="write the stores as well")
     parser.add_argument("--pre_out", type=Path, help="folder of the stores ($PLUREL_HOME/pre)")
-    parser.add_argument(
-        "--embedder", default="all-MiniLM-L6-v2", help="text embedder of the stores"
-    )
-    return parser.parse_args()
+    parser.add_argument("--embedder", help=f"text embedder of the stores (default: {EMBEDDER})")
+    args = parser.parse_args()
+    if not args.preprocess and (args.pre_out or args.embedder):
+        parser.error("--pre_out and --embedder are for stores: give --preprocess too")
+    return args
 
 
 def preprocess(report: Report, out: Path, args: argparse.Namespace) -> None:
@@ -62,7 +69,7 @@ def preprocess(report: Report, out: Path, args: argparse.Namespace) -> None:
     preprocess_many(
         list(report.folders.values()),
         out,
-        embedder=args.embedder,
+        embedder=args.embedder or EMBEDDER,
         overwrite=args.overwrite,
         num_proc=args.num_proc,
     )
@@ -76,7 +83,7 @@ def main() -> None:
         from rt.text import embedder_name
 
         # refused before the work, not after it
-        embedder_name(args.embedder)
+        embedder_name(args.embedder or EMBEDDER)
         check_writable(args.pre_out or pre_dir())
     out = args.out or raw_dir()
     report = generate_corpus(
@@ -91,7 +98,8 @@ def main() -> None:
     if args.preprocess:
         preprocess(report, args.pre_out or pre_dir(), args)
     print(
-        f"{len(report.generated)} databases generated ({report.num_rows:,} rows), "
+        f"{counted(len(report.generated), 'database')} generated "
+        f"({counted(report.num_rows, 'row')}), "
         f"{len(report.skipped)} complete before, {len(report.failed)} failed: {out}"
     )
     if report.failed:

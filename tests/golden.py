@@ -4,11 +4,15 @@ What is drawn (schema, keys, sizes, dates) is the same on every processor. Compu
 the last bits from one processor to the next, which can move a value across a threshold, a rounding
 or a rank; they are compared with a tolerance. Some columns are nothing but last bits: one whose
 model is almost constant, standardised or ranked. Renewing finds them by disturbing last bits on
-purpose, and steady.yaml names the others, whose values are compared.
+purpose, under each set of instructions that the processor has, and steady.yaml names the others,
+whose values are compared.
 
-    python tests/golden.py      # renews the files after a wanted change
+    python tests/golden.py      # renews the files after a wanted change; else it changes none
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +41,7 @@ LAST_BITS, TRIALS = 2.0**-20, 4
 STEADIER = 0.985
 """What renewing asks for; the room to MIN_EQUAL is for processors."""
 STEADY = "steady.yaml"
+INSTRUCTIONS = ("plain", "avx2", "avx512")
 
 _SMALL = {
     "num_rows_entity_table_choices": [80, 120],
@@ -125,20 +130,46 @@ def steady_columns(seed: int, config: Config) -> dict[str, list[str]]:
     return steady
 
 
-def renew(folder: Path, seed: int, config: Config) -> None:
-    """Write one database, without its tasks."""
-    dataset = SyntheticDataset(seed, config)
-    steady = steady_columns(seed, config)
-    write_folder(
-        folder,
-        database=dataset.make_db(),
-        name=folder.name,
-        val_timestamp=dataset.val_timestamp,
-        test_timestamp=dataset.test_timestamp,
-        provenance={"seed": seed, "config": pinned_config(config)},
-        declared=dataset.make_schema().declared(),
-        overwrite=True,
-    )
+def steady_everywhere(name: str) -> dict[str, list[str]]:
+    """What `steady_columns` gives under every set of instructions of this processor."""
+    lists = []
+    for instructions in INSTRUCTIONS:
+        done = subprocess.run(
+            [sys.executable, __file__, name],
+            env={**os.environ, "RUSTLER_INSTRUCTIONS": instructions},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            lists.append(yaml.safe_load(done.stdout))
+        elif "this processor has" in done.stderr:
+            print(f"without {instructions}, which this processor lacks", file=sys.stderr)
+        else:
+            raise RuntimeError(done.stderr)
+    first, *others = lists
+    return {
+        table: [column for column in columns if all(column in other[table] for other in others)]
+        for table, columns in first.items()
+    }
+
+
+def renew(name: str) -> None:
+    """Write one database, without its tasks, unless what is there is the same."""
+    folder, (seed, config) = GOLDEN / name, DATABASES[name]
+    steady = steady_everywhere(name)
+    if not folder.exists() or differences(folder, seed, config):
+        dataset = SyntheticDataset(seed, config)
+        write_folder(
+            folder,
+            database=dataset.make_db(),
+            name=folder.name,
+            val_timestamp=dataset.val_timestamp,
+            test_timestamp=dataset.test_timestamp,
+            provenance={"seed": seed, "config": pinned_config(config)},
+            declared=dataset.make_schema().declared(),
+            overwrite=True,
+        )
     (folder / STEADY).write_text(yaml.safe_dump(steady, sort_keys=False), encoding="utf-8")
 
 
@@ -242,9 +273,12 @@ def equal_share(pinned: "pd.Series[Any]", now: "pd.Series[Any]", *, exactly: boo
 
 
 def main() -> None:
-    for name, (seed, config) in DATABASES.items():
+    if sys.argv[1:]:  # one of the processes that `steady_everywhere` starts
+        print(yaml.safe_dump(steady_columns(*DATABASES[sys.argv[1]]), sort_keys=False))
+        return
+    for name in DATABASES:
+        renew(name)
         folder = GOLDEN / name
-        renew(folder, seed, config)
         steady = [column for columns in _yaml(folder / STEADY).values() for column in columns]
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         print(f"{folder}: {size / 1024:.0f} KiB, {len(steady)} steady columns")

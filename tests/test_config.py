@@ -64,7 +64,7 @@ def test_overrides() -> None:
     [
         ("scm_params.mlp_emb=1", "unknown key 'mlp_emb'; did you mean 'mlp_emb_dim'"),
         ("scm_parms.mlp_emb_dim=1", "did you mean 'scm_params'"),
-        ("scm_params.mlp_emb_dim=two", r"SCMParams.mlp_emb_dim must be a number, got 'two'"),
+        ("scm_params.mlp_emb_dim=two", r"scm_params\.mlp_emb_dim must be a number, got 'two'"),
         ("scm_params.mlp_emb_dim=1.5", "must be an integer"),
         ("scm_params.mlp_weight_density_choices=1.5", "at least 0.01 and at most 1"),
         ("scm_params.activation_choices=relo", "did you mean 'relu'"),
@@ -87,6 +87,7 @@ def test_overrides() -> None:
         ("database_params.num_tables_choices=.nan", "finite number"),
         ("database_params.min_timestamp=2030-01-01", "before max_timestamp"),
         ("database_params.min_timestamp=yesterday", "must be a date like"),
+        ("database_params.max_timestamp=2024-13-01", "max_timestamp must .* '2024-13-01'"),
         ("val_split=0.95", "val_split < test_split"),
         ("val_split", "not of the form key=value"),
         ("val_split=[", "not YAML"),
@@ -101,7 +102,16 @@ def test_refusals_name_the_field(override: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "is not YAML"), ("- 3", "must hold a mapping"), ("dag_param: {}", "dag_params")],
+    [
+        ("a: [", "is not YAML"),
+        ("- 3", "must hold a mapping"),
+        ("dag_param: {}", "dag_params"),
+        ("database_params:\n  max_timestamp: 2025-13-01", r"_params\.max_timestamp must be a date"),
+        (
+            "val_split: 0.7\ntest_split: 0.8\nval_split: 0.6",
+            "'val_split' stands there twice.*line 3",
+        ),
+    ],
 )
 def test_bad_files_are_named(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
@@ -119,7 +129,7 @@ def test_missing_files_and_presets_are_named(tmp_path: Path) -> None:
 
 
 def test_groups_check_when_made() -> None:
-    with pytest.raises(InputError, match=r"DatabaseParams\.num_tables_choices"):
+    with pytest.raises(InputError, match=r"database_params\.num_tables_choices"):
         DatabaseParams(num_tables_choices=Choices("range", (0, 3)))
     assert SCMParams(ts_ar_rho_choices=Choices("range", (0, 0.5))).ts_ar_rho_choices.value == (
         0,

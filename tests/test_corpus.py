@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -160,13 +159,6 @@ def test_complete_folders_are_skipped_but_never_mixed(corpus: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in corpus.rglob("*")} == before
 
 
-@pytest.mark.parametrize("prefix", ["a/b", "", "."])
-def test_a_prefix_is_a_plain_name(prefix: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=re.escape(f"db_prefix '{prefix}' must be a plain name")):
-        generate_corpus([0], CONFIG, tmp_path / "corpus", prefix=prefix)
-    assert not (tmp_path / "corpus").exists()
-
-
 def test_a_failing_seed_is_reported_and_not_fatal(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "db-5").mkdir()
     (tmp_path / "db-5" / "notes.txt").write_text("mine")
@@ -263,30 +255,3 @@ def test_preprocess_writes_the_stores_too(
     assert [table["name"] for table in database] == list(tables)
     sizes = [table["rows"][1] - table["rows"][0] for table in database]
     assert sizes == [len(table.df) for table in tables.values()]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--config", "nothing.yaml"], "error: config file nothing.yaml does not exist"),
-        (["--set", "scm_params.mlp_emb=3"], "did you mean 'mlp_emb_dim'"),
-        (["--num_proc", "0"], "error: num_proc must be at least 1"),
-        (["--shard", "3/3"], "error: shard '3/3' must be i/n"),
-        (["--executor", "slurm"], "error: argument --executor: invalid choice: 'slurm'"),
-    ],
-)
-def test_bad_arguments_end_in_one_line(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["gen", "--out", str(tmp_path / "out"), *arguments])
-    with pytest.raises(SystemExit) as caught, clean_exit():
-        main()
-    assert caught.value.code == 1
-    shown = capsys.readouterr().err
-    assert message in shown
-    assert shown.count("\n") == 1
-    assert not (tmp_path / "out").exists()

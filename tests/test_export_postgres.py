@@ -197,7 +197,7 @@ def test_replaced_only_on_request_and_only_exports(server: str, odd: Path) -> No
     export_database(odd, server, schema="mine")
     with closing(Postgres(server, "mine")) as database:
         database.execute("DELETE FROM lines")
-        with pytest.raises(InputError, match="schema 'mine' exists already; ask for overwriting"):
+        with pytest.raises(InputError, match="schema 'mine' exists already; give --overwrite"):
             export_database(odd, server, schema="mine")
         assert database.rows("lines") == []
         export_database(odd, server, schema="mine", overwrite=True)

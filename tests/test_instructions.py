@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import rustler
 
 HERE = Path(__file__).parent
@@ -26,6 +28,14 @@ def test_an_unknown_set_is_refused_with_those_at_hand() -> None:
     found = run_with("sse9", "-c", "import rustler")
     assert found.returncode == 1
     assert "RUSTLER_INSTRUCTIONS is 'sse9'; this processor has plain" in found.stderr
+
+
+@pytest.mark.parametrize("script", ["synthetic_gen", "plot_database", "preprocess", "show_context"])
+def test_scripts_say_so_in_one_line(script: str) -> None:
+    found = run_with("sse9", f"scripts/{script}.py", "--help")
+    assert found.returncode == 1
+    assert found.stderr.startswith("error: RUSTLER_INSTRUCTIONS is 'sse9'; this processor has")
+    assert found.stderr.count("\n") == 1
 
 
 def test_golden_databases_and_attention_hold_with_plain_instructions() -> None:

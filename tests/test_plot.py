@@ -1,5 +1,6 @@
 """Pictures: drawn from what the folder holds, in any shape of schema, without global state."""
 
+import shutil
 from pathlib import Path
 
 import matplotlib.image
@@ -122,8 +123,15 @@ def test_many_references_are_counted(tmp_path: Path) -> None:
 def test_bad_requests_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no manifest\.yaml"):
         plot_schema(tmp_path, tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"has no foreign key table_9\.\*"):
+    with pytest.raises(InputError, match=r"has no table 'table_9'; it has table_0, "):
         plot_links(folder, tmp_path / "a.png", table="table_9")
+    with pytest.raises(InputError, match=r"no foreign key any table\.nope; there are table_\d\."):
+        plot_links(folder, tmp_path / "a.png", column="nope")
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "db" / "table_0.parquet").unlink()
+    with pytest.raises(InputError, match=r"table_0\.parquet: no such file; the manifest names it"):
+        plot_schema(copy, tmp_path / "a.png")
+    shutil.rmtree(copy)
     with pytest.raises(InputError, match="table 'table_0' of rel-synthetic-0 has no time column"):
         plot_series(folder, tmp_path / "a.png", table="table_0")
     with pytest.raises(InputError, match=r"such as \.png"):

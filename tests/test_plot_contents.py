@@ -19,6 +19,7 @@ from plurel.canvas import open_source
 from plurel.config import Config
 from plurel.dataset import SyntheticDataset
 from plurel.errors import InputError
+from plurel.links import LinkResult, make_blocks
 from plurel.plot import (
     PICTURES,
     NothingToDrawError,
@@ -153,6 +154,7 @@ def test_series_are_those_that_follow_time(figures: list[Figure]) -> None:
     database = Database({"t": Table(frame.sample(frac=1, random_state=0), {}, None, "when")})
     plot_series(database, NOWHERE, max_columns=2)
     assert [axes.get_ylabel() for axes in figures[0].axes] == ["late", "noise"]
+    assert figures[0].get_suptitle() == "database: t over time, 2 of 3 number columns"
     dots, mean = figures[0].axes[0].lines
     np.testing.assert_array_equal(np.asarray(dots.get_ydata()), frame["late"])
     assert abs(float(np.asarray(mean.get_ydata())[200]) - 200) < 2
@@ -183,6 +185,40 @@ def test_a_panel_for_each_column(figures: list[Figure]) -> None:
     assert [bar.get_width() for bar in axes[1].patches] == [0.25, 0.75]
     assert [text.get_text() for text in axes[2].texts] == [" a", " b c d e f g h i j…"]
     assert not axes[4].patches
+
+
+def test_frequent_values_and_the_number_of_the_others(figures: list[Figure]) -> None:
+    frame = pd.DataFrame(
+        {"word": [f"w{i}" for i in range(20)], "near": 3.8455 + np.arange(20) / 1e6}
+    )
+    plot_columns(Database({"t": Table(frame, {}, None, None)}), NOWHERE)
+    words, near = figures[0].axes
+    assert [text.get_text() for text in words.texts][-1] == " and 14 more"
+    figures[0].draw_without_rendering()
+    assert near.xaxis.get_offset_text().get_text() == ""
+
+
+def test_references_to_own_rows_and_uniform_ones_have_no_blocks(figures: list[Figure]) -> None:
+    frame = pd.DataFrame({"id": range(4), "up": [None, 0.0, 0.0, None], "other": [1, 1, 2, 3]})
+    keys = {"up": "t", "other": "u"}
+    parents = Table(pd.DataFrame({"id": range(4)}), {}, "id", None)
+    database = Database({"t": Table(frame, keys, "id", None), "u": parents})
+    plot_links(database, NOWHERE, column="up")
+    title = "t.up: 2 of 4 rows reference 4, all of them earlier ones"
+    assert figures[0].axes[0].get_title(loc="left") == title
+    blocks = make_blocks(4, 4, [np.full((2, 2), 0.5)])
+    plot_links(LinkResult(np.arange(4), blocks), NOWHERE)
+    assert len(figures[1].axes) == 1  # no bar of colours
+
+
+def test_keys_between_two_tables_are_counted_and_lone_tables_stand_near(
+    sakila: SyntheticDataset, figures: list[Figure]
+) -> None:
+    plot_schema(sakila, NOWHERE)
+    texts = [text.get_text() for text in figures[0].axes[0].texts]
+    assert "\N{MULTIPLICATION SIGN}2" in texts
+    x = arrange({"a": [], "b": [], "c": ["d"], "d": []}, 2.0, 0.1, 0.2).x
+    assert max(x.values()) - min(x.values()) <= 4.4
 
 
 def test_too_many_columns_are_counted(figures: list[Figure]) -> None:
@@ -246,6 +282,8 @@ def test_the_script_draws_what_there_is(
         f"one-{name}.png" for name in ("schema", "series", "columns")
     }
     assert capsys.readouterr().err.count("no picture") == 2
+    run(monkeypatch, tmp_path / "db", "all", "--out", tmp_path / "all")
+    assert len(list((tmp_path / "all").iterdir())) == 3
     with pytest.raises(NothingToDrawError, match="db has no foreign key in a table with a time"):
         run(monkeypatch, tmp_path / "db", "cohorts", "--out", out)
 
@@ -257,3 +295,7 @@ def test_names_that_are_not_there(
         plot_columns(single, NOWHERE, table="x")
     with pytest.raises(InputError, match="picture 'blocks' is not one of links, cohorts, schema"):
         run(monkeypatch, tmp_path, "blocks", "--out", tmp_path)
+    with pytest.raises(InputError, match="required: folder, --out; --help"):
+        run(monkeypatch)
+    with pytest.raises(InputError, match="--prefix 'a/b' must be a plain name"):
+        run(monkeypatch, tmp_path, "--out", tmp_path, "--prefix", "a/b")

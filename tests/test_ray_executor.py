@@ -71,6 +71,6 @@ def test_nothing_to_do_starts_no_cluster(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_ray_that_is_missing_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"needs Ray, which is missing; run: pip install 'plurel"):
+    with pytest.raises(InputError, match=r"needs Ray, which is missing; run: pip install ray"):
         generate_corpus([2], CONFIG, tmp_path, executor="ray")
     assert list(tmp_path.iterdir()) == []
