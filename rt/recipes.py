@@ -8,12 +8,12 @@ draws one value of each, a prediction takes the first.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import rustler
 from plurel.errors import InputError
-from rt.config import from_dict, unknown_key
+from rt.config import from_dict, to_dict, unknown_key
 
 Order = Literal["recency", "walks", "random"]
 
@@ -57,8 +57,7 @@ class Recipe:
 
     def to_sampler(self, name: str) -> "rustler.Recipe":
         """The recipe as the sampler takes it; RustlerError for values out of range."""
-        fields = {key: _plain(value) for key, value in asdict(self).items()}
-        return rustler.Recipe(name, **fields)
+        return rustler.Recipe(name, **to_dict(self))
 
 
 _LABELS: dict[str, Any] = {
@@ -101,7 +100,3 @@ def context_of(
     elif name not in recipes and name not in PRESETS:
         raise InputError(unknown_key(f"recipe.{name}", {*recipes, *PRESETS}))
     return length or int(lengths[0]), recipes[name] if name in recipes else named(name)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -227,8 +227,8 @@ def test_walks_prefer_what_is_near(tmp_path: Path) -> None:
     assert near > 0.8 * others
 
 
-def test_depths_follow_the_pairs(tmp_path: Path) -> None:
-    """The published recipe is untouched by the parts: same rows, none of a part of labels."""
+def test_the_published_recipe_has_no_part_of_labels(tmp_path: Path) -> None:
+    """Labels that its search meets stand in the neighbourhood like other rows."""
     sampler = make([timed_shop(tmp_path)], tasks=[forecast()])
     batch = sampler.batch(0)
     for first, last in pairwise(batch["context_row_ptr"].tolist()):
