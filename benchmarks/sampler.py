@@ -13,6 +13,7 @@ import json
 import shutil
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,46 +55,52 @@ def write_shop(folder: Path, num_orders: int, rng: np.random.Generator) -> tuple
     review_keys = [skewed(rng, sizes[3], sizes[0]), review_orders]
     parent = np.concatenate([np.stack(keys, 1).ravel() for keys in (order_keys, review_keys)])
     child = np.repeat(np.arange(start[2], num_rows), 2)
-    order = np.lexsort((child, row_time[child], parent))
-    keep = rng.random((num_rows, len(KINDS))) > 0.05
+    time_value, rank = np.unique(row_time, return_inverse=True)
+    # the time of rows without one is the lowest and no time
+    time_value, rank = time_value[1:], rank.astype(np.uint32)
+    order = np.lexsort((child, rank[child], parent))
+    degree = np.bincount(parent, minlength=num_rows)
+    referenced = [degree[first:last] for first, last in pairwise(start) if degree[first:last].any()]
     arrays = {
-        "row_time": row_time,
+        "time_value": time_value,
+        "record_ptr": np.zeros(0, np.uint64),
+        "row_rank": rank,
         "row_source": np.concatenate([np.arange(size) for size in sizes]).astype(np.uint32),
-        "cell_ptr": pointers(keep.sum(1)),
-        "cell_column": columns_of(sizes)[keep],
-        "cell_value": values(rng, num_rows)[keep],
-        "parent_ptr": pointers(np.repeat([0, 2], [start[2], num_rows - start[2]])),
         "parent_row": parent.astype(np.uint32),
-        "child_ptr": pointers(np.bincount(parent, minlength=num_rows)),
+        "child_ptr": np.concatenate([[0, *np.cumsum(of_table)] for of_table in referenced]).astype(
+            np.uint32
+        ),
         "child_row": child[order].astype(np.uint32),
-        "child_time": row_time[child[order]],
+        "child_rank": rank[child[order]],
+        "dictionary": np.zeros(0, np.uint32),
+        "records": np.append(records(rng, num_rows), np.zeros(rustler.RECORD_PADDING, np.uint8)),
     }
+    children = [int(degree[first:last].sum()) for first, last in pairwise(start)]
     version = str(rustler.FORMAT_VERSION)
     save_file(arrays, folder / "store.safetensors", metadata={"format_version": version})
-    (folder / "meta.json").write_text(json.dumps(describe(start.tolist(), arrays)))
+    (folder / "meta.json").write_text(json.dumps(describe(start.tolist(), children, arrays)))
     embedding = rng.standard_normal((NUM_TEXTS, TEXT_DIM)).astype(np.float16)
     save_file({"embedding": embedding}, folder / "text.hash.safetensors")
     return int(start[2]), int(start[3])
 
 
-def pointers(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
+PRESENCE = -(-len(KINDS) // 8)
 
 
-def columns_of(sizes: list[int]) -> np.ndarray:
-    table = np.repeat(np.arange(4), sizes)[:, None]
-    return (table * len(KINDS) + np.arange(len(KINDS))).astype(np.uint32)
-
-
-def values(rng: np.random.Generator, num_rows: int) -> np.ndarray:
-    bits = rng.standard_normal((num_rows, len(KINDS))).astype(np.float32).view(np.uint32)
+def records(rng: np.random.Generator, num_rows: int) -> np.ndarray:
+    """Records of all rows: bits that say which cells are there, and all cells in four bytes."""
+    keep = rng.random((num_rows, len(KINDS))) > 0.05
+    values = rng.standard_normal((num_rows, len(KINDS))).astype(np.float32).view(np.uint32)
     for column, kind in enumerate(KINDS):
         if kind == "text":
-            bits[:, column] = rng.integers(0, NUM_TEXTS, num_rows)
-    return bits
+            values[:, column] = rng.integers(0, NUM_TEXTS, num_rows)
+    cells = np.where(keep, values, 0).astype("<u4").view(np.uint8).reshape(num_rows, -1)
+    return np.hstack([np.packbits(keep, axis=1, bitorder="little"), cells]).reshape(-1)
 
 
-def describe(start: list[int], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def describe(
+    start: list[int], children: list[int], arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
     """meta.json."""
     width = len(KINDS)
     tables = [
@@ -102,19 +109,26 @@ def describe(start: list[int], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
             "kind": "database",
             "rows": start[t : t + 2],
             "columns": [t * width, (t + 1) * width],
+            "num_parents": 2 if t >= 2 else 0,
+            "num_children": children[t],
+            "record_bytes": (start[t + 1] - start[t]) * (PRESENCE + 4 * width),
+            "packed": False,
         }
         for t, name in enumerate(("users", "items", "orders", "reviews"))
     ]
     columns = [
         {"name": f"c{c}", "table": c // width, "type": KINDS[c % width], "name_text": c}
+        | {"width": 4, "optional": True, "dictionary": None}
         for c in range(4 * width)
     ]
+    rows = arrays["records"][: -rustler.RECORD_PADDING].reshape(start[-1], -1)
+    num_cells = int(np.unpackbits(rows[:, :PRESENCE]).sum())
     return {
         "format_version": rustler.FORMAT_VERSION,
         "name": "shop",
         "num_rows": start[-1],
-        "num_cells": len(arrays["cell_column"]),
-        "num_edges": len(arrays["parent_row"]),
+        "num_cells": num_cells,
+        "num_edges": len(arrays["child_row"]),
         "num_texts": NUM_TEXTS,
         "tables": tables,
         "columns": columns,

@@ -1,11 +1,6 @@
-"""Columns become cells: normalised, numbered, and interleaved row by row.
+"""Columns become cells: normalised and numbered, column after column, in the store's order."""
 
-Two passes. The first reads column after column and keeps it, 4 bytes a row, in the store's order;
-then the numbers of cells and of texts are known. The second interleaves blocks of rows, so that
-the cells of no table are in memory as a whole.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,29 +9,30 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from plurel.spill import release
+import rustler
 from rt import columns as col
-from rt.edges import Piece
 from rt.keys import Rows
 from rt.layout import Report, Table, cell_columns, type_of
 from rt.meta import ColumnMeta
 from rt.numeric import Floats, Mask
 from rt.work import Work
 
-_BLOCK_CELLS = 1 << 18
-_RELEASE_BLOCKS = 64
+_MOST_DISTINCT = 1 << 16
+"""Distinct values of a dictionary: places among them have two bytes."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column in the store's order. values: bits of normalised numbers, or places in `texts`
-    and `numbers`; valid: None if there are no nulls."""
+    """One column in the store's order. values: bits of normalised numbers, or places in
+    `dictionary`, `texts` or the texts' `numbers`, of as few bits as suffice; valid: None if there
+    are no nulls; count: the cells."""
 
     meta: ColumnMeta
-    values: NDArray[np.uint32]
+    values: NDArray[Any]
     valid: Mask | None
     count: int
     texts: pa.Array | None = None
+    dictionary: NDArray[np.uint32] | None = None
     numbers: Rows | None = None
     infinite: int = 0
     unfitted: bool = False
@@ -69,8 +65,9 @@ def _read(tables: Sequence[Table], datetimes: col.Fit, place: tuple[int, str]) -
     count = int(np.count_nonzero(cells.valid))
     valid = None if count == len(cells.valid) else _in_order(cells.valid, table.order)
     if isinstance(cells, col.Texts):
-        meta = ColumnMeta(name, number, kind, 0.0, 1.0, "", 0, False)
-        return Column(meta, _in_order(cells.codes, table.order), valid, count, cells.texts)
+        meta = ColumnMeta(name, number, kind, 0.0, 1.0, "", 0, False, 4, valid is not None, None)
+        codes = _in_order(cells.codes, table.order).astype(_place_type(len(cells.texts)))
+        return Column(meta, codes, valid, count, cells.texts)
     train = _chosen(cells, table.train)
     varies = len(train) > 0 and bool(train.min() < train.max())
     if kind == "datetime":
@@ -81,10 +78,32 @@ def _read(tables: Sequence[Table], datetimes: col.Fit, place: tuple[int, str]) -
         on = table.fitted_on
         del past
     del train
-    meta = ColumnMeta(name, number, kind, cells.origin + fitted.mean, fitted.std, on, 0, varies)
+    mean, optional = cells.origin + fitted.mean, valid is not None
+    meta = ColumnMeta(name, number, kind, mean, fitted.std, on, 0, varies, 4, optional, None)
     values = _in_order(col.standardise(cells.values, fitted), table.order)
     unfitted = fitted.count == 0 and count > 0
-    return Column(meta, values, valid, count, infinite=cells.infinite, unfitted=unfitted)
+    column = Column(meta, values, valid, count, infinite=cells.infinite, unfitted=unfitted)
+    del cells, values
+    return _with_dictionary(column)
+
+
+def _with_dictionary(column: Column) -> Column:
+    """The column with its distinct values apart, if that takes less space."""
+    # with d distinct values of n: n + 4 d bytes, or 2 n + 4 d, instead of 4 n
+    limit = max(column.count // 2, min(256, column.count * 3 // 4))
+    found = rustler.encode_distinct(column.values, column.valid, limit)
+    if found is None:
+        return column
+    distinct, places = found
+    places = places.astype(_place_type(len(distinct)), copy=False)
+    return replace(column, values=places, dictionary=distinct)
+
+
+def _place_type(size: int) -> type[np.unsignedinteger[Any]]:
+    """Of places in a list of this size."""
+    if size <= 1 << 8:
+        return np.uint8
+    return np.uint16 if size <= _MOST_DISTINCT else np.uint32
 
 
 def _chosen(cells: col.Numbers, rows: Mask) -> Floats:
@@ -108,6 +127,7 @@ def number_texts(
     chunks = every.dictionary_encode().chunks  # all share one dictionary; empty ones are left out
     codes = [np.zeros(0, np.uint32), *(chunk.indices.to_numpy() for chunk in chunks)]
     final = np.concatenate(codes).astype(np.uint32)
+    distinct = chunks[0].dictionary if chunks else pa.array([], pa.large_string())
     numbered = []
     start = len(names)
     for column, name in zip(columns, final[: len(names)].tolist(), strict=True):
@@ -115,58 +135,26 @@ def number_texts(
         if column.texts is not None:
             numbers = final[start : start + len(column.texts)]
             start += len(numbers)
-        meta = replace(column.meta, name_text=name)
-        numbered.append(replace(column, meta=meta, texts=None, numbers=numbers))
-    return numbered, chunks[0].dictionary if chunks else pa.array([], pa.large_string())
+        named = replace(column, meta=replace(column.meta, name_text=name))
+        numbered.append(_sized(named, numbers, len(distinct)))
+    return numbered, distinct
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Rows of one table on their way into the store: start..end of them, and its columns (their
-    numbers from `first`)."""
-
-    columns: Sequence[Column]
-    first: int
-    start: int
-    end: int
-
-
-def cell_pieces(tables: Sequence[Table], columns: Sequence[Column], work: Work) -> Iterator[Piece]:
-    """cell_ptr, cell_column and cell_value, block after block."""
-    yield "cell_ptr", np.zeros(1, np.uint64)
-    done = 0
-    for i, found in enumerate(work.ordered(_interleave, _blocks(tables, columns))):
-        counts, column, value = found
-        yield "cell_ptr", np.cumsum(counts, dtype=np.uint64) + np.uint64(done)
-        yield "cell_column", column
-        yield "cell_value", value
-        done += len(value)
-        if i % _RELEASE_BLOCKS == 0:
-            release()
+def _sized(column: Column, numbers: Rows | None, num_texts: int) -> Column:
+    """The column with the numbers of its texts if it has any, and what its cells take."""
+    width, dictionary = 4, column.dictionary
+    if numbers is not None:
+        width = bytes_for(num_texts)
+        size = bytes_for(len(numbers)) * column.count + 4 * len(numbers)
+        if len(numbers) <= _MOST_DISTINCT and size <= width * column.count:
+            dictionary, numbers = numbers, None
+    if dictionary is not None:
+        width = bytes_for(len(dictionary))
+    size_of = None if dictionary is None else len(dictionary)
+    meta = replace(column.meta, width=width, dictionary=size_of)
+    return replace(column, meta=meta, texts=None, dictionary=dictionary, numbers=numbers)
 
 
-def _blocks(tables: Sequence[Table], columns: Sequence[Column]) -> Iterator[_Block]:
-    """Blocks of rows whose cells fit into the cache."""
-    first = 0
-    for i, table in enumerate(tables):
-        end = first + sum(column.meta.table == i for column in columns)
-        num_rows, size = table.raw.source.num_rows, max(1, _BLOCK_CELLS // max(1, end - first))
-        for start in range(0, num_rows, size):
-            yield _Block(columns[first:end], first, start, min(start + size, num_rows))
-        first = end
-
-
-def _interleave(block: _Block) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
-    """Cells per row, and the column numbers and values of the cells row by row."""
-    rows, shape = slice(block.start, block.end), (block.end - block.start, len(block.columns))
-    value, present = np.empty(shape, np.uint32), np.empty(shape, bool)
-    for i, column in enumerate(block.columns):
-        if column.numbers is None:
-            value[:, i] = column.values[rows]
-        elif len(column.numbers):  # without texts there are no cells
-            value[:, i] = column.numbers[column.values[rows]]
-        present[:, i] = True if column.valid is None else column.valid[rows]
-    number = np.tile(np.arange(block.first, block.first + shape[1], dtype=np.uint32), shape[0])
-    if all(column.valid is None for column in block.columns):
-        return np.full(shape[0], shape[1], np.uint32), number, value.reshape(-1)
-    return present.sum(axis=1, dtype=np.uint32), number[present.reshape(-1)], value[present]
+def bytes_for(size: int) -> int:
+    """Bytes that name one of so many things."""
+    return next(width for width in range(5) if size <= 1 << (8 * width))

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plurel.errors import InputError
 from rt import keys
-from rt.keys import NO_ROW, Rows
+from rt.keys import Rows
 from rt.layout import Report, Table
 from rt.work import Work
 
 Piece = tuple[str, NDArray[Any]]
 
 _BLOCK_ROWS = 1 << 18
+_MOST_CHILDREN = 2**32 - 1
 _RANGE_EDGES = 1 << 20
 """Edges of a range of parents that are sorted at a time, unless a sixteenth of all is more."""
 
@@ -23,46 +25,43 @@ _RANGE_EDGES = 1 << 20
 @dataclass(frozen=True)
 class Edges:
     """links: for each table and foreign key the parent row of every row (`NO_ROW`: none), in the
-    store's order."""
+    store's order; children: for each table the number of references to its rows."""
 
     tables: Sequence[Table]
     links: Sequence[Sequence[Rows]]
-    count: int
+    children: Sequence[int]
+
+    @property
+    def count(self) -> int:
+        return sum(self.children)
 
     def parent_pieces(self) -> Iterator[Piece]:
-        """parent_ptr and parent_row."""
-        yield "parent_ptr", np.zeros(1, np.uint64)
-        done = 0
-        for table, links in zip(self.tables, self.links, strict=True):
-            for start in range(0, table.raw.source.num_rows, _BLOCK_ROWS):
-                block = slice(start, min(start + _BLOCK_ROWS, table.raw.source.num_rows))
-                degree, rows = parents([link[block] for link in links], block.stop - start)
-                yield "parent_ptr", np.cumsum(degree, dtype=np.uint64) + np.uint64(done)
-                yield "parent_row", rows
-                done += len(rows)
+        """parent_row."""
+        for links in self.links:
+            for start in range(0, len(links[0]) if links else 0, _BLOCK_ROWS):
+                block = slice(start, start + _BLOCK_ROWS)
+                yield "parent_row", np.stack([link[block] for link in links], axis=1).reshape(-1)
 
     def child_pieces(self, work: Work) -> Iterator[Piece]:
-        """child_ptr, child_row and child_time: the edges seen from the parents."""
-        yield "child_ptr", np.zeros(1, np.uint64)
-        done = 0
-        for table in self.tables:
-            if table.raw.source.num_rows == 0:
+        """child_ptr, child_row and child_rank: the edges seen from the parents."""
+        for table, count in zip(self.tables, self.children, strict=True):
+            if count == 0:
                 continue
             ends = self._ends(table)
-            yield "child_ptr", ends + np.uint64(done)
-            done += int(ends[-1])
+            yield "child_ptr", np.zeros(1, np.uint32)
+            yield "child_ptr", ends
             ranges = _ranges(table, ends, max(_RANGE_EDGES, self.count // 16))
-            for child, time in work.ordered(partial(self._children, table), ranges):
+            for child, rank in work.ordered(partial(self._children, table), ranges):
                 yield "child_row", child
-                yield "child_time", time
+                yield "child_rank", rank
 
-    def _ends(self, parent: Table) -> NDArray[np.uint64]:
+    def _ends(self, parent: Table) -> Rows:
         """The number of edges to the rows of a table up to each row, itself included."""
         start, end = parent.rows
-        degree = np.zeros(end - start, np.uint64)
+        degree = np.zeros(end - start, np.uint32)
         for _, links in self._links_to(parent):
             for _, rows in _within(links, start, end):
-                np.add.at(degree, rows, np.uint64(1))
+                np.add.at(degree, rows, np.uint32(1))
         return np.cumsum(degree, out=degree)
 
     def _links_to(self, parent: Table) -> Iterator[tuple[Table, list[Rows]]]:
@@ -73,30 +72,28 @@ class Edges:
             if found and parent.kind == "database":
                 yield table, found
 
-    def _children(
-        self, parent: Table, rows_range: tuple[int, int]
-    ) -> tuple[Rows, NDArray[np.int64]]:
-        """The children of a range of rows and their times: by parent, then by (time, row)."""
+    def _children(self, parent: Table, rows_range: tuple[int, int]) -> tuple[Rows, Rows]:
+        """The children of a range of rows and their ranks: by parent, then by (time, row)."""
         start, end = rows_range
         rows: list[Rows] = []
         children: list[Rows] = []
-        times: list[NDArray[np.int64]] = []
+        ranks: list[Rows] = []
         for table, links in self._links_to(parent):
             for local, row in _within(links, start, end):
                 rows.append(row)
                 children.append((local + table.rows[0]).astype(np.uint32))
-                times.append(table.row_time[local])
+                ranks.append(table.row_rank[local])
         if not rows:
-            return np.zeros(0, np.uint32), np.zeros(0, np.int64)
-        row, child, time = np.concatenate(rows), np.concatenate(children), np.concatenate(times)
-        del rows, children, times
-        if not (time[1:] >= time[:-1]).all():
+            return np.zeros(0, np.uint32), np.zeros(0, np.uint32)
+        row, child, rank = np.concatenate(rows), np.concatenate(children), np.concatenate(ranks)
+        del rows, children, ranks
+        if not (rank[1:] >= rank[:-1]).all():
             # Tables stand in order of time, so this sort finds a few long runs.
-            order = np.argsort(time, kind="stable")
-            row, child, time = row[order], child[order], time[order]
+            order = np.argsort(rank, kind="stable")
+            row, child, rank = row[order], child[order], rank[order]
             del order
         order = _stable_order(row)
-        return child[order], time[order]
+        return child[order], rank[order]
 
 
 def link_tables(tables: Sequence[Table], report: Report, work: Work) -> Edges:
@@ -107,18 +104,25 @@ def link_tables(tables: Sequence[Table], report: Report, work: Work) -> Edges:
         for place, one in links.items():
             found[place] = replace(one, rows=work.spill.keep(one.rows))
     rows: list[list[Rows]] = []
-    count = 0
+    children = {table.raw.name: 0 for table in parents}
     for table in tables:
         rows.append([])
-        for column in table.raw.foreign_keys:
+        for column, parent in table.raw.foreign_keys.items():
             name, one = f"{table.raw.name}.{column}", found[table.kind, table.raw.name, column]
             if one.dangling:
                 report.dangling_keys[name] = one.dangling
             if one.nulls:
                 report.null_keys[name] = one.nulls
             rows[-1].append(one.rows)
-            count += len(one.rows) - one.nulls - one.dangling
-    return Edges(tables, rows, count)
+            children[parent] += len(one.rows) - one.nulls - one.dangling
+    for name, count in children.items():
+        if count > _MOST_CHILDREN:
+            raise InputError(
+                f"table '{name}': {count} rows reference it; a store holds at most "
+                f"{_MOST_CHILDREN} references to a table"
+            )
+    label_tables = len(tables) - len(parents)
+    return Edges(tables, rows, [*children.values(), *[0] * label_tables])
 
 
 def _resolve(tables: Sequence[Table], parent: Table) -> dict[tuple[str, str, str], keys.Links]:
@@ -141,15 +145,6 @@ def _resolve(tables: Sequence[Table], parent: Table) -> dict[tuple[str, str, str
     return found
 
 
-def parents(links: Sequence[Rows], num_rows: int) -> tuple[NDArray[np.uint32], Rows]:
-    """References per row and, row after row, the parent rows in the order of the foreign keys."""
-    if not links:
-        return np.zeros(num_rows, np.uint32), np.zeros(0, np.uint32)
-    matrix = np.stack(links, axis=1)
-    present = matrix != NO_ROW
-    return present.sum(axis=1, dtype=np.uint32), matrix[present]
-
-
 def _within(
     links: Sequence[Rows], start: int, end: int
 ) -> Iterator[tuple[NDArray[np.int64], Rows]]:
@@ -164,12 +159,12 @@ def _within(
         yield row + first, matrix[inside]
 
 
-def _ranges(parent: Table, ends: NDArray[np.uint64], edges: int) -> Iterator[tuple[int, int]]:
+def _ranges(parent: Table, ends: Rows, edges: int) -> Iterator[tuple[int, int]]:
     """Ranges of the rows of a table with about so many edges to each."""
     first, last = parent.rows
     start = first
     for bound in range(edges, int(ends[-1]), edges):
-        end = first + int(np.searchsorted(ends, np.uint64(bound))) + 1
+        end = first + int(np.searchsorted(ends, bound)) + 1
         if start < end < last:
             yield start, end
             start = end

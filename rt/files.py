@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-_DTYPES = {"int64": "I64", "uint64": "U64", "uint32": "U32", "float16": "F16", "float32": "F32"}
+_DTYPES = {
+    "int64": "I64",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint8": "U8",
+    "float16": "F16",
+    "float32": "F32",
+}
 
 Shapes = Mapping[str, tuple[str, Sequence[int]]]
 """Numpy's name of the type, and the shape, of each array."""

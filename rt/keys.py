@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+import rustler
 from plurel.errors import InputError
 from rt.meta import NO_TIME
 from rt.raw import blocks, plain
 
 Rows = NDArray[np.uint32]
-NO_ROW = np.uint32(2**32 - 1)
+NO_ROW = np.uint32(rustler.NO_ROW)
 _LARGE = pa.decimal256(76, 18)
 _BINARY = (pa.types.is_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 _BLOCK = 1 << 16

@@ -8,25 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
-from plurel.spill import Spill
+from plurel.spill import Spill, release
 from rt import columns as col
 from rt import keys
 from rt.labels import LABEL_TYPES, SPLITS, RawTask
-from rt.meta import Range
+from rt.meta import NO_TIME, Range
 from rt.raw import RawDatabase, RawTable
 from rt.work import Work
+
+_BLOCK_ROWS = 1 << 18
+_UNRANKED = np.zeros(0, np.uint32)
 
 
 @dataclass
 class Table:
     """A table on its way into the store. `order`: file positions in the store's order, None when
-    they are the same; `fitted`, `train`: masks over the file's positions."""
+    they are the same; `fitted`, `train`: masks over the file's positions; `row_rank`: of each row
+    the rank of its time among all times of the database, from 1, and 0 without a time."""
 
     raw: RawTable
     kind: str
     rows: Range
     order: keys.Rows | None
-    row_time: NDArray[np.int64]
+    row_rank: keys.Rows
     splits: dict[str, Range]
     fitted: NDArray[np.bool_]
     train: NDArray[np.bool_]
@@ -44,8 +48,11 @@ class Report:
     messages: list[str] = field(default_factory=list)
 
 
-def lay_out(database: RawDatabase, tasks: Sequence[RawTask], work: Work) -> list[Table]:
-    """Row ranges, row order and splits of every table: database tables, then label tables."""
+def lay_out(
+    database: RawDatabase, tasks: Sequence[RawTask], work: Work
+) -> tuple[list[Table], NDArray[np.int64]]:
+    """Row ranges, row order and splits of every table, database tables before label tables; and
+    the distinct times of all rows, rising."""
     labels = [task for task in tasks if task.source is not None]
     sources = [raw.source for raw in database.tables] + [task.source for task in labels]
     ends = list(accumulate(source.num_rows for source in sources if source is not None))
@@ -54,7 +61,7 @@ def lay_out(database: RawDatabase, tasks: Sequence[RawTask], work: Work) -> list
             f"{database.folder}: {ends[-1]} rows; a store holds fewer than {keys.NO_ROW}"
         )
 
-    def make(item: tuple[RawTable | RawTask, int]) -> Table:
+    def make(item: tuple[RawTable | RawTask, int]) -> tuple[Table, NDArray[np.int64]]:
         part, start = item
         if isinstance(part, RawTask):
             return _label_table(part, start)
@@ -62,7 +69,43 @@ def lay_out(database: RawDatabase, tasks: Sequence[RawTask], work: Work) -> list
 
     found: list[RawTable | RawTask] = [*database.tables, *labels]
     parts = zip(found, [0, *ends[:-1]], strict=True)
-    return [_keep(table, work.spill) for table in work.ordered(make, parts)]
+    made = [
+        (_keep(table, work.spill), work.spill.keep(times))
+        for table, times in work.ordered(make, parts)
+    ]
+    return rank_times([table for table, _ in made], [times for _, times in made], work)
+
+
+def rank_times(
+    tables: Sequence[Table], times: Sequence[NDArray[np.int64]], work: Work
+) -> tuple[list[Table], NDArray[np.int64]]:
+    """The tables with the ranks of their rows' times, and the distinct times."""
+    parts = [part for part in map(_distinct, times) if len(part)]
+    every = (
+        parts[0] if len(parts) == 1 else np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+    )
+    every = work.spill.keep(every)
+    del parts
+    ranked = []
+    for table, of_table in zip(tables, times, strict=True):
+        ranks = work.spill.empty(len(of_table), np.uint32)
+        for start in range(0, len(of_table), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            # NO_TIME is below every time
+            ranks[block] = np.searchsorted(every, of_table[block], side="right")
+        ranked.append(replace(table, row_rank=ranks))
+    release()
+    return ranked, every
+
+
+def _distinct(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The distinct times of rows that have one, rising."""
+    given = times[times != NO_TIME]
+    if not (given[1:] >= given[:-1]).all():
+        return np.unique(given)
+    new = np.ones(len(given), bool)
+    np.not_equal(given[1:], given[:-1], out=new[1:])
+    return given[new]
 
 
 def _keep(table: Table, spill: Spill) -> Table:
@@ -70,11 +113,13 @@ def _keep(table: Table, spill: Spill) -> Table:
     order = None if table.order is None else spill.keep(table.order)
     fitted = spill.keep(table.fitted)
     train = fitted if table.train is table.fitted else spill.keep(table.train)
-    row_time = spill.keep(table.row_time)
-    return replace(table, order=order, row_time=row_time, fitted=fitted, train=train)
+    return replace(table, order=order, fitted=fitted, train=train)
 
 
-def _database_table(raw: RawTable, start: int, database: RawDatabase) -> Table:
+def _database_table(
+    raw: RawTable, start: int, database: RawDatabase
+) -> tuple[Table, NDArray[np.int64]]:
+    """The table, its ranks still missing, and its rows' times in the store's order."""
     size = raw.source.num_rows
     end = start + size
     if raw.time_column is None:
@@ -93,10 +138,13 @@ def _database_table(raw: RawTable, start: int, database: RawDatabase) -> Table:
     order = keys.order_by_time(time, valid)
     splits = {name: (cut[i], cut[i + 1]) for i, name in enumerate(SPLITS)}
     row_time = keys.times(time, valid, order)
-    return Table(raw, "database", (start, end), order, row_time, splits, fitted, train, fitted_on)
+    rows = (start, end)
+    return Table(
+        raw, "database", rows, order, _UNRANKED, splits, fitted, train, fitted_on
+    ), row_time
 
 
-def _label_table(task: RawTask, start: int) -> Table:
+def _label_table(task: RawTask, start: int) -> tuple[Table, NDArray[np.int64]]:
     assert task.source is not None
     assert task.split_sizes is not None
     size = task.source.num_rows
@@ -112,18 +160,9 @@ def _label_table(task: RawTask, start: int) -> Table:
     splits = {name: (cut[i], cut[i + 1]) for i, name in enumerate(SPLITS)}
     train = np.arange(size) < task.split_sizes[0]
     types = {task.target: LABEL_TYPES[task.task_type]}
-    return Table(
-        raw,
-        "task",
-        (start, start + size),
-        None,
-        row_time,
-        splits,
-        train,
-        train,
-        "train split",
-        types,
-    )
+    rows = (start, start + size)
+    table = Table(raw, "task", rows, None, _UNRANKED, splits, train, train, "train split", types)
+    return table, row_time
 
 
 def force_target_types(tables: Sequence[Table], tasks: list[RawTask], report: Report) -> None:

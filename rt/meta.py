@@ -31,7 +31,9 @@ class ForeignKeyMeta:
 @dataclass(frozen=True)
 class TableMeta:
     """One table. rows: its global row numbers; columns: its column numbers; splits: its rows by
-    time (database tables) or by label file (task tables)."""
+    time (database tables) or by label file (task tables). num_parents: places of each row in
+    `parent_row`, one a foreign key; num_children: references to its rows; record_bytes: size of
+    its records; packed: whether these leave out absent cells."""
 
     name: str
     kind: str
@@ -41,12 +43,17 @@ class TableMeta:
     foreign_keys: tuple[ForeignKeyMeta, ...]
     columns: Range
     splits: dict[str, Range]
+    num_parents: int
+    num_children: int
+    record_bytes: int
+    packed: bool
 
 
 @dataclass(frozen=True)
 class ColumnMeta:
-    """One column. A stored value is (value - mean) / std, clipped; `train_varies`: the train rows
-    hold at least two different values."""
+    """One column. A value is (value - mean) / std, clipped; `train_varies`: the train rows hold at
+    least two different values. width: bytes of a cell in a record; optional: whether rows may lack
+    it; dictionary: the number of distinct values if cells are places among these, else None."""
 
     name: str
     table: int
@@ -56,6 +63,9 @@ class ColumnMeta:
     fitted_on: str
     name_text: int
     train_varies: bool
+    width: int
+    optional: bool
+    dictionary: int | None
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,32 @@
 
 A store folder holds
 
-- `store.safetensors`, R rows, C cells, E foreign-key references, all arrays row-major:
-  row_time i64[R] seconds since 1970 UTC, fractions rounded up, `rustler.NO_TIME` for rows without
-  a time;
-  cell_ptr u64[R+1]; cell_column u32[C] (column numbers rise within a row); cell_value u32[C]: the
-  bits of a float32 (normalised number, datetime, boolean) or, for text columns, a text number;
-  parent_ptr u64[R+1], parent_row u32[E]; child_ptr u64[R+1], child_row u32[E], child_time i64[E],
-  children of a row sorted by (time, row), those without a time (NO_TIME) first;
+- `store.safetensors`, R rows, E foreign-key references, all arrays of one dimension:
+  time_value i64[T]: the distinct times of rows, rising, in seconds since 1970 UTC, fractions
+  rounded up; row_rank u32[R]: the place of each row's time in it, counted from 1, 0 for rows
+  without a time;
+  parent_row u32: for each row of a table its `num_parents` places, one a foreign key, with the
+  parent's row or `rustler.NO_ROW`;
+  child_ptr u32: for each table that is referenced `num_children` times, not 0, rows + 1 pointers
+  from 0 to that number into its part of child_row u32[E] and child_rank u32[E]: the children of
+  each row and their ranks, sorted by (rank, row), so those without a time come first;
+  records u8, record_ptr u64, dictionary u32: the cells, row after row (see `rt.records`): for each
+  table `record_bytes` bytes of records and, if it is packed, rows + 1 pointers from 0 to that
+  number; for each column with a dictionary its distinct values; 4 zeros end the records;
   row_source u32[R]: position of the row in its parquet file (rows of a table stand in order of
   time in the store, rows without a time last; equal times keep the file's order).
-  The header's metadata has {"format_version": "<n>"}.
+  A value has 32 bits: a float32 (normalised number, datetime, boolean) or, for text columns, a text
+  number. The header's metadata has {"format_version": "<n>"}. What belongs to a table stands
+  behind what belongs to the tables before it.
 - `meta.json`: {"format_version", "name", "val_timestamp", "test_timestamp" (seconds),
   "num_rows", "num_cells", "num_edges", "num_texts",
   "tables": [{"name", "kind": "database" | "task", "rows": [start, end], "primary_key",
      "time_column", "foreign_keys": [{"column", "parent": table number}], "columns": [start, end],
-     "splits": {"train": [start, end], "val", "test"}}],
+     "splits": {"train": [start, end], "val", "test"}, "num_parents", "num_children",
+     "record_bytes", "packed"}],
   "columns": [{"name", "table", "type", "mean", "std", "fitted_on", "name_text": text number of the
-     string "<column> of <table>", "train_varies": whether train rows hold different values}],
+     string "<column> of <table>", "train_varies": whether train rows hold different values,
+     "width", "optional", "dictionary"}],
   "tasks": [{"name", "kind", "task_type", "table", "column", "entity_table", "entity_column",
      "horizon": seconds or null, "splits": {"train": [start, end], "val", "test"},
      "hidden_columns": [column numbers], "description",
@@ -60,8 +69,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 import plurel
@@ -71,7 +78,7 @@ from plurel.processes import one_thread_each, worker_pool
 from plurel.spill import Spill
 from rt.config import require
 from rt.embedding import STRINGS, embed_stores, read_texts
-from rt.files import array_file, map_arrays
+from rt.files import array_file
 from rt.meta import (
     CLASS_LIMIT,
     FORMAT_VERSION,
@@ -84,6 +91,7 @@ from rt.meta import (
 from rt.raw import RawDatabase, input_hash, read_database
 from rt.text import DEFAULT_EMBEDDER, embedder_name
 from rt.tokenise import tokenise
+from rt.unpack import ARRAYS_FILE, read_arrays
 from rt.work import Progress, Work, default_threads
 
 __all__ = [
@@ -101,7 +109,6 @@ __all__ = [
     "write_store",
 ]
 
-_ARRAYS = "store.safetensors"
 _META = "meta.json"
 
 
@@ -206,11 +213,9 @@ def _write(database: RawDatabase, provenance: dict[str, Any], out_folder: Path, 
     tokens = tokenise(database, provenance, work)
     with new_folder(out_folder, marker=_META, overwrite=True) as folder:
         version = {"format_version": str(FORMAT_VERSION)}
-        with array_file(folder / _ARRAYS, tokens.shapes, version) as arrays:
+        with array_file(folder / ARRAYS_FILE, tokens.shapes, version) as arrays:
             for name, piece in tokens.pieces:
                 arrays.append(name, piece)
-                if name == "cell_value":
-                    work.progress.half(len(piece))
         pq.write_table(pa.table({"text": tokens.texts}), folder / STRINGS)
         (folder / _META).write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
 
@@ -247,15 +252,3 @@ def _provenance(raw_folder: Path) -> dict[str, Any]:
         "text_limit": TEXT_LIMIT,
         "class_limit": CLASS_LIMIT,
     }
-
-
-def read_arrays(folder: str | Path) -> dict[str, NDArray[Any]]:
-    """The arrays of store.safetensors, mapped into memory read-only; InputError if cut short.
-
-    For tests and tools; training reads stores through `rustler`, which checks every index.
-    """
-    path = Path(folder) / _ARRAYS
-    try:
-        return map_arrays(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a complete store ({error}); preprocess again") from None

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+import rustler
 from rt import columns as col
-from rt.cells import Column, cell_pieces, number_texts, read_columns
+from rt.cells import Column, number_texts, read_columns
 from rt.classes import class_entries
 from rt.edges import Edges, Piece, link_tables
 from rt.files import Shapes
@@ -29,22 +31,22 @@ from rt.meta import (
     TableMeta,
 )
 from rt.raw import RawDatabase
+from rt.records import Shape, record_pieces
 from rt.work import Work
 
 _ARRAYS = {
-    "row_time": ("int64", "rows"),
-    "cell_ptr": ("uint64", "pointers"),
-    "parent_ptr": ("uint64", "pointers"),
-    "child_ptr": ("uint64", "pointers"),
-    "child_time": ("int64", "edges"),
-    "cell_column": ("uint32", "cells"),
-    "cell_value": ("uint32", "cells"),
-    "parent_row": ("uint32", "edges"),
-    "child_row": ("uint32", "edges"),
-    "row_source": ("uint32", "rows"),
+    "time_value": "int64",
+    "record_ptr": "uint64",
+    "row_rank": "uint32",
+    "row_source": "uint32",
+    "parent_row": "uint32",
+    "child_ptr": "uint32",
+    "child_row": "uint32",
+    "child_rank": "uint32",
+    "dictionary": "uint32",
+    "records": "uint8",
 }
-"""The arrays of store.safetensors and what they count, those of 8 bytes an item first (see
-`array_file`)."""
+"""The arrays of store.safetensors, the wide ones first (see `array_file`)."""
 
 
 @dataclass
@@ -62,7 +64,7 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
     report = Report()
     tasks, report.skipped_tasks = read_tasks(database)
     work.progress.stage("keys")
-    tables = lay_out(database, tasks, work)
+    tables, times = lay_out(database, tasks, work)
     force_target_types(tables, tasks, report)
     edges = link_tables(tables, report, work)
     work.progress.stage("columns")
@@ -82,7 +84,7 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
         num_cells=sum(column.count for column in columns),
         num_edges=edges.count,
         num_texts=len(texts),
-        tables=tuple(_table_metas(tables, metas)),
+        tables=tuple(_table_metas(tables, edges, columns)),
         columns=tuple(metas),
         tasks=tuple(entry | more for entry, more in entries),
         z_clip=Z_CLIP,
@@ -90,35 +92,50 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
         provenance=provenance,
     )
     work.progress.expect((slots + meta.num_cells) // 2)
-    return Tokens(_shapes(meta), _pieces(tables, edges, columns, work), texts, meta)
+    shapes = _shapes(meta, len(times))
+    return Tokens(shapes, _pieces(meta, (tables, times), edges, columns, work), texts, meta)
 
 
 def _pieces(
-    tables: Sequence[Table], edges: Edges, columns: Sequence[Column], work: Work
+    meta: StoreMeta,
+    rows: tuple[Sequence[Table], NDArray[np.int64]],
+    edges: Edges,
+    columns: Sequence[Column],
+    work: Work,
 ) -> Iterator[Piece]:
     work.progress.stage("edges")
-    yield from _row_pieces(tables)
+    yield "time_value", rows[1]
+    yield from _row_pieces(rows[0])
     yield from edges.parent_pieces()
     yield from edges.child_pieces(work)
     work.progress.stage("cells")
-    yield from cell_pieces(tables, columns, work)
+    for table in meta.tables:
+        start, end = table.rows
+        yield from record_pieces(columns[slice(*table.columns)], end - start, table.packed, work)
+    yield "records", np.zeros(rustler.RECORD_PADDING, np.uint8)
     work.progress.stage("to disk")
 
 
-def _shapes(meta: StoreMeta) -> Shapes:
+def _shapes(meta: StoreMeta, num_times: int) -> Shapes:
+    sizes = [end - start for start, end in (table.rows for table in meta.tables)]
+    tables = list(zip(sizes, meta.tables, strict=True))
     lengths = {
-        "rows": meta.num_rows,
-        "pointers": meta.num_rows + 1,
-        "cells": meta.num_cells,
-        "edges": meta.num_edges,
+        "time_value": num_times,
+        "record_ptr": sum(size + 1 for size, table in tables if table.packed),
+        "parent_row": sum(size * table.num_parents for size, table in tables),
+        "child_ptr": sum(size + 1 for size, table in tables if table.num_children),
+        "dictionary": sum(column.dictionary or 0 for column in meta.columns),
+        "records": sum(table.record_bytes for table in meta.tables) + rustler.RECORD_PADDING,
+        **dict.fromkeys(("row_rank", "row_source"), meta.num_rows),
+        **dict.fromkeys(("child_row", "child_rank"), meta.num_edges),
     }
-    return {name: (dtype, [lengths[what]]) for name, (dtype, what) in _ARRAYS.items()}
+    return {name: (dtype, [lengths[name]]) for name, dtype in _ARRAYS.items()}
 
 
 def _row_pieces(tables: Sequence[Table]) -> Iterator[Piece]:
-    """row_time and row_source."""
+    """row_rank and row_source."""
     for table in tables:
-        yield "row_time", table.row_time
+        yield "row_rank", table.row_rank
         if table.order is not None:
             yield "row_source", table.order
         else:
@@ -141,24 +158,33 @@ def _fit_datetimes(tables: Sequence[Table], work: Work) -> col.Fit:
     return col.Fit(total.mean, total.std if total.std > 0 else 1.0, total.count)
 
 
-def _table_metas(tables: Sequence[Table], columns: Sequence[ColumnMeta]) -> Iterator[TableMeta]:
+def _table_metas(
+    tables: Sequence[Table], edges: Edges, columns: Sequence[Column]
+) -> Iterator[TableMeta]:
     numbers = {table.raw.name: i for i, table in enumerate(tables) if table.kind == "database"}
     first = 0
     for i, table in enumerate(tables):
-        end = first + sum(column.table == i for column in columns)
+        end = first + sum(column.meta.table == i for column in columns)
+        of_table = columns[first:end]
+        shape = Shape([column.meta for column in of_table])
+        size, packed = shape.sizes([c.count for c in of_table], table.raw.source.num_rows)
         foreign_keys = tuple(
             ForeignKeyMeta(column, numbers[parent])
             for column, parent in table.raw.foreign_keys.items()
         )
         yield TableMeta(
-            table.raw.name,
-            table.kind,
-            table.rows,
-            table.raw.primary_key,
-            table.raw.time_column,
-            foreign_keys,
-            (first, end),
-            table.splits,
+            name=table.raw.name,
+            kind=table.kind,
+            rows=table.rows,
+            primary_key=table.raw.primary_key,
+            time_column=table.raw.time_column,
+            foreign_keys=foreign_keys,
+            columns=(first, end),
+            splits=table.splits,
+            num_parents=len(foreign_keys),
+            num_children=edges.children[i],
+            record_bytes=size,
+            packed=packed,
         )
         first = end
 

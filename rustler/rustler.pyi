@@ -14,6 +14,10 @@ FORMAT_VERSION: int
 """Version of the store format that this build reads and writes."""
 NO_TIME: int
 """The value of row_time for rows without a time (the smallest int64)."""
+NO_ROW: int
+"""In parent_row: the row has no parent in this place (the largest uint32)."""
+RECORD_PADDING: int
+"""Bytes behind the last record of a store."""
 SEMANTIC_TYPES: tuple[str, str, str, str]
 """("number", "text", "datetime", "boolean"): a cell's semantic type is an index into it."""
 
@@ -190,6 +194,12 @@ class Sampler:
 
 # Kernels of the CPU training path (used by rt.cpu). Arrays are float32, contiguous; results are
 # written into the arrays that are passed for them. N cells, H heads, D channels a head.
+
+def encode_distinct(
+    values: NDArray[np.uint32], valid: NDArray[np.bool_] | None, limit: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint16]] | None:
+    """Distinct values in the order in which they come, and for each value its place among them;
+    None if there are more than `limit` (at most 65536). Where `valid` is false the place is 0."""
 
 def attention_forward(
     qkv: NDArray[np.float32],

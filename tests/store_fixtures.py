@@ -28,14 +28,16 @@ TEXT_DIM = 4
 
 
 def write_store(folder: Path, database: Database, *, embedder: str = EMBEDDER) -> Path:
-    """Writes `database` as a store with text embeddings of width TEXT_DIM; gives the folder."""
+    """Writes `database` as a store with text embeddings of width TEXT_DIM; gives the folder.
+
+    Every third table is packed, boolean columns have dictionaries, and all columns are optional.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     texts: dict[str, int] = {}
     meta = make_meta(database, texts)
-    arrays = make_arrays(database, meta, texts)
+    arrays = make_rows(database, meta) | make_records(database, meta, texts)
     meta["num_texts"] = len(texts)
-    meta["num_cells"] = len(arrays["cell_column"])
-    meta["num_edges"] = len(arrays["parent_row"])
+    meta["num_edges"] = len(arrays["child_row"])
     (folder / "meta.json").write_text(json.dumps(meta))
     save_arrays(folder, arrays)
     save_file({"embedding": text_embeddings(len(texts))}, folder / f"text.{embedder}.safetensors")
@@ -64,7 +66,8 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
         first = len(columns)
         for name, kind in table["columns"].items():
             text = texts.setdefault(f"{name} of {table['name']}", len(texts))
-            columns.append({"name": name, "table": number, "type": kind, "name_text": text})
+            column = {"name": name, "table": number, "type": kind, "name_text": text}
+            columns.append(column | {"width": 4, "optional": True, "dictionary": None})
         tables.append(
             {
                 "name": table["name"],
@@ -72,6 +75,10 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
                 "time_column": table.get("time_column"),
                 "rows": [row, row + len(table["rows"])],
                 "columns": [first, len(columns)],
+                "num_parents": max(
+                    (len(row.get("parents", ())) for row in table["rows"]), default=0
+                ),
+                "packed": number % 3 == 2,
             }
         )
         row += len(table["rows"])
@@ -79,81 +86,108 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
         "format_version": rustler.FORMAT_VERSION,
         "name": database["name"],
         "num_rows": row,
+        "num_cells": sum(
+            value is not None
+            for table in database["tables"]
+            for values in table["rows"]
+            for value in values.get("cells", {}).values()
+        ),
         "tables": tables,
         "columns": columns,
     }
 
 
-def make_arrays(
-    database: Database, meta: dict[str, Any], texts: dict[str, int]
-) -> dict[str, np.ndarray]:
-    """The arrays of store.safetensors."""
+def make_rows(database: Database, meta: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of times and references; notes the children of each table in `meta`."""
     start = {table["name"]: table["rows"][0] for table in meta["tables"]}
     rows = [row for table in database["tables"] for row in table["rows"]]
-    times = [rustler.NO_TIME if row.get("time") is None else row["time"] for row in rows]
+    times = sorted({row["time"] for row in rows if row.get("time") is not None})
+    ranks = [times.index(row["time"]) + 1 if row.get("time") is not None else 0 for row in rows]
     parents = [[start[t] + i for t, i in row.get("parents", ())] for row in rows]
-    children: list[list[int]] = [[] for _ in rows]
+    children: list[list[tuple[int, int]]] = [[] for _ in rows]
     for row, of_row in enumerate(parents):
         for parent in of_row:
-            children[parent].append(row)
-    for of_row in children:
-        of_row.sort(key=lambda child: (times[child], child))
-    cells = [
-        _cells(row, table, description["columns"], texts)
-        for table, description in zip(database["tables"], _columns(meta), strict=True)
-        for row in table["rows"]
-    ]
+            children[parent].append((ranks[row], row))
+    places: list[int] = []
+    pointers: list[int] = []
+    for table in meta["tables"]:
+        span = range(*table["rows"])
+        for row in span:
+            empty = table["num_parents"] - len(parents[row])
+            places += [*parents[row], *[rustler.NO_ROW] * empty]
+        degrees = [len(children[row]) for row in span]
+        table["num_children"] = sum(degrees)
+        pointers += np.cumsum([0, *degrees]).tolist() if any(degrees) else []
+    edges = [edge for of_row in children for edge in sorted(of_row)]
     return {
-        "row_time": np.array(times, np.int64),
+        "time_value": np.array(times, np.int64),
+        "row_rank": np.array(ranks, np.uint32),
         "row_source": np.array(
             [i for table in database["tables"] for i in range(len(table["rows"]))], np.uint32
         ),
-        "cell_ptr": _pointers(cells),
-        "cell_column": np.array([c for row in cells for c, _ in row], np.uint32),
-        "cell_value": np.array([v for row in cells for _, v in row], np.uint32),
-        "parent_ptr": _pointers(parents),
-        "parent_row": np.array([p for row in parents for p in row], np.uint32),
-        "child_ptr": _pointers(children),
-        "child_row": np.array([c for row in children for c in row], np.uint32),
-        "child_time": np.array([times[c] for row in children for c in row], np.int64),
+        "parent_row": np.array(places, np.uint32),
+        "child_ptr": np.array(pointers, np.uint32),
+        "child_row": np.array([child for _, child in edges], np.uint32),
+        "child_rank": np.array([rank for rank, _ in edges], np.uint32),
     }
 
 
-def _columns(meta: dict[str, Any]) -> list[dict[str, Any]]:
-    """Per table: its columns as (number, name, type)."""
-    return [
-        {
-            "columns": [
-                (number, meta["columns"][number]["name"], meta["columns"][number]["type"])
-                for number in range(*table["columns"])
-            ]
-        }
-        for table in meta["tables"]
-    ]
+def make_records(
+    database: Database, meta: dict[str, Any], texts: dict[str, int]
+) -> dict[str, np.ndarray]:
+    """The arrays of cells; notes the sizes in `meta`."""
+    dictionary: list[int] = []
+    records = b""
+    pointers: list[int] = []
+    for table, described in zip(database["tables"], meta["tables"], strict=True):
+        cells = [_cells(row, table, texts) for row in table["rows"]]
+        columns = meta["columns"][slice(*described["columns"])]
+        for i, column in enumerate(columns):
+            if column["type"] != "boolean":
+                continue
+            distinct = sorted({row[i] for row in cells if row[i] is not None})
+            column.update(width=1, dictionary=len(distinct))
+            dictionary += distinct
+            for row in cells:
+                row[i] = None if row[i] is None else distinct.index(row[i])
+        widths = [column["width"] for column in columns]
+        ends = [0]
+        first = len(records)
+        for row in cells:
+            records += _record(row, widths, described["packed"])
+            ends.append(len(records) - first)
+        described["record_bytes"] = ends[-1]
+        pointers += ends if described["packed"] else []
+    records += bytes(rustler.RECORD_PADDING)
+    return {
+        "record_ptr": np.array(pointers, np.uint64),
+        "dictionary": np.array(dictionary, np.uint32),
+        "records": np.frombuffer(records, np.uint8).copy(),
+    }
 
 
-def _cells(
-    row: dict[str, Any],
-    table: dict[str, Any],
-    columns: list[tuple[int, str, str]],
-    texts: dict[str, int],
-) -> list[tuple[int, int]]:
+def _record(row: list[int | None], widths: list[int], packed: bool) -> bytes:
+    there = sum((value is not None) << i for i, value in enumerate(row))
+    record = there.to_bytes(-(-len(row) // 8), "little")
+    for value, width in zip(row, widths, strict=True):
+        if value is not None or not packed:
+            record += (value or 0).to_bytes(width, "little")
+    return record
+
+
+def _cells(row: dict[str, Any], table: dict[str, Any], texts: dict[str, int]) -> list[int | None]:
+    """The bits of a row's values, in order of columns."""
     values = row.get("cells", {})
     unknown = set(values) - set(table["columns"])
     if unknown:
         raise KeyError(f"table {table['name']} has no column {unknown}")
-    cells = []
-    for number, name, kind in columns:
+
+    def bits(name: str, kind: str) -> int | None:
         value = values.get(name)
         if value is None:
-            continue
+            return None
         if kind == "text":
-            bits = texts.setdefault(value, len(texts))
-        else:
-            bits = int(np.float32(value).view(np.uint32))
-        cells.append((number, bits))
-    return cells
+            return texts.setdefault(value, len(texts))
+        return int(np.float32(value).view(np.uint32))
 
-
-def _pointers(lists: list[Any]) -> np.ndarray:
-    return np.cumsum([0, *map(len, lists)]).astype(np.uint64)
+    return [bits(name, kind) for name, kind in table["columns"].items()]

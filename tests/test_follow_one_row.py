@@ -24,6 +24,7 @@ from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import ContextSettings, predict
 from rt.store import open_meta, preprocess
 from rt.tasks import load_tasks, to_sampler
+from rt.unpack import read_arrays
 
 DAY = 86_400
 NEW_YEAR = 1_577_836_800  # 2020-01-01 00:00 UTC
@@ -140,7 +141,7 @@ def test_store(store: Path) -> None:
     assert stats["date"] == pytest.approx(seconds)
     assert stats["timestamp"] == pytest.approx(seconds)
 
-    arrays = load_file(store / "store.safetensors")
+    arrays = read_arrays(store)
     begin, end = arrays["cell_ptr"][TARGET : TARGET + 2]
     assert arrays["cell_column"][begin:end].tolist() == [SEED_TIME, BUYS]
     values = arrays["cell_value"][begin:end].view(np.float32)
@@ -152,6 +153,24 @@ def test_store(store: Path) -> None:
     begin, end = arrays["child_ptr"][CUSTOMER_0 : CUSTOMER_0 + 2]
     # Orders of days 2, 3, 12 and labels of days 2, 5, 10, 20 of customer 0, by (time, row).
     assert arrays["child_row"][begin:end].tolist() == [2, 7, 3, 8, 10, 5, 11]
+
+
+def test_the_targets_record(store: Path) -> None:
+    # Labels are the last table: six records of a seed time in four bytes and a label in one, the
+    # place of 0 behind 1, as 1 comes first; then four zeros. No label is null: no bits for that.
+    stored = load_file(store / "store.safetensors")
+    label_table = open_meta(store).tables[2]
+    assert (label_table.record_bytes, label_table.packed, label_table.num_parents) == (30, False, 1)
+    record = stored["records"][-34:-4][(TARGET - LABEL_0) * 5 :][:5]
+    assert record[:4].view(np.float32) == pytest.approx(time_z(5), rel=1e-6)
+    assert record[4] == 1
+    distinct = stored["dictionary"][-2:].view(np.float32)
+    assert distinct == pytest.approx([2 / 3 / THIRD_STD, -1 / 3 / THIRD_STD], rel=1e-6)
+    # days 2, 3, 4, 5, 6, 10, 12, 20, 22
+    assert stored["row_rank"][TARGET] == 4
+    assert stored["time_value"][3] == NEW_YEAR + 4 * DAY
+    # places for parents: none for customers, one for each order and label
+    assert stored["parent_row"][5:].tolist() == [0, 0, 1, 0, 0, 1]
 
 
 @pytest.fixture(scope="module")

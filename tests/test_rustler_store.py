@@ -109,12 +109,12 @@ def test_missing_folders_and_files_are_named(folder: Path) -> None:
 
 def test_other_versions_are_refused(folder: Path) -> None:
     arrays = load_file(folder / "store.safetensors")
-    save_arrays(folder, arrays, version="2")
-    refused(folder, "format version '2', but this build reads version 1; preprocess")
+    save_arrays(folder, arrays, version="1")
+    refused(folder, "format version '1', but this build reads version 2; preprocess")
     save_file(arrays, folder / "store.safetensors")
     refused(folder, "format version none")
     change_meta(folder, lambda meta: meta.update(format_version=7, tables="of another shape"))
-    refused(folder, "format version 7, but this build reads version 1")
+    refused(folder, "format version 7, but this build reads version 2")
 
 
 def test_every_cut_is_noticed(folder: Path) -> None:
@@ -163,6 +163,13 @@ def put(name: str, place: int, value: float) -> Change:
     return change
 
 
+def put_float(place: int, value: float) -> Change:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays["records"][place : place + 4] = np.array([value], np.float32).view(np.uint8)
+
+    return change
+
+
 def as_type(name: str, kind: str) -> Change:
     def change(arrays: dict[str, np.ndarray]) -> None:
         arrays[name] = arrays[name].astype(kind)
@@ -178,42 +185,49 @@ def cut(name: str) -> Change:
 
 
 def swap_children(arrays: dict[str, np.ndarray]) -> None:
-    for name in ("child_row", "child_time"):
+    for name in ("child_row", "child_rank"):
         arrays[name][[0, 1]] = arrays[name][[1, 0]]
 
 
 NAN = int(np.float32(np.nan).view(np.uint32))
-INFINITE = int(np.float32(-np.inf).view(np.uint32))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda arrays: arrays.pop("child_time"), "array 'child_time' is missing"),
+        (lambda arrays: arrays.pop("child_rank"), "array 'child_rank' is missing"),
         (lambda arrays: arrays.pop("row_source"), "array 'row_source' is missing"),
-        (as_type("cell_ptr", "int64"), "array 'cell_ptr' has type I64, expected U64"),
-        (as_type("cell_value", "float32"), "array 'cell_value' has type F32, expected U32"),
-        (cut("row_time"), r"array 'row_time' has shape \[5\]"),
-        (cut("cell_ptr"), r"array 'cell_ptr' has shape \[6\]"),
-        (cut("cell_value"), r"array 'cell_value' has shape \[5\]"),
+        (as_type("record_ptr", "int64"), "array 'record_ptr' has type I64, expected U64"),
+        (as_type("records", "int8"), "array 'records' has type I8, expected U8"),
+        (cut("row_rank"), r"array 'row_rank' has shape \[5\]"),
+        (cut("record_ptr"), r"array 'record_ptr' has shape \[3\]"),
+        (cut("records"), r"array 'records' has shape \[40\], expected \[41\]"),
+        (cut("dictionary"), r"array 'dictionary' has shape \[0\]"),
         (cut("child_row"), r"array 'child_row' has shape \[6\]"),
-        (put("cell_ptr", 0, 1), "cell_ptr does not run from 0 to 6"),
-        (put("cell_ptr", -1, 5), "cell_ptr does not run from 0 to 6"),
-        (put("parent_ptr", 3, 6), "parent_ptr falls"),
-        (put("child_ptr", 2, 2**40), "child_ptr falls"),
-        (put("parent_row", 1, 6), r"parent_row\[1\] names no row"),
+        (cut("parent_row"), r"array 'parent_row' has shape \[11\]"),
+        (put("time_value", 1, -5), "time_value does not rise"),
+        (put("time_value", 0, rustler.NO_TIME), "time_value does not rise, or holds the time of"),
+        (put("row_rank", 0, 5), r"row_rank\[0\] names no time"),
+        (put("child_ptr", 0, 1), "child_ptr of table 0 does not rise from 0 to 7"),
+        (put("child_ptr", -1, 6), "child_ptr of table 0 does not rise from 0 to 7"),
+        (put("child_ptr", 1, 7), "child_ptr of table 0 does not rise"),
+        (put("record_ptr", 0, 1), "record_ptr of table 2 does not rise from 0 to 7"),
+        (put("record_ptr", 1, 6), "record_ptr of table 2 .* a record is too short"),
+        (put("record_ptr", 1, 4), "row 3 of table 'visits' has a record of 4 bytes, expected 5"),
+        (put("parent_row", 2, 6), r"parent_row\[2\] names no row"),
+        (put("parent_row", 0, 1), "parent_row has 8 references, expected 7"),
         (put("child_row", 2, 2**32 - 1), r"child_row\[2\] names no row"),
-        (put("cell_column", 0, 2), "row 0 of table 'people' has a cell of column 1 out of order"),
-        (put("cell_column", 1, 0), "has a cell of column 0 out of order"),
-        (put("cell_column", 3, 4), "row 1 of table 'people' has a cell of column 4"),
-        (put("cell_column", 3, 99), "row 1 of table 'people' has a cell of column 99"),
-        (put("cell_value", 0, 7), "row 0 of table 'people', column 0"),
-        (put("cell_value", 1, NAN), "row 0 of table 'people', column 1.*not finite"),
-        (put("cell_value", 5, INFINITE), "row 3 of table 'visits', column 4.*not finite"),
-        (put("child_time", 1, 2), "child 5 of row 0 has another time"),
-        (put("row_time", 5, 2), "child 5 of row 0 has another time"),
+        (put("records", 0, 0b1111), "row 0 of table 'people' has a cell of a column that is not"),
+        (put("records", 0, 0b011), "5 cells, expected 6"),
+        (put("records", 1, 7), "row 0 of table 'people', column 0: .* no text's number"),
+        (put_float(5, np.nan), "row 0 of table 'people', column 1.*not finite"),
+        (put_float(31, -np.inf), "row 3 of table 'visits', column 4.*not finite"),
+        (put("records", 9, 1), "row 0 of table 'people', column 2: the value is in no dictionary"),
+        (put("dictionary", 0, NAN), "the dictionary of column 2 of table 'people'.*not finite"),
+        (put("child_rank", 1, 1), "child 5 of row 0 has another time"),
+        (put("row_rank", 5, 1), "child 5 of row 0 has another time"),
         (put("child_row", 0, 2), None),
-        (put("parent_row", 0, 1), "child 1 of row 0 does not reference it"),
+        (put("parent_row", 2, 1), "child 1 of row 0 does not reference it"),
         (swap_children, "children of row 0 are not sorted"),
     ],
 )
@@ -242,9 +256,20 @@ def test_arrays_that_do_not_fit_are_named(
         (lambda m: m["columns"][4].update(name_text=7), "column 'cost' names text 7 of 7"),
         (lambda m: m["columns"].pop(), "the tables cover 6 rows and 5 columns"),
         (lambda m: m.update(num_rows=7), "but there are 7"),
-        (lambda m: m.update(num_cells=9), r"array 'cell_column' has shape \[6\]"),
+        (lambda m: m.update(num_cells=9), "6 cells, expected 9"),
         (lambda m: m.update(num_texts=6), "no text's number"),
-        (lambda m: m.update(num_edges=2**63), "array 'parent_row' has shape"),
+        (lambda m: m.update(num_edges=2**63), "the tables have 7 references, expected 922337"),
+        (lambda m: m["tables"][0].update(num_parents=2**32 - 1), "'parent_row' has shape"),
+        (lambda m: m["tables"][1].update(num_children=1), "have 8 references, expected 7"),
+        (lambda m: m["tables"][0].update(record_bytes=31), "3 records of 10 bytes are not 31 b"),
+        (lambda m: m["tables"][2].update(record_bytes=2**64 - 1), "larger than any file"),
+        (lambda m: m["tables"][2].update(packed=False), "3 records of 5 bytes are not 7 bytes"),
+        (lambda m: m["tables"][0].update(packed=True), "'record_ptr' has shape"),
+        (lambda m: m["columns"][0].update(width=5), "column 'name' has cells of 5 bytes"),
+        (lambda m: m["columns"][0].update(width=-1), "not readable"),
+        (lambda m: m["columns"][2].update(dictionary=2**32 - 1), "'dictionary' has shape"),
+        (lambda m: m["columns"][2].pop("dictionary"), "missing field `dictionary`"),
+        (lambda m: m["tables"][0].pop("packed"), "missing field `packed`"),
     ],
 )
 def test_meta_that_does_not_fit_is_named(

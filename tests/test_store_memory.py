@@ -14,7 +14,7 @@ from relbench.manifest import TableSpec
 
 from plurel import spill
 from plurel.errors import InputError
-from rt import cells, edges, keys, work
+from rt import edges, keys, records, work
 from rt import raw as raw_files
 from rt.store import open_meta, write_store
 
@@ -44,7 +44,7 @@ append = files.ArrayFile.append
 
 def die(self, name, piece):
     append(self, name, piece)
-    if name == "cell_value":
+    if name == "records":
         os.kill(os.getpid(), signal.SIGKILL)
 
 files.ArrayFile.append = die
@@ -113,7 +113,7 @@ def test_threads_and_files_change_nothing(
         (spill, "LARGE_BYTES", 1),
         (edges, "_RANGE_EDGES", 7),
         (edges, "_BLOCK_ROWS", 64),
-        (cells, "_BLOCK_CELLS", 100),
+        (records, "_BLOCK_CELLS", 100),
         (keys, "_BLOCK", 50),
         (raw_files, "_BLOCK_ROWS", 70),
     ):

@@ -20,7 +20,6 @@
 use crate::builder::Builder;
 use crate::idmap::IdMap;
 use crate::recipe::{ALL_LEVELS, Part};
-use crate::visibility;
 
 /// Places tried among the children of a row, as a multiple of the width.
 pub const PROBES: usize = 8;
@@ -40,8 +39,8 @@ pub struct Search {
     pub parent_levels: u32,
     /// Share of rows whose children are taken latest first.
     pub recency: f64,
-    /// Nothing later is visited, beside what the target may not see.
-    pub until: Option<i64>,
+    /// Nothing of a later rank is visited, beside what the target may not see.
+    pub until: u32,
 }
 
 /// A row on its way in.
@@ -118,9 +117,9 @@ fn push_parents(builder: &Builder, frontier: &mut Frontier, search: &Search, chi
     }
     let of_root = child.row == search.root || child.part == search.ancestor_part;
     // In reverse, so that the parents of the first key are taken first.
-    for &parent in builder.arrays.parents(child.row).iter().rev() {
-        let time = builder.arrays.time(parent);
-        if builder.sees(parent) && visibility::in_time(time, search.until) {
+    for parent in builder.arrays.parents(child.row).rev() {
+        let rank = builder.arrays.row_rank[parent as usize];
+        if builder.sees(parent) && rank <= search.until {
             frontier.stack.push(Step {
                 row: parent,
                 depth: child.depth + 1,
@@ -167,12 +166,9 @@ fn take(builder: &mut Builder, frontier: &mut Frontier, search: &Search) -> Opti
 fn draw_children(builder: &mut Builder, frontier: &mut Frontier, search: &Search, row: u32) {
     let (task, target, arrays) = (builder.request.task, builder.target, builder.arrays);
     let latest = search.recency > 0.0 && builder.rng.unit() < search.recency;
-    let bound = visibility::bound(target.bound(), search.until);
-    let (children, times) = arrays.children(row);
-    let end = match bound {
-        Some(bound) => times.partition_point(|&time| time <= bound),
-        None => children.len(),
-    };
+    let last = builder.last_rank.min(search.until);
+    let (children, ranks) = arrays.children(row);
+    let end = ranks.partition_point(|&rank| rank <= last);
     // The prefix holds rule 1; what is left is to drop label rows, and rule 3 without a bound.
     let timed = target.bound().is_some();
     let visible = |child| {
@@ -187,11 +183,7 @@ fn draw_children(builder: &mut Builder, frontier: &mut Frontier, search: &Search
     choice.choose(builder, frontier, &children[..end], visible);
     if let Some(labels) = &builder.request.index.labels {
         let rows = labels.of(row);
-        let time = |row: &u32| arrays.row_time[*row as usize];
-        let end = match bound {
-            Some(bound) => rows.partition_point(|row| time(row) <= bound),
-            None => rows.len(),
-        };
+        let end = rows.partition_point(|&row| arrays.row_rank[row as usize] <= last);
         choice.tables = None;
         choice.choose(builder, frontier, &rows[..end], |child| {
             task.sees(&target, child, arrays.time(child))

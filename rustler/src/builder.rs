@@ -6,13 +6,15 @@ use crate::recipe::Part;
 use crate::rng::Stream;
 use crate::store::Arrays;
 use crate::task::Role;
-use crate::visibility::Target;
+use crate::visibility::{Target, in_time};
 
 /// A context in the making.
 pub struct Builder<'a> {
     pub request: Request<'a>,
     pub arrays: Arrays<'a>,
     pub target: Target,
+    /// Rule 1 for database rows: the last rank of a row that is not later than the bound.
+    pub last_rank: u32,
     pub rng: Stream,
     budget: usize,
     /// Cells up to which the part at hand may fill the context; at most the budget.
@@ -29,6 +31,7 @@ impl<'a> Builder<'a> {
         let time = arrays.time(request.row);
         let target = request.task.target(request.row, time, request.cutoff);
         Builder {
+            last_rank: arrays.last_rank(|time| in_time(Some(time), target.bound())),
             target: if plan.parts.with_labels {
                 target
             } else {
@@ -77,11 +80,14 @@ impl<'a> Builder<'a> {
 
     /// May this row be in the context? True for the target's own.
     pub fn sees(&self, row: u32) -> bool {
-        row == self.request.row
-            || self
-                .request
-                .task
-                .sees(&self.target, row, self.arrays.time(row))
+        let task = self.request.task;
+        if row == self.request.row {
+            return true;
+        }
+        if row < task.first_label_row && self.target.bound().is_some() {
+            return self.arrays.row_rank[row as usize] <= self.last_rank;
+        }
+        task.sees(&self.target, row, self.arrays.time(row))
     }
 
     /// Is the label of this row of the target's table there and known, and not the target itself?
@@ -106,8 +112,8 @@ impl<'a> Builder<'a> {
     /// A row that has more cells than a part may still fill ends the part; at the end of the
     /// context its first cells come.
     pub fn enter(&mut self, row: u32, depth: u32, from: u32, part: Part) {
-        let cells = self.arrays.cells(row).0.len();
-        if self.limit < self.budget && cells > self.room() && row != self.request.row {
+        let may_end = self.limit < self.budget && row != self.request.row;
+        if may_end && self.arrays.num_cells(row) > self.room() {
             if !self.has(row) {
                 self.limit = self.context.cells.len();
             }
@@ -151,18 +157,12 @@ impl<'a> Builder<'a> {
     /// Adds the visible cells of a row. `label`: keep a place for the target's column; and whether
     /// only it and the time come.
     fn add_cells(&mut self, row: u32, position: u32, label: Option<bool>) {
-        let (columns, values) = self.arrays.cells(row);
-        let meta = &self.request.store.meta;
         let task = self.request.task;
-        let special = match columns {
-            [] => return,
-            [first, ..] => {
-                let table = meta.columns[*first as usize].table as usize;
-                task.special(meta.tables[table].columns())
-            }
-        };
+        let table = self.arrays.layout.table(row);
+        let columns = table.first_column..table.first_column + table.fields.len() as u32;
+        let special = task.special(columns);
         let room = self.room();
-        let cells = columns.iter().zip(values).map(|(&column, &bits)| Cell {
+        let cells = self.arrays.cells(row).map(|(column, bits)| Cell {
             row: position,
             column,
             bits: Some(bits),
@@ -200,14 +200,12 @@ impl<'a> Builder<'a> {
     /// The target's row: without hidden columns, and with the target even if it is null.
     fn add_target_cells(&mut self) {
         let (row, task) = (self.request.row, self.request.task);
-        let (columns, values) = self.arrays.cells(row);
         let special = task.special(0..u32::MAX);
         let cells = &mut self.context.cells;
-        let visible = columns
-            .iter()
-            .zip(values)
-            .filter(|(column, _)| role(special, **column).is_none())
-            .map(|(&column, &bits)| Cell {
+        let found = self.arrays.cells(row);
+        let visible = found
+            .filter(|&(column, _)| role(special, column).is_none())
+            .map(|(column, bits)| Cell {
                 row: 0,
                 column,
                 bits: Some(bits),
@@ -238,10 +236,10 @@ impl<'a> Builder<'a> {
         let context = &mut self.context;
         context.parent_ptr.push(0);
         for &row in &context.rows {
-            let parents = self.arrays.parents(row).iter();
+            let parents = self.arrays.parents(row);
             context
                 .parent
-                .extend(parents.filter_map(|&p| self.position.get(p)));
+                .extend(parents.filter_map(|p| self.position.get(p)));
             context.parent_ptr.push(context.parent.len() as u32);
         }
     }

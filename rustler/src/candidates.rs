@@ -119,14 +119,14 @@ impl Candidates {
     /// The next block: the rows of the latest time that is left.
     fn fill_block(&mut self, builder: &Builder) {
         if self.by_blocks {
-            let (rows, times) = (rows_in_time(builder), builder.arrays.row_time);
-            let time = |place: usize| times[rows.row(place) as usize];
+            let (rows, ranks) = (rows_in_time(builder), builder.arrays.row_rank);
+            let rank = |place: usize| ranks[rows.row(place) as usize];
             let end = self.rest;
             let start = match end {
                 0 => 0,
                 _ => {
-                    let last = time(end - 1);
-                    partition_point(end, |place| time(place) < last)
+                    let last = rank(end - 1).wrapping_sub(1);
+                    partition_point(end, |place| rank(place).wrapping_sub(1) < last)
                 }
             };
             (self.rest, self.block) = (start, start..end);
@@ -179,6 +179,6 @@ fn partition_point(count: usize, holds: impl Fn(usize) -> bool) -> usize {
 fn is_own(builder: &Builder, row: u32) -> bool {
     let arrays = builder.arrays;
     let own = arrays.parents(builder.request.row);
-    let shared = |parent: &u32| own.contains(parent) && builder.sees(*parent);
-    builder.request.task.has_label_table && arrays.parents(row).iter().any(shared)
+    let shared = |parent: u32| own.clone().any(|p| p == parent) && builder.sees(parent);
+    builder.request.task.has_label_table && arrays.parents(row).any(shared)
 }

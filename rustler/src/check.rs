@@ -1,42 +1,70 @@
 //! Checks of a store's arrays, made once when it is opened: one pass over each array. Everything
 //! that is read later relies on them.
 
+mod records;
+
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
 
-use crate::meta::{Meta, SemanticType, Table};
-use crate::store::Arrays;
+use crate::meta::Meta;
+use crate::store::{Arrays, NO_RANK, NO_ROW, NO_TIME, Records};
 
 /// From this many rows on, several threads check.
 const PARALLEL_ROWS: u32 = 1 << 18;
-/// Rows with more parents than this are searched in sorted copies: a row that references millions
-/// of others, which only a made-up store has, must not take quadratic time.
+/// Rows of tables with more foreign keys than this are searched in sorted copies: a row that
+/// references millions of others, which only a made-up store has, must not take quadratic time.
 const MANY_PARENTS: usize = 64;
 
 type Checked = Result<(), String>;
 
-/// Checks lengths, offsets, indices, orders and values.
+/// Checks offsets, indices, orders and values; the lengths are right already.
 pub fn arrays(arrays: &Arrays, meta: &Meta) -> Checked {
-    pointers("cell_ptr", arrays.cell_ptr, meta.num_cells)?;
-    pointers("parent_ptr", arrays.parent_ptr, meta.num_edges)?;
-    pointers("child_ptr", arrays.child_ptr, meta.num_edges)?;
-    let limits = value_limits(meta);
-    in_parallel(meta.num_rows as u32, |rows| {
-        meta.tables.iter().try_for_each(|table| {
-            let part = table.rows().start.max(rows.start)..table.rows().end.min(rows.end);
-            cells(arrays, table, part, &limits)
-        })
-    })?;
-    if let Some(place) = position(arrays.parent_row, |row| u64::from(row) >= meta.num_rows) {
+    times(arrays)?;
+    pointers(arrays)?;
+    records::dictionaries(arrays, meta)?;
+    let rows = meta.num_rows as u32;
+    if let Some(place) = position(arrays.parent_row, |row| row >= rows && row != NO_ROW) {
         return Err(format!("parent_row[{place}] names no row"));
     }
-    if let Some(place) = position(arrays.child_row, |row| u64::from(row) >= meta.num_rows) {
+    if let Some(place) = position(arrays.child_row, |row| row >= rows) {
         return Err(format!("child_row[{place}] names no row"));
     }
-    let wide = wide_rows(arrays, meta.num_rows as u32);
-    in_parallel(meta.num_rows as u32, |rows| children(arrays, &wide, rows))
+    let found = AtomicU64::new(0);
+    in_parallel(rows, |rows| {
+        std::iter::zip(&arrays.layout.tables, &meta.tables).try_for_each(|(layout, table)| {
+            let part = layout.rows.start.max(rows.start)..layout.rows.end.min(rows.end);
+            let count = records::cells(arrays, layout, (table, meta), part)?;
+            found.fetch_add(count, Ordering::Relaxed);
+            Ok(())
+        })
+    })?;
+    let found = found.into_inner();
+    if found != meta.num_cells {
+        return Err(format!("{found} cells, expected {}", meta.num_cells));
+    }
+    let references = position_count(arrays.parent_row, |row| row != NO_ROW);
+    if references != meta.num_edges {
+        return Err(format!(
+            "parent_row has {references} references, expected {}",
+            meta.num_edges
+        ));
+    }
+    let wide = wide_rows(arrays);
+    in_parallel(rows, |rows| children(arrays, &wide, rows))
+}
+
+fn times(arrays: &Arrays) -> Checked {
+    let values = arrays.time_value;
+    if values.windows(2).any(|pair| pair[0] >= pair[1]) || values.first() == Some(&NO_TIME) {
+        return Err("time_value does not rise, or holds the time of rows without one".into());
+    }
+    match position(arrays.row_rank, |rank| rank as usize > values.len()) {
+        Some(row) => Err(format!("row_rank[{row}] names no time")),
+        None => Ok(()),
+    }
 }
 
 /// Python looks up the rows of a table's file by `row_source`: each row of the file exactly once.
@@ -104,14 +132,32 @@ fn in_parallel(rows: u32, check: impl Fn(Range<u32>) -> Checked + Sync) -> Check
     })
 }
 
-fn pointers(name: &str, ptr: &[u64], end: u64) -> Checked {
-    if ptr.first() != Some(&0) || ptr.last() != Some(&end) {
-        return Err(format!("{name} does not run from 0 to {end}"));
-    }
-    // A difference below 0 wraps around to a large one.
-    let bad = |pair: &[u64]| pair[1].wrapping_sub(pair[0]) > u64::from(u32::MAX);
-    if ptr.windows(2).any(bad) {
-        return Err(format!("{name} falls, or gives one row 2^32 entries"));
+fn pointers(arrays: &Arrays) -> Checked {
+    for table in &arrays.layout.tables {
+        let rows = table.rows.len();
+        if let Some(first) = table.first_pointer {
+            let ptr = &arrays.child_ptr[first..=first + rows];
+            let end = table.num_children;
+            if ptr[0] != 0 || ptr[rows] != end || ptr.windows(2).any(|pair| pair[0] > pair[1]) {
+                return Err(format!(
+                    "child_ptr of table {} does not rise from 0 to {end}",
+                    table.number
+                ));
+            }
+        }
+        if let Records::Packed(first) = table.records {
+            let ptr = &arrays.record_ptr[first..=first + rows];
+            let end = table.num_bytes as u64;
+            // A difference below 0 wraps around to a large one; a record begins with its presence.
+            let least = table.presence as u64;
+            let bad = |pair: &[u64]| pair[1].wrapping_sub(pair[0]).wrapping_sub(least) > end;
+            if ptr[0] != 0 || ptr[rows] != end || ptr.windows(2).any(bad) {
+                return Err(format!(
+                    "record_ptr of table {} does not rise from 0 to {end}, or a record is too short",
+                    table.number
+                ));
+            }
+        }
     }
     Ok(())
 }
@@ -124,56 +170,21 @@ fn position(values: &[u32], bad: impl Fn(u32) -> bool) -> Option<usize> {
     values.iter().position(|&v| bad(v))
 }
 
-/// Per column (mask, limit): a cell's bits are good if bits & mask < limit. Texts are below the
-/// number of texts; floats have an exponent that is not all ones, so they are finite.
-fn value_limits(meta: &Meta) -> Vec<(u32, u32)> {
-    const EXPONENT: u32 = 0x7f80_0000;
-    let texts = u32::try_from(meta.num_texts).unwrap_or(u32::MAX);
-    let limit = |t| match t {
-        SemanticType::Text => (u32::MAX, texts),
-        _ => (EXPONENT, EXPONENT),
-    };
-    meta.columns
-        .iter()
-        .map(|c| limit(c.semantic_type))
-        .collect()
-}
-
-fn cells(arrays: &Arrays, table: &Table, rows: Range<u32>, limits: &[(u32, u32)]) -> Checked {
-    for row in rows {
-        let (columns, values) = arrays.cells(row);
-        let mut next = table.columns().start;
-        for (&column, &value) in columns.iter().zip(values) {
-            if column < next || column >= table.columns().end {
-                return Err(format!(
-                    "row {row} of table '{}' has a cell of column {column} out of order or of \
-                     another table",
-                    table.name
-                ));
-            }
-            let (mask, limit) = limits[column as usize];
-            if value & mask >= limit {
-                return Err(format!(
-                    "row {row} of table '{}', column {column}: the value is no text's number or \
-                     not finite",
-                    table.name
-                ));
-            }
-            next = column + 1;
-        }
-    }
-    Ok(())
+fn position_count(values: &[u32], good: impl Fn(u32) -> bool) -> u64 {
+    values.iter().map(|&v| u64::from(good(v))).sum()
 }
 
 /// Sorted parents of the rows that have many.
-fn wide_rows(arrays: &Arrays, rows: u32) -> HashMap<u32, Vec<u32>> {
-    let many = |row: &u32| arrays.parents(*row).len() > MANY_PARENTS;
+fn wide_rows(arrays: &Arrays) -> HashMap<u32, Vec<u32>> {
+    let wide = arrays.layout.tables.iter();
+    let wide = wide.filter(|table| table.num_parents > MANY_PARENTS);
     let sorted = |row: u32| {
-        let mut parents = arrays.parents(row).to_vec();
+        let mut parents: Vec<u32> = arrays.parents(row).collect();
         parents.sort_unstable();
         (row, parents)
     };
-    (0..rows).filter(many).map(sorted).collect()
+    wide.flat_map(|table| table.rows.clone().map(sorted))
+        .collect()
 }
 
 /// Does `child` reference `row` at least `times` times?
@@ -185,8 +196,9 @@ fn references(
     row: u32,
     times: usize,
 ) -> bool {
-    let parents = arrays.parents(child);
-    if parents.len() <= MANY_PARENTS {
+    let table = arrays.layout.table(child);
+    if table.num_parents <= MANY_PARENTS {
+        let parents = arrays.parent_places(table, child);
         return match times {
             1 => parents.contains(&row),
             _ => parents.iter().filter(|&&p| p == row).count() >= times,
@@ -198,21 +210,21 @@ fn references(
     })
 }
 
-/// Children are sorted by (time, row), carry their row's time, and name the row as their parent as
+/// Children are sorted by (time, row), carry their row's rank, and name the row as their parent as
 /// often as they are listed. There are as many children as references, so with that each
 /// reference has its child.
 fn children(arrays: &Arrays, wide: &HashMap<u32, Vec<u32>>, rows: Range<u32>) -> Checked {
     for row in rows {
-        let (rows, times) = arrays.children(row);
-        let mut last = (i64::MIN, 0);
+        let (rows, ranks) = arrays.children(row);
+        let mut last = (NO_RANK, 0);
         let mut listed = 0;
-        for (&child, &time) in rows.iter().zip(times) {
-            if (time, child) < last {
+        for (&child, &rank) in rows.iter().zip(ranks) {
+            if (rank, child) < last {
                 return Err(format!(
                     "the children of row {row} are not sorted by time and row"
                 ));
             }
-            if arrays.row_time[child as usize] != time {
+            if arrays.row_rank[child as usize] != rank {
                 return Err(format!(
                     "child {child} of row {row} has another time than its row"
                 ));
@@ -224,7 +236,7 @@ fn children(arrays: &Arrays, wide: &HashMap<u32, Vec<u32>>, rows: Range<u32>) ->
                      listed"
                 ));
             }
-            last = (time, child);
+            last = (rank, child);
         }
     }
     Ok(())

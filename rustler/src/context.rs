@@ -110,7 +110,7 @@ fn fill_parts(
         width_per_table: parts.width_per_table,
         parent_levels: parts.parent_levels,
         recency: parts.recency,
-        until: None,
+        until: u32::MAX,
     };
     let others = parts.with_labels && parts.other_labels > 0.0;
     let own = parts.with_labels && parts.own_labels > 0.0;

@@ -9,6 +9,7 @@ use crate::breadth::{self, Frontier, PROBES, Search};
 use crate::builder::Builder;
 use crate::candidates::Candidates;
 use crate::recipe::{Part, Parts};
+use crate::store::NO_RANK;
 use crate::visibility;
 
 /// Fewest places looked at for label rows among the children of a parent.
@@ -23,8 +24,8 @@ pub fn add_own(builder: &mut Builder) {
     let mut found: Vec<(u32, u32)> = Vec::new();
     let arrays = builder.arrays;
     let parents = arrays.parents(builder.request.row);
-    for (place, &parent) in parents.iter().enumerate() {
-        if parents[..place].contains(&parent) || !builder.sees(parent) {
+    for (place, parent) in parents.clone().enumerate() {
+        if parents.clone().take(place).any(|p| p == parent) || !builder.sees(parent) {
             continue;
         }
         let rows = match &builder.request.index.labels {
@@ -36,8 +37,8 @@ pub fn add_own(builder: &mut Builder) {
     found.sort_unstable();
     found.dedup_by_key(|&mut (row, _)| row);
     if builder.target.bound().is_some() {
-        let time = |row: u32| arrays.row_time[row as usize];
-        found.sort_unstable_by_key(|&(row, _)| std::cmp::Reverse((time(row), row)));
+        let rank = |row: u32| arrays.row_rank[row as usize];
+        found.sort_unstable_by_key(|&(row, _)| std::cmp::Reverse((rank(row), row)));
     } else {
         shuffle(builder, &mut found);
     }
@@ -112,7 +113,10 @@ pub fn add_others(
             width_per_table: parts.width_per_table,
             parent_levels: parts.parent_levels,
             recency: parts.recency,
-            until: builder.arrays.time(row),
+            until: match builder.arrays.row_rank[row as usize] {
+                NO_RANK => u32::MAX,
+                rank => rank,
+            },
         };
         builder.with_room(parts.other_cells, |builder| {
             builder.enter_label(row, row, Part::OtherLabel, false);

@@ -47,9 +47,9 @@ impl LabelIndex {
     pub fn new(arrays: &Arrays, table: Range<u32>) -> Self {
         let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(table.len());
         for row in table {
-            pairs.extend(arrays.parents(row).iter().map(|&parent| (parent, row)));
+            pairs.extend(arrays.parents(row).map(|parent| (parent, row)));
         }
-        pairs.sort_unstable_by_key(|&(parent, row)| (parent, arrays.row_time[row as usize], row));
+        pairs.sort_unstable_by_key(|&(parent, row)| (parent, arrays.row_rank[row as usize], row));
         pairs.dedup();
         let (mut entity, mut ptr) = (Vec::new(), Vec::new());
         for (place, pair) in pairs.iter().enumerate() {
@@ -76,7 +76,8 @@ impl LabelIndex {
 }
 
 fn in_time(arrays: &Arrays, table: Range<u32>) -> Option<Vec<u32>> {
-    let key = |row: u32| (arrays.time(row).is_none(), arrays.row_time[row as usize]);
+    // rows without a time have the lowest rank, and become the last
+    let key = |row: u32| arrays.row_rank[row as usize].wrapping_sub(1);
     if table.clone().is_sorted_by_key(key) {
         return None;
     }

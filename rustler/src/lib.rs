@@ -15,6 +15,7 @@ mod builder;
 mod candidates;
 pub mod check;
 pub mod context;
+pub mod dictionary;
 pub mod error;
 pub mod idmap;
 pub mod kernels;

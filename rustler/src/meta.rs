@@ -40,6 +40,14 @@ pub struct Table {
     time_column: Option<String>,
     rows: (u32, u32),
     columns: (u32, u32),
+    /// Places for parents that each row has in `parent_row`.
+    pub num_parents: u32,
+    /// References to the table's rows.
+    pub num_children: u32,
+    /// Bytes that the table's records take.
+    pub record_bytes: u64,
+    /// Records leave out absent cells, so they differ in length and have pointers.
+    pub packed: bool,
 }
 
 impl Table {
@@ -61,6 +69,13 @@ pub struct Column {
     #[serde(rename = "type")]
     pub semantic_type: SemanticType,
     pub name_text: u32,
+    /// Bytes of a cell in its record, 0 to 4.
+    pub width: u8,
+    /// Whether rows may lack a cell.
+    pub optional: bool,
+    /// Distinct values if cells are places among these; otherwise cells are values themselves.
+    #[serde(deserialize_with = "Option::deserialize")] // null, but not left out
+    pub dictionary: Option<u32>,
 }
 
 /// What the sampler needs of `meta.json`; further keys are for others.

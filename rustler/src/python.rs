@@ -7,12 +7,13 @@ mod task;
 
 use std::path::PathBuf;
 
-use numpy::PyReadonlyArray1;
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::batch::Sampler as Core;
+use crate::dictionary;
 use crate::meta::{SEMANTIC_TYPES, SemanticType};
 use crate::settings::Settings;
 use crate::store::{self, Store as CoreStore};
@@ -65,19 +66,17 @@ impl Store {
             )));
         }
         let arrays = self.0.arrays();
-        let (columns, values) = arrays.cells(number);
-        let cell = |(&column, &bits): (&u32, &u32)| match self.0.types[column as usize] {
+        let cell = |(column, bits): (u32, u32)| match self.0.types[column as usize] {
             SemanticType::Text => (column, None, Some(bits)),
             _ => (column, Some(f32::from_bits(bits)), None),
         };
         let dict = PyDict::new(row.py());
         dict.set_item("table", self.0.meta.table_of(number))?;
         dict.set_item("time", arrays.time(number))?;
-        dict.set_item(
-            "cells",
-            columns.iter().zip(values).map(cell).collect::<Vec<_>>(),
-        )?;
-        dict.set_item("parents", arrays.parents(number))?;
+        let cells = arrays.cells(number).map(cell);
+        dict.set_item("cells", cells.collect::<Vec<_>>())?;
+        let parents = arrays.parents(number);
+        dict.set_item("parents", parents.collect::<Vec<_>>())?;
         dict.set_item("children", arrays.children(number).0)?;
         Ok(dict)
     }
@@ -194,8 +193,30 @@ impl Sampler {
     }
 }
 
+type Encoded<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u16>>);
+
+/// Distinct values and places among them, None if there are too many.
+#[pyfunction]
+fn encode_distinct<'py>(
+    py: Python<'py>,
+    values: PyReadonlyArray1<'py, u32>,
+    valid: Option<PyReadonlyArray1<'py, bool>>,
+    limit: &Bound<'py, PyAny>,
+) -> PyResult<Option<Encoded<'py>>> {
+    let limit = whole(limit, "limit")?;
+    let values = values.as_slice()?;
+    let valid = valid.as_ref().map(|valid| valid.as_slice()).transpose()?;
+    if valid.is_some_and(|valid| valid.len() != values.len()) {
+        return Err(bad("values and valid differ in length"));
+    }
+    let found = call(py, || Ok(dictionary::encode(values, valid, limit)))?;
+    Ok(found.map(|(distinct, places)| (distinct.into_pyarray(py), places.into_pyarray(py))))
+}
+
 #[pymodule]
 mod rustler {
+    #[pymodule_export]
+    use super::encode_distinct;
     #[pymodule_export]
     use super::{Recipe, RustlerError, Sampler, Store, Task};
 
@@ -215,6 +236,10 @@ mod rustler {
     const FORMAT_VERSION: u32 = super::store::FORMAT_VERSION;
     #[pymodule_export]
     const NO_TIME: i64 = super::store::NO_TIME;
+    #[pymodule_export]
+    const NO_ROW: u32 = super::store::NO_ROW;
+    #[pymodule_export]
+    const RECORD_PADDING: u64 = super::store::PADDING;
     #[pymodule_export]
     const SEMANTIC_TYPES: (&str, &str, &str, &str) = {
         let [number, text, datetime, boolean] = super::SEMANTIC_TYPES;

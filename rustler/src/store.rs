@@ -1,5 +1,7 @@
 //! The memory-mapped store. Opening checks everything that later reads rely on.
 
+mod arrays;
+mod layout;
 mod mapped;
 
 use std::path::{Path, PathBuf};
@@ -9,95 +11,48 @@ use half::f16;
 use crate::check;
 use crate::error::{Error, Result};
 use crate::meta::{Meta, SemanticType};
+pub use arrays::{Arrays, NO_RANK, NO_ROW};
+use layout::Sizes;
+pub use layout::{Layout, PADDING, Records, TableLayout};
 use mapped::{Array, Mapped};
 
 /// Version of the store format that this build reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
-/// The value of `row_time` for rows without a time.
+pub const FORMAT_VERSION: u32 = 2;
+/// In Python, the time of rows without one.
 pub const NO_TIME: i64 = i64::MIN;
 
 const ARRAYS_FILE: &str = "store.safetensors";
 const META_FILE: &str = "meta.json";
 
-/// The arrays of a store, R rows, C cells, E references (see `rt/store.py`).
-#[derive(Clone, Copy)]
-pub struct Arrays<'a> {
-    pub row_time: &'a [i64],
-    pub cell_ptr: &'a [u64],
-    pub cell_column: &'a [u32],
-    pub cell_value: &'a [u32],
-    pub parent_ptr: &'a [u64],
-    pub parent_row: &'a [u32],
-    pub child_ptr: &'a [u64],
-    pub child_row: &'a [u32],
-    pub child_time: &'a [i64],
-}
-
-impl<'a> Arrays<'a> {
-    /// Column numbers and values of a row's cells.
-    pub fn cells(&self, row: u32) -> (&'a [u32], &'a [u32]) {
-        let range = range(self.cell_ptr, row);
-        (&self.cell_column[range.clone()], &self.cell_value[range])
-    }
-
-    pub fn parents(&self, row: u32) -> &'a [u32] {
-        &self.parent_row[range(self.parent_ptr, row)]
-    }
-
-    /// Children and their times, sorted by (time, row).
-    pub fn children(&self, row: u32) -> (&'a [u32], &'a [i64]) {
-        let range = range(self.child_ptr, row);
-        (&self.child_row[range.clone()], &self.child_time[range])
-    }
-
-    pub fn time(&self, row: u32) -> Option<i64> {
-        let time = self.row_time[row as usize];
-        (time != NO_TIME).then_some(time)
-    }
-
-    /// The bits of the cell of `column` in `row`, if it is not null.
-    pub fn cell(&self, row: u32, column: u32) -> Option<u32> {
-        let (columns, values) = self.cells(row);
-        let place = columns.binary_search(&column).ok()?;
-        Some(values[place])
-    }
-}
-
-fn range(ptr: &[u64], row: u32) -> std::ops::Range<usize> {
-    ptr[row as usize] as usize..ptr[row as usize + 1] as usize
-}
-
 /// Places of the arrays in the mapped file.
-struct Layout {
+struct Places {
+    time_value: Array<i64>,
+    record_ptr: Array<u64>,
+    row_rank: Array<u32>,
     row_source: Array<u32>,
-    row_time: Array<i64>,
-    cell_ptr: Array<u64>,
-    cell_column: Array<u32>,
-    cell_value: Array<u32>,
-    parent_ptr: Array<u64>,
     parent_row: Array<u32>,
-    child_ptr: Array<u64>,
+    child_ptr: Array<u32>,
     child_row: Array<u32>,
-    child_time: Array<i64>,
+    child_rank: Array<u32>,
+    dictionary: Array<u32>,
+    records: Array<u8>,
 }
 
-impl Layout {
-    fn new(file: &Mapped, meta: &Meta) -> Result<Self> {
-        let rows = [Some(meta.num_rows as usize)];
-        let bounds = [Some(meta.num_rows as usize + 1)];
-        let cells = [Some(meta.num_cells as usize)];
-        let edges = [Some(meta.num_edges as usize)];
+impl Places {
+    fn new(file: &Mapped, num_rows: u64, sizes: &Sizes) -> Result<Self> {
+        let whole = |size: u64| [Some(size as usize)];
+        let (rows, edges) = (whole(num_rows), whole(sizes.edges));
         Ok(Self {
+            time_value: file.array("time_value", &[None])?,
+            record_ptr: file.array("record_ptr", &whole(sizes.record_pointers))?,
+            row_rank: file.array("row_rank", &rows)?,
             row_source: file.array("row_source", &rows)?,
-            row_time: file.array("row_time", &rows)?,
-            cell_ptr: file.array("cell_ptr", &bounds)?,
-            cell_column: file.array("cell_column", &cells)?,
-            cell_value: file.array("cell_value", &cells)?,
-            parent_ptr: file.array("parent_ptr", &bounds)?,
-            parent_row: file.array("parent_row", &edges)?,
-            child_ptr: file.array("child_ptr", &bounds)?,
+            parent_row: file.array("parent_row", &whole(sizes.parents))?,
+            child_ptr: file.array("child_ptr", &whole(sizes.child_pointers))?,
             child_row: file.array("child_row", &edges)?,
-            child_time: file.array("child_time", &edges)?,
+            child_rank: file.array("child_rank", &edges)?,
+            dictionary: file.array("dictionary", &whole(sizes.dictionary))?,
+            records: file.array("records", &whole(sizes.record_bytes))?,
         })
     }
 }
@@ -113,8 +68,9 @@ pub struct Store {
     pub meta: Meta,
     /// Semantic type of each column.
     pub types: Vec<SemanticType>,
-    file: Mapped,
     layout: Layout,
+    file: Mapped,
+    places: Places,
 }
 
 impl Store {
@@ -131,32 +87,36 @@ impl Store {
         let meta = Meta::read(&path.join(META_FILE))?;
         let file = Mapped::open(path.join(ARRAYS_FILE))?;
         check_version(&file)?;
-        let layout = Layout::new(&file, &meta)?;
+        let layout =
+            Layout::new(&meta).map_err(|what| Error::damaged(&path.join(META_FILE), what))?;
+        let places = Places::new(&file, meta.num_rows, &layout.sizes)?;
         let store = Self {
             path: path.to_owned(),
             types: meta.columns.iter().map(|c| c.semantic_type).collect(),
             meta,
-            file,
             layout,
+            file,
+            places,
         };
         check::arrays(&store.arrays(), &store.meta)
-            .and_then(|()| check::sources(store.file.slice(store.layout.row_source), &store.meta))
+            .and_then(|()| check::sources(store.file.slice(store.places.row_source), &store.meta))
             .map_err(|what| Error::damaged(&store.file.path, what))?;
         Ok(store)
     }
 
     pub fn arrays(&self) -> Arrays<'_> {
-        let (file, at) = (&self.file, &self.layout);
+        let (file, at) = (&self.file, &self.places);
         Arrays {
-            row_time: file.slice(at.row_time),
-            cell_ptr: file.slice(at.cell_ptr),
-            cell_column: file.slice(at.cell_column),
-            cell_value: file.slice(at.cell_value),
-            parent_ptr: file.slice(at.parent_ptr),
+            layout: &self.layout,
+            time_value: file.slice(at.time_value),
+            row_rank: file.slice(at.row_rank),
             parent_row: file.slice(at.parent_row),
             child_ptr: file.slice(at.child_ptr),
             child_row: file.slice(at.child_row),
-            child_time: file.slice(at.child_time),
+            child_rank: file.slice(at.child_rank),
+            record_ptr: file.slice(at.record_ptr),
+            dictionary: file.slice(at.dictionary),
+            records: file.slice(at.records),
         }
     }
 }

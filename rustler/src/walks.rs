@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 
 use crate::builder::Builder;
 use crate::idmap::IdMap;
+use crate::store::{NO_RANK, NO_ROW};
 
 /// Walks whose neighbours are looked up at a time.
 const TOGETHER: usize = 128;
@@ -33,12 +34,13 @@ pub struct Walker {
     state: u64,
 }
 
-/// The neighbours of one walk's row: its parents, then its visible children.
+/// The neighbours of one walk's row: its places for parents, of which some may be empty, then its
+/// visible children.
 #[derive(Clone, Copy, Default)]
-struct Around {
-    first_parent: u64,
+struct Around<'a> {
+    places: &'a [u32],
     parents: u64,
-    first_child: u64,
+    first_child: usize,
     children: u64,
 }
 
@@ -71,7 +73,7 @@ impl Walker {
         self.at.resize(walks, builder.request.row);
         for _ in 0..length {
             self.propose(builder);
-            self.sort_moves(builder.arrays.row_time.len());
+            self.sort_moves(builder.arrays.row_rank.len());
             self.take_moves(builder);
         }
         self.most_visited(table.start, count, ranked);
@@ -104,31 +106,27 @@ impl Walker {
         for rows in at.chunks(TOGETHER) {
             let mut around = [Around::default(); TOGETHER];
             for (around, &row) in around.iter_mut().zip(rows) {
-                let row = row as usize;
-                around.first_parent = arrays.parent_ptr[row];
-                around.parents = arrays.parent_ptr[row + 1] - around.first_parent;
-                around.first_child = arrays.child_ptr[row];
-                around.children = arrays.child_ptr[row + 1] - around.first_child;
+                let table = arrays.layout.table(row);
+                around.places = arrays.parent_places(table, row);
+                let children = arrays.child_places(table, row);
+                around.first_child = children.start;
+                around.children = children.len() as u64;
             }
-            if let Some(bound) = builder.target.bound() {
-                self.drop_later(&mut around[..rows.len()], rows, arrays.child_time, bound);
+            for around in &mut around[..rows.len()] {
+                let there = around.places.iter().filter(|&&place| place != NO_ROW);
+                around.parents = there.count() as u64;
+            }
+            if builder.target.bound().is_some() {
+                let last = builder.last_rank;
+                self.drop_later(&mut around[..rows.len()], rows, arrays.child_rank, last);
             }
             for (around, &from) in around.iter().zip(rows) {
                 let choice = self.below(around.parents + around.children);
                 let is_child = choice >= around.parents;
-                // chosen without a branch, which could not be predicted
-                let (rows, place) = match is_child {
-                    true => (
-                        arrays.child_row,
-                        around.first_child + choice - around.parents,
-                    ),
-                    false => (arrays.parent_row, around.first_parent + choice),
-                };
-                let to = rows.get(place as usize).copied().unwrap_or(from);
-                let to = if around.parents + around.children > 0 {
-                    to
-                } else {
-                    from
+                let to = match choice.checked_sub(around.parents) {
+                    Some(_) if around.children == 0 => from,
+                    Some(child) => arrays.child_row[around.first_child + child as usize],
+                    None => parent(around.places, choice as usize),
                 };
                 self.moves.push(Move { from, to, is_child });
             }
@@ -179,26 +177,26 @@ impl Walker {
         }
     }
 
-    /// Leaves of each row's children, which stand in order of time, those up to the bound.
-    fn drop_later(&mut self, around: &mut [Around], rows: &[u32], times: &[i64], bound: i64) {
+    /// Leaves of each row's children, which stand in order of time, those up to a rank.
+    fn drop_later(&mut self, around: &mut [Around], rows: &[u32], ranks: &[u32], last: u32) {
         // all reads first, so that no branch waits for one
-        let mut last = [i64::MIN; TOGETHER];
-        for (last, around) in last.iter_mut().zip(&*around) {
-            let end = (around.first_child + around.children) as usize;
-            *last = times.get(end.wrapping_sub(1)).copied().unwrap_or(i64::MIN);
+        let mut latest = [NO_RANK; TOGETHER];
+        for (latest, around) in latest.iter_mut().zip(&*around) {
+            let end = around.first_child + around.children as usize;
+            *latest = ranks.get(end.wrapping_sub(1)).copied().unwrap_or(NO_RANK);
         }
-        for ((around, &row), last) in around.iter_mut().zip(rows).zip(last) {
-            if last > bound && around.children > 0 {
-                around.children = self.up_to(bound, times, *around, row);
+        for ((around, &row), latest) in around.iter_mut().zip(rows).zip(latest) {
+            if latest > last && around.children > 0 {
+                around.children = self.up_to(last, ranks, *around, row);
             }
         }
     }
 
-    /// How many of a row's children are not later than the bound.
-    fn up_to(&mut self, bound: i64, times: &[i64], around: Around, row: u32) -> u64 {
-        let first = around.first_child as usize;
-        let times = &times[first..first + around.children as usize];
-        let find = || times.partition_point(|&time| time <= bound) as u64;
+    /// How many of a row's children are not of a later rank.
+    fn up_to(&mut self, last: u32, ranks: &[u32], around: Around, row: u32) -> u64 {
+        let first = around.first_child;
+        let ranks = &ranks[first..first + around.children as usize];
+        let find = || ranks.partition_point(|&rank| rank <= last) as u64;
         if around.children <= LONG {
             return find();
         }
@@ -222,5 +220,18 @@ impl Walker {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
         ((u128::from(z) * u128::from(n)) >> 64) as u64
+    }
+}
+
+/// The parent in the place of this number among those that are not empty.
+#[inline]
+fn parent(places: &[u32], number: usize) -> u32 {
+    match places[number] {
+        // most rows have all their parents
+        found if found != NO_ROW && !places[..number].contains(&NO_ROW) => found,
+        _ => {
+            let mut there = places.iter().filter(|&&place| place != NO_ROW);
+            there.nth(number).copied().unwrap_or(NO_ROW)
+        }
     }
 }

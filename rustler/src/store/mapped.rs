@@ -26,6 +26,10 @@ pub unsafe trait Element: Copy {
     const DTYPE: Dtype;
 }
 // SAFETY: plain integers and floats have no invalid bit patterns and the stated layout.
+unsafe impl Element for u8 {
+    const DTYPE: Dtype = Dtype::U8;
+}
+// SAFETY: as above.
 unsafe impl Element for u32 {
     const DTYPE: Dtype = Dtype::U32;
 }

@@ -8,15 +8,15 @@ use std::path::Path;
 use safetensors::SafeTensors;
 
 const ARRAYS: [&str; 10] = [
-    "row_time",
-    "cell_ptr",
-    "cell_column",
-    "cell_value",
-    "parent_ptr",
+    "time_value",
+    "record_ptr",
+    "row_rank",
     "parent_row",
     "child_ptr",
     "child_row",
-    "child_time",
+    "child_rank",
+    "dictionary",
+    "records",
     "row_source",
 ];
 

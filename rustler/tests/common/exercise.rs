@@ -101,21 +101,21 @@ pub fn read_all(store: &Store) -> u64 {
     let arrays = store.arrays();
     let mut sum = 0;
     for row in 0..store.meta.num_rows as u32 {
-        let (columns, values) = arrays.cells(row);
-        let (children, times) = arrays.children(row);
+        let (children, ranks) = arrays.children(row);
         assert!(
             store.meta.tables[store.meta.table_of(row)]
                 .rows()
                 .contains(&row)
         );
-        assert_eq!((columns.len(), children.len()), (values.len(), times.len()));
-        sum += columns
-            .iter()
-            .map(|&c| store.types[c as usize] as u64)
+        assert_eq!(arrays.cells(row).count(), arrays.num_cells(row));
+        assert_eq!(children.len(), ranks.len());
+        let cells = arrays.cells(row);
+        sum += cells
+            .map(|(column, bits)| store.types[column as usize] as u64 + u64::from(bits & 1))
             .sum::<u64>();
-        let rows = arrays.parents(row).iter().chain(children);
+        let rows = arrays.parents(row).chain(children.iter().copied());
         sum += rows
-            .map(|&r| arrays.row_time[r as usize] as u64 & 1)
+            .map(|row| arrays.time(row).unwrap_or(0) as u64 & 1)
             .sum::<u64>();
     }
     sum

@@ -59,7 +59,7 @@ fn read(store: &Store, tables: &[Table]) -> Vec<Row> {
             let cell = |column| arrays.cell(row, column).map(|bits| value(column, bits));
             rows.push(Row {
                 time: arrays.time(row),
-                parents: arrays.parents(row).to_vec(),
+                parents: arrays.parents(row).collect(),
                 cells: table.columns().map(cell).collect(),
             });
         }

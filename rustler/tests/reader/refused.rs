@@ -43,7 +43,7 @@ fn sizes_that_wrap_around_are_noticed() {
     let folder = empty_store();
     // Arrays of nearly 2^64 bytes together: an end that, computed modulo 2^64, is the file's own.
     let size = 1_u64 << 60;
-    let mut header = json!({"__metadata__": {"format_version": "1"}});
+    let mut header = json!({"__metadata__": {"format_version": "2"}});
     for i in 0..15 {
         header[format!("a{i}")] =
             json!({"dtype": "U8", "shape": [size], "data_offsets": [i * size, (i + 1) * size]});
@@ -74,8 +74,8 @@ fn arrays_that_overlap_leave_gaps_or_are_not_aligned_are_noticed() {
     let folder = empty_store();
     let entry = |dtype: &str, len: usize, from: usize, to: usize| json!({"dtype": dtype, "shape": [len], "data_offsets": [from, to]});
     let with = |first: Value, second: Value| {
-        let version = json!({"format_version": "1"});
-        json!({"__metadata__": version, "row_time": first, "cell_ptr": second})
+        let version = json!({"format_version": "2"});
+        json!({"__metadata__": version, "time_value": first, "record_ptr": second})
     };
     let pointers = entry("U64", 1, 8, 16);
     for first in [
@@ -87,10 +87,10 @@ fn arrays_that_overlap_leave_gaps_or_are_not_aligned_are_noticed() {
         write_raw(folder.path(), &with(first, pointers.clone()), 16);
         open_damaged(folder.path());
     }
-    let odd = json!({"__metadata__": {"format_version": "1"}, "odd": entry("U8", 4, 0, 4),
-                     "row_source": entry("U32", 0, 4, 4), "row_time": entry("I64", 0, 4, 4)});
+    let odd = json!({"__metadata__": {"format_version": "2"}, "odd": entry("U8", 4, 0, 4),
+                     "row_source": entry("U32", 0, 4, 4), "time_value": entry("I64", 0, 4, 4)});
     write_raw(folder.path(), &odd, 4);
-    assert!(open_damaged(folder.path()).contains("'row_time' is not aligned"));
+    assert!(open_damaged(folder.path()).contains("'time_value' is not aligned"));
 }
 
 // ---------------------------------------------------------------- names, embeddings, sources
@@ -120,14 +120,14 @@ fn messages_stay_one_line_whatever_names_are() {
         meta["tables"][1]["name"] = json!("x".repeat(100_000));
     });
     open_damaged(folder.path());
-    let other = json!({"__metadata__": {"format_version": "1\n2"}});
+    let other = json!({"__metadata__": {"format_version": "2\n1"}});
     let folder = empty_store();
     write_raw(folder.path(), &other, 0);
     let message = Store::open(folder.path())
         .map(|_| ())
         .unwrap_err()
         .to_string();
-    assert!(message.contains(r"format version '1\n2', but"), "{message}");
+    assert!(message.contains(r"format version '2\n1', but"), "{message}");
     change_meta(folder.path(), |meta| {
         meta["format_version"] = json!(vec![0; 1000])
     });
