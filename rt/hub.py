@@ -146,6 +146,6 @@ def _explained(reference: Reference, error: Exception) -> str:
         )
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
-        f"{start} {reference.repository} cannot be fetched from the Hub ({reason}); correct the path, "
-        "or try again"
+        f"{start} {reference.repository} cannot be fetched from the Hub ({reason}); correct the "
+        "path, or try again"
     )
