@@ -29,7 +29,9 @@ class Hub:
         words = [unquote(word) for word in urlparse(path).path.strip("/").split("/")]
         if words[:2] == ["api", "models"]:
             return self._about("/".join(words[2:4]), words[4:])
-        return self._file("/".join(words[:2]), words[3], "/".join(words[4:]))
+        if words[2:3] == ["resolve"] and len(words) > 4:
+            return self._file("/".join(words[:2]), words[3], "/".join(words[4:]))
+        return 404, {}, b"{}"  # the client asks for things of its own too
 
     def _about(self, name: str, rest: list[str]) -> tuple[int, dict[str, str], bytes]:
         revisions = self.repositories.get(name)
