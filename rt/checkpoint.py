@@ -8,44 +8,35 @@ A run's folder holds one folder a checkpoint, `step_<n>/`, with
 - `trainer.pt` (optional): optimizer, schedule, counters, random states.
 and the text files `latest` and `best`, each with the name of one of these folders. Everything is
 written to a temporary neighbour, fsynced and renamed: a checkpoint is complete or is not there.
-Nothing that is loaded can run code.
+A folder of the first two files is a model by itself (`save_pretrained`), and so is a repository of
+the Hugging Face Hub that holds them. Nothing that is loaded can run code.
 """
 
 import io
 import os
-import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
 
 from plurel.atomic import complete_file, new_folder
 from plurel.errors import InputError
+from rt import hub
 from rt.model import ModelConfig, RelationalTransformer
+from rt.settings import Settings
+from rt.state import ADVICE, check_state, config_of, plain_names, read_tensors, read_torch
+
+__all__ = ["Settings", "find_checkpoint", "load_config", "load_model", "load_settings",
+           "load_trainer", "point", "resolve", "save_checkpoint", "save_pretrained"]  # fmt: skip
 
 FORMAT_VERSION = 1
 MODEL_FILE, CONFIG_FILE, TRAINER_FILE = "model.safetensors", "config.yaml", "trainer.pt"
 POINTERS = ("latest", "best")
-_ADVICE = "give another checkpoint"
 
 AnyPath = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a model must be fed with: the name of the text embedder, None if unknown, and the
-    settings of the sampler (context_length, recipes), plain values for YAML."""
-
-    embedder: str | None = None
-    context: dict[str, Any] = field(default_factory=dict)
-    fingerprint: str | None = None
-    """Of the text embedder (see `rt.embedding_file`), None if unknown."""
 
 
 def save_checkpoint(
@@ -72,10 +63,13 @@ def save_checkpoint(
 def save_pretrained(
     model: RelationalTransformer, path: AnyPath, settings: Settings | None = None
 ) -> Path:
-    """Write the model alone to the folder `path`, which `load_model` reads."""
+    """Write the model alone to the folder `path`, which `load_model` reads, here or as a repository
+    of the Hub; settings: None for the model's own."""
     folder = Path(path)
+    if (folder / TRAINER_FILE).exists():
+        raise InputError(f"{folder} belongs to a training run: choose another place for the model")
     with new_folder(folder, marker=MODEL_FILE, overwrite=True) as place:
-        _write_model(place, model, settings or Settings(), None)
+        _write_model(place, model, settings or model.settings, None)
     return folder
 
 
@@ -100,7 +94,7 @@ def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
     except OSError:
         raise InputError(
             f"{folder} is no checkpoint: it has neither {MODEL_FILE} nor the file {pointer}; "
-            "give a step_<n> folder, a run's folder or a .pt file"
+            "give a step_<n> folder, a run's folder, a .pt file or OWNER/NAME of the Hub"
         ) from None
     if not (named / MODEL_FILE).is_file():
         raise InputError(
@@ -109,25 +103,41 @@ def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
     return named
 
 
-def load_model(path: AnyPath, attention: str = "auto") -> RelationalTransformer:
-    """The model of a checkpoint folder, of a run's latest checkpoint, or of a published `.pt` file,
-    in fp32 on the CPU."""
-    if Path(path).suffix == ".pt":
-        state = _plain_names(_load_torch(Path(path)))
-        config = _config_of(state, Path(path))
-        source = Path(path)
+def resolve(name: AnyPath) -> Path:
+    """The checkpoint folder or `.pt` file that a name means: a path of this machine if there is one
+    (see `find_checkpoint`), else a repository of the Hugging Face Hub (see `rt.hub`)."""
+    path = Path(name)
+    if path.suffix == ".pt" and path.is_file():
+        return path
+    reference = None if path.exists() else hub.parse(os.fspath(name))
+    if reference is not None:
+        return hub.fetch(reference)
+    if path.suffix == ".pt" and not path.exists():
+        raise InputError(f"{path} does not exist; {ADVICE}")
+    return find_checkpoint(path)
+
+
+def load_model(name: AnyPath, attention: str = "auto") -> RelationalTransformer:
+    """The model of a checkpoint folder, of a run's latest checkpoint, of a published `.pt` file or
+    of a repository of the Hub (`resolve`), in fp32 on the CPU; its `settings` say how to feed it,
+    as far as the checkpoint does."""
+    place = resolve(name)
+    if place.is_file():
+        source, settings = place, Settings()
+        state = plain_names(read_torch(source), source)
+        config = config_of(state, source)
     else:
-        folder = find_checkpoint(path)
-        config = ModelConfig.from_dict(load_config(folder)["model"])
-        source = folder / MODEL_FILE
-        state = _plain_names(_load_tensors(source))
+        source, settings = place / MODEL_FILE, load_settings(place)
+        config = _model_config(place)
+        state = plain_names(read_tensors(source), source)
     with torch.device("meta"):
         model = RelationalTransformer(config, attention)
-    _check_state(state, model.state_dict(), source)
+    check_state(state, model.state_dict(), source)
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_()
     model.dec_dict["text"].requires_grad_(False)
+    model.settings = settings
     return model
 
 
@@ -137,12 +147,15 @@ def load_config(path: AnyPath) -> dict[str, Any]:
     try:
         config = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}; {_ADVICE}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is not YAML: {str(error).splitlines()[0]}; {_ADVICE}") from None
-    missing = {"format_version", "model", "embedder", "context"} - set(config or ())
-    if not isinstance(config, dict) or missing:
-        raise InputError(f"{file} lacks the keys {', '.join(sorted(missing))}; {_ADVICE}")
+        raise InputError(f"{file} cannot be read: {error.strerror}; {ADVICE}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not YAML: {str(error).splitlines()[0]}; {ADVICE}") from None
+    config = {} if config is None else config
+    if not isinstance(config, dict):
+        raise InputError(f"{file} is a {type(config).__name__}, not a group of keys; {ADVICE}")
+    missing = {"format_version", "model", "embedder", "context"} - set(config)
+    if missing:
+        raise InputError(f"{file} lacks the keys {', '.join(sorted(missing))}; {ADVICE}")
     if config["format_version"] != FORMAT_VERSION:
         raise InputError(
             f"{file} has format version {config['format_version']}, this program reads "
@@ -151,10 +164,18 @@ def load_config(path: AnyPath) -> dict[str, Any]:
     return config
 
 
-def load_settings(path: AnyPath) -> Settings:
-    """How the model of a checkpoint must be fed."""
-    config = load_config(path)
-    return Settings(config["embedder"], config["context"], config.get("embedder_fingerprint"))
+def load_settings(name: AnyPath) -> Settings:
+    """How the model of a checkpoint must be fed; a published `.pt` file does not say."""
+    place = resolve(name)
+    if place.is_file():
+        return Settings()
+    config = load_config(place)
+    values = config["embedder"], config["context"], config.get("embedder_fingerprint")
+    for key, value, kind in zip(("embedder", "context", "embedder_fingerprint"), values,
+                                (str | None, dict, str | None), strict=True):  # fmt: skip
+        if not isinstance(value, kind):
+            raise InputError(f"{place / CONFIG_FILE}: {key} cannot be {value!r}; {ADVICE}")
+    return Settings(*values)
 
 
 def load_trainer(path: AnyPath) -> dict[str, Any]:
@@ -162,7 +183,14 @@ def load_trainer(path: AnyPath) -> dict[str, Any]:
     file = find_checkpoint(path) / TRAINER_FILE
     if not file.is_file():
         raise InputError(f"{file} is missing: training cannot go on from this checkpoint")
-    return _load_torch(file)
+    return read_torch(file)
+
+
+def _model_config(folder: Path) -> ModelConfig:
+    try:
+        return ModelConfig.from_dict(load_config(folder)["model"])
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG_FILE}: {error}") from None
 
 
 def _write_model(
@@ -186,67 +214,3 @@ def _save_torch(content: Mapping[str, Any], file: Path) -> None:
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     file.write_bytes(buffer.getbuffer())
-
-
-def _load_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{file} cannot be read: {str(error).splitlines()[0]}; {_ADVICE}"
-        ) from None
-
-
-def _load_torch(file: Path) -> dict[str, Any]:
-    """A file of `torch.save` that may hold tensors and plain values only."""
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{file} does not exist; {_ADVICE}") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(
-            f"{file} cannot be read: {str(error).splitlines()[0]}; {_ADVICE}"
-        ) from None
-    if not isinstance(content, dict):
-        raise InputError(f"{file} holds a {type(content).__name__}, not a dictionary; {_ADVICE}")
-    return content
-
-
-def _plain_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Names without what torch.compile and data-parallel wrappers put before them."""
-    return {
-        name.replace("_orig_mod.", "").removeprefix("module."): tensor
-        for name, tensor in state.items()
-    }
-
-
-def _config_of(state: Mapping[str, Tensor], file: Path) -> ModelConfig:
-    """The sizes of the model that a state dict belongs to."""
-    try:
-        d_model, d_text = state["enc_dict.text.weight"].shape
-        return ModelConfig(
-            num_blocks=1 + max(int(n.split(".")[1]) for n in state if n.startswith("blocks.")),
-            d_model=d_model,
-            num_heads=d_model // state["blocks.0.attns.col.q_norm.weight"].shape[0],
-            d_ff=state["blocks.0.ffn.w1.weight"].shape[0],
-            d_text=d_text,
-        )
-    except (KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"{file} is no relational transformer: {error}; {_ADVICE}") from None
-
-
-def _check_state(found: Mapping[str, Any], expected: Mapping[str, Tensor], file: Path) -> None:
-    """Raise an InputError that names missing and unexpected keys and wrong shapes."""
-    problems = []
-    for what, names in (
-        ("missing", sorted(set(expected) - set(found))),
-        ("unexpected", sorted(set(found) - set(expected))),
-    ):
-        if names:
-            problems.append(f"{what} keys: {', '.join(names)}")
-    for name in sorted(set(found) & set(expected)):
-        shape = tuple(getattr(found[name], "shape", ()))
-        if shape != tuple(expected[name].shape):
-            problems.append(f"{name} has shape {shape}, not {tuple(expected[name].shape)}")
-    if problems:
-        raise InputError(f"{file} does not fit the model: {'; '.join(problems)}")

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from plurel.errors import InputError
 from rt import cpu
 from rt.attention import FORMS, choose_form, masked_attention
+from rt.config import from_dict
 from rt.data import BOOLEAN, DATETIME, NUMBER, TEXT, Batch
 from rt.plan import MASKS, Groups, Plan
+from rt.settings import Settings
 
 TYPE_NAMES = ("number", "text", "datetime", "boolean")
 SCALAR_TYPES = (NUMBER, DATETIME, BOOLEAN)
@@ -57,16 +59,12 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
-        """The reverse of `to_dict`; unknown and missing keys are an InputError."""
-        if not isinstance(values, dict):
-            raise InputError(f"model config must be a mapping of sizes, not {values!r}")
-        wrong = sorted({field.name for field in fields(cls)} ^ set(values))
-        if wrong:
-            raise InputError(f"model config: missing or unknown keys {', '.join(wrong)}")
-        return cls(**values)
+        """The reverse of `to_dict`. Keys that are absent keep their defaults, so that configs older
+        than a variant load; unknown and missing keys are an InputError."""
+        return from_dict(cls, values, "model")
 
-    def to_dict(self) -> dict[str, int]:
-        """Plain numbers by name, for YAML."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for YAML."""
         return asdict(self)
 
 
@@ -175,6 +173,7 @@ class RelationalTransformer(nn.Module):
         if attention not in FORMS:
             raise InputError(f"attention form {attention!r} is unknown: one of {', '.join(FORMS)}")
         self.config, self.attention = config, attention
+        self.settings = Settings()  # how it must be fed, as far as it is known
         d, d_text = config.d_model, config.d_text
         widths = {name: d_text if name == "text" else 1 for name in TYPE_NAMES}
         self.enc_dict = nn.ModuleDict({name: nn.Linear(w, d) for name, w in widths.items()})
@@ -186,14 +185,22 @@ class RelationalTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.norm_out = nn.RMSNorm(d)
 
+    # what knows of files (`rt.checkpoint`) knows the model, so the model may not import it up there
     @classmethod
     def from_pretrained(
-        cls, path: str | PathLike[str], attention: str = "auto"
+        cls, name: str | PathLike[str], attention: str = "auto"
     ) -> "RelationalTransformer":
-        """The model of a checkpoint (`rt.checkpoint.load_model`)."""
-        from rt.checkpoint import load_model  # here: the model itself knows of no files
+        """The model of a checkpoint: a path, a `.pt` file, or OWNER/NAME of the Hugging Face Hub
+        (`rt.checkpoint.load_model`)."""
+        from rt.checkpoint import load_model
 
-        return load_model(path, attention)
+        return load_model(name, attention)
+
+    def save_pretrained(self, path: str | PathLike[str], settings: Settings | None = None) -> None:
+        """Write the model to a folder, with `settings` or its own (`rt.checkpoint`)."""
+        from rt.checkpoint import save_pretrained
+
+        save_pretrained(self, path, settings)
 
     def forward(self, batch: Batch) -> Outputs:
         """The outputs of the three scalar heads at every slot."""

@@ -21,9 +21,11 @@ from rt.data import BOOLEAN, DATETIME, TEXT, Batch
 from rt.embedding_file import check_fingerprint
 from rt.meta import SEMANTIC_TYPES, StoreMeta, open_meta
 from rt.model import RelationalTransformer
-from rt.recipes import Recipe
+from rt.recipes import Recipe, context_of
 from rt.scores import PROTOCOLS, Protocol
+from rt.settings import Settings
 from rt.tasks import Task, to_sampler
+from rt.text import HUB_EMBEDDER
 
 SPLITS = ("train", "val", "test")
 
@@ -52,6 +54,27 @@ class ContextSettings:
                 raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.precision not in ("fp32", "bf16"):
             raise InputError(f"precision must be fp32 or bf16, not {self.precision!r}")
+
+    @classmethod
+    def of(
+        cls,
+        trained: Settings,
+        *,
+        embedder: str | None = None,
+        context_length: int | None = None,
+        recipe: str | None = None,
+        **passes: Any,
+    ) -> "ContextSettings":
+        """Contexts as a model was trained with (its `settings`), where nothing else is given.
+        passes: batch_size, num_threads, precision. InputError if nobody names the embedder."""
+        embedder = embedder or trained.embedder
+        if embedder is None:
+            raise InputError(
+                "the model does not say which text embedder it was trained with: give "
+                f"embedder=NAME ({HUB_EMBEDDER} for the published .pt files)"
+            )
+        length, chosen = context_of(trained.context, context_length, recipe)
+        return cls(embedder, length, chosen, fingerprint=trained.fingerprint, **passes)
 
 
 def predict(

@@ -1,5 +1,6 @@
 """One context in words: its rows, why each of them is there, its cells as people read them, and
-what is left out. `rt.viz_text`, `rt.viz_png` and `rt.viz_html` show it."""
+what is left out. `rt.viz_text`, `rt.viz_png` and `rt.viz_html` show it; `rt.viz_masks` shows which
+cells attend to which."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import rustler
 from plurel.errors import InputError
 from rt.meta import NO_TIME, StoreMeta, open_meta
 from rt.predict import cutoff_of
-from rt.recipes import PRESETS, named
+from rt.recipes import PRESETS, Recipe, named
 from rt.scores import Protocol
 from rt.store import read_arrays, read_texts
 from rt.tasks import Task, column_tasks, load_tasks, to_sampler
@@ -69,7 +70,23 @@ class Asked:
     embedder: str = DEFAULT_EMBEDDER
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A context as `rustler.Sampler.contexts` gives it, and how it was made."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    task: Task
+    recipe: Recipe
+    protocol: Protocol
+    cutoff: int | None
+
+
 def sample_context(store_folder: str | Path, asked: Asked) -> Context:
+    """The context that is asked for in words; InputError as in `sample`."""
+    return in_words(store_folder, asked, sample(store_folder, asked))
+
+
+def sample(store_folder: str | Path, asked: Asked) -> Sampled:
     """Draw the context that is asked for, as a prediction with this recipe would see it.
 
     InputError for an unknown task or recipe, and for a target that the split lacks.
@@ -95,13 +112,20 @@ def sample_context(store_folder: str | Path, asked: Asked) -> Context:
     )
     protocol: Protocol = "rolling" if asked.split == "train" else asked.protocol
     cutoff = cutoff_of(meta, task, rows, protocol)
+    return Sampled(sampler.contexts(0, rows, cutoff=cutoff), task, recipe, protocol, cutoff)
+
+
+def in_words(store_folder: str | Path, asked: Asked, sampled: Sampled) -> Context:
+    """A context that was drawn, with lines that say whose it is."""
+    task, recipe = sampled.task, sampled.recipe
     seen = read_context(
-        sampler.contexts(0, rows, cutoff=cutoff), store_folder, task,
-        cutoff=cutoff, order=recipe.other_order[0] if recipe.with_labels else None,
+        sampled.arrays, store_folder, task,
+        cutoff=sampled.cutoff, order=recipe.other_order[0] if recipe.with_labels else None,
     )  # fmt: skip
+    name = open_meta(store_folder).name
     length = f"{len(seen.cells)} cells of at most {asked.context_length}"
-    title = f"{meta.name}: task {task.name}, target {asked.number} of split {asked.split}"
-    made = f"recipe {asked.recipe}, protocol {protocol}: {len(seen.tables)} rows, {length}"
+    title = f"{name}: task {task.name}, target {asked.number} of split {asked.split}"
+    made = f"recipe {asked.recipe}, protocol {sampled.protocol}: {len(seen.tables)} rows, {length}"
     return Context(**vars(seen) | {"about": (title, *seen.about, made)})
 
 

@@ -1,6 +1,6 @@
 """Scores of a checkpoint on tasks of a real database, beside an untrained model and baselines.
 
-python scripts/evaluate.py checkpoint=RUN raw=FOLDER store=FOLDER [tasks=[a,b]] [out=summary.json]
+python scripts/evaluate.py checkpoint=NAME raw=FOLDER store=FOLDER [tasks=[a,b]] [out=summary.json]
 """
 
 import json
@@ -20,10 +20,10 @@ import torch
 from plurel.atomic import check_file_place, complete_file
 from plurel.cli import clean_exit
 from plurel.errors import InputError
-from rt.checkpoint import Settings, load_model, load_settings
 from rt.config import from_dict
 from rt.evaluate import ContextSettings, Selection, evaluate_table, format_table, untrained_like
-from rt.recipes import context_of
+from rt.model import RelationalTransformer
+from rt.settings import Settings
 from scripts.hydra_entry import one_line_errors, plain, register
 
 
@@ -51,18 +51,14 @@ class EvaluateConfig:
 
     def settings(self, trained: Settings) -> ContextSettings:
         """Contexts as the model was trained with, where this config says nothing else."""
-        embedder = self.embedder or trained.embedder
-        if embedder is None:
-            raise InputError(f"{self.checkpoint} names no text embedder: give embedder=NAME")
-        length, recipe = context_of(trained.context, self.context_length, self.recipe)
-        return ContextSettings(
-            embedder,
-            context_length=length,
-            recipe=recipe,
+        return ContextSettings.of(
+            trained,
+            embedder=self.embedder,
+            context_length=self.context_length,
+            recipe=self.recipe,
             batch_size=self.batch_size,
             num_threads=self.num_threads,
             precision=self.precision,
-            fingerprint=trained.fingerprint,
         )
 
 
@@ -70,11 +66,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     """Score, print the table, write `out` (whole or not at all); the scores."""
     if config.out is not None:
         check_file_place(config.out)
-    source = Path(config.checkpoint)
-    published = source.suffix == ".pt"
-    trained = Settings() if published else load_settings(source)
-    settings = config.settings(trained)
-    models = {"pretrained": load_model(source).to(_device(config.device))}
+    model = RelationalTransformer.from_pretrained(config.checkpoint)
+    settings = config.settings(model.settings)
+    models = {"pretrained": model.to(_device(config.device))}
     if config.untrained:
         models["untrained"] = untrained_like(models["pretrained"], config.seed)
     result = evaluate_table(

@@ -3,7 +3,8 @@
 python scripts/show_context.py STORE --task TASK [--recipe labels] [--split test --number 0]
     [--out FILE.png | FILE.html]
 
-Without --out as text; a picture or a page by the ending of --out.
+Without --out as text; a picture or a page by the ending of --out. With --masks the picture shows
+which of its cells attend to which.
 """
 
 import argparse
@@ -12,16 +13,18 @@ from pathlib import Path
 from plurel.atomic import check_file_place
 from plurel.cli import Parser, clean_exit
 from plurel.errors import InputError
+from rt.data import Batch
 from rt.recipes import PRESETS
 from rt.scores import PROTOCOLS
 from rt.text import DEFAULT_EMBEDDER
-from rt.viz import Asked, Context, sample_context
+from rt.viz import Asked, Context, in_words, sample
 from rt.viz_html import write_html
+from rt.viz_masks import masks_of, plot_masks
 from rt.viz_png import plot_context
 from rt.viz_text import to_text
 
 PICTURES = (".png", ".svg", ".pdf")
-PICTURE_ROWS, PICTURE_CELLS = 40, 34
+PICTURE_ROWS, PICTURE_CELLS, MASK_CELLS = 40, 34, 60
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,8 +38,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--context_length", type=int, default=256, help="cells")
     parser.add_argument("--embedder", default=DEFAULT_EMBEDDER)
     parser.add_argument("--max_rows", type=int, help="rows that are shown (picture: 40, else all)")
-    parser.add_argument("--max_cells", type=int, help="cells likewise (picture: 34, else all)")
+    parser.add_argument("--max_cells", type=int, help="cells likewise (picture: 34, masks: 60)")
     parser.add_argument("--out", type=Path, help="file to write: .html, .png, .svg or .pdf")
+    parser.add_argument("--masks", action="store_true", help="draw the attention masks to --out")
     return parser.parse_args()
 
 
@@ -46,6 +50,8 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} must be 1 or more, not {value}")
+    if args.masks and (args.out is None or args.out.suffix not in PICTURES):
+        raise InputError(f"--masks needs a picture to draw to: give --out FILE{PICTURES[0]}")
     if args.out is not None:
         if args.out.suffix not in (*PICTURES, ".html"):
             endings = ", ".join(PICTURES)
@@ -81,7 +87,13 @@ def main() -> None:
         context_length=args.context_length,
         embedder=args.embedder,
     )
-    show(sample_context(args.store, asked), args)
+    sampled = sample(args.store, asked)
+    seen = in_words(args.store, asked, sampled)
+    if args.masks:
+        masks = masks_of(Batch.from_arrays(sampled.arrays))
+        print(plot_masks(seen, masks, args.out, max_cells=args.max_cells or MASK_CELLS))
+    else:
+        show(seen, args)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import constants
 from hydra import compose, initialize_config_dir
 
 from plurel.errors import InputError
@@ -16,6 +17,7 @@ from rt.checkpoint import Settings, point, save_checkpoint, save_pretrained
 from rt.model import ModelConfig, RelationalTransformer
 from scripts.evaluate import EvaluateConfig, run
 from scripts.hydra_entry import one_line_errors, plain
+from tests.hub_stand_in import write_cache
 from tests.shops import D_TEXT, EMBEDDER, shop_folders
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +85,29 @@ def test_context_settings_come_from_the_checkpoint_unless_given(trained, folders
     )
     with pytest.raises(InputError, match="give embedder=NAME"):
         _config(trained, folders).settings(Settings())
+
+
+def test_a_checkpoint_has_many_names(trained, folders, tmp_path, monkeypatch):
+    """A run, its pointer, a folder, a .pt file, a repository of the Hub and a .pt file in one."""
+    model = RelationalTransformer.from_pretrained(trained / "best")
+    model.save_pretrained(tmp_path / "model")
+    torch.save(model.state_dict(), tmp_path / "published.pt")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    files = {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()}
+    files["a.pt"] = (tmp_path / "published.pt").read_bytes()
+    write_cache(tmp_path / "cache", "lab/model", "main", files)
+    said = {"embedder": EMBEDDER, "context_length": 48}  # a .pt file says nothing
+    folders_of = [trained / "best", trained / "step_1", tmp_path / "model", "lab/model"]
+    files_of = [tmp_path / "published.pt", "lab/model/a.pt"]
+    for names, options in ((folders_of, {}), (files_of, said)):
+        scores = [
+            run(_config(name, folders, untrained=False, tasks=("mean-amount",), **options))["tasks"]
+            for name in names
+        ]
+        assert all(score == scores[0] for score in scores)
+    with pytest.raises(InputError, match=r"does not say which text embedder .* give embedder=NAME"):
+        run(_config("lab/model/a.pt", folders))
 
 
 def test_every_key_of_the_config_file_is_known():

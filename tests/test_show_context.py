@@ -83,6 +83,8 @@ def test_a_context_as_text(library):
         (["--out", "/dev/null/a.html"], "/dev/null is a file, not a folder"),
         (["--out", "/dev/null/a.png"], "/dev/null is a file, not a folder"),
         (["--embedder", "hash2"], "hash2"),
+        (["--masks"], "--masks needs a picture to draw to: give --out FILE.png"),
+        (["--masks", "--out", "a.html"], "--masks needs a picture to draw to: give --out FILE.png"),
     ],
 )
 def test_bad_input_is_one_line(library, capsys, monkeypatch, options, said):
@@ -102,8 +104,8 @@ def test_the_script_prints_text_or_the_file(library, capsys, monkeypatch, tmp_pa
     monkeypatch.setattr(sys, "argv", [*given, "--recipe", "labels", "--context_length", "64"])
     show_context.main()
     assert capsys.readouterr().out == LABELS_IN_TEXT
-    for name in ("a.png", "a.html"):
-        monkeypatch.setattr(sys, "argv", [*given, "--out", str(tmp_path / name)])
+    for name, options in (("a.png", []), ("a.html", []), ("masks.png", ["--masks"])):
+        monkeypatch.setattr(sys, "argv", [*given, *options, "--out", str(tmp_path / name)])
         show_context.main()
         assert capsys.readouterr().out == f"{tmp_path / name}\n"
         assert (tmp_path / name).stat().st_size > 2_000
