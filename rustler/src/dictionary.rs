@@ -7,7 +7,11 @@ pub const MOST: usize = 1 << 16;
 
 /// Distinct values in the order in which they come, and for each value its place among them; None
 /// if there are more than `limit`, at most `MOST`. Where `valid` is false the place is 0.
-pub fn encode(values: &[u32], valid: Option<&[bool]>, limit: usize) -> Option<(Vec<u32>, Vec<u16>)> {
+pub fn encode(
+    values: &[u32],
+    valid: Option<&[bool]>,
+    limit: usize,
+) -> Option<(Vec<u32>, Vec<u16>)> {
     let limit = limit.min(MOST);
     let mut distinct = Vec::new();
     let mut places = Vec::new();
