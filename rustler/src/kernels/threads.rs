@@ -9,6 +9,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::KernelError;
 
+/// Most threads of a pool: a wrong number shall be an error, not the end of the machine's memory.
+const MAX_THREADS: usize = 4096;
+
 /// The pools of one calling thread, by their number of threads.
 ///
 /// A child of a fork has none of the threads, and a lock that another thread held at that moment
@@ -52,6 +55,10 @@ impl Pools {
         }
         if let Some(pool) = self.by_size.get(&num_threads) {
             return Ok(Arc::clone(pool));
+        }
+        if num_threads > MAX_THREADS {
+            let told = format!("{num_threads} are too many, at most {MAX_THREADS}");
+            return Err(KernelError::Threads(told));
         }
         let pool = ThreadPoolBuilder::new().num_threads(num_threads).build();
         let pool = Arc::new(pool.map_err(|error| KernelError::Threads(error.to_string()))?);
