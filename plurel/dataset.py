@@ -181,15 +181,16 @@ def autocomplete_tasks(
             release()
             if not fits:
                 continue
-            kind = "binary_classification" if labels.dtype.kind == "b" else "regression"
-            tasks.append(
-                TaskManifest(
-                    name=f"{name}-{column}",
-                    kind=KIND_AUTOCOMPLETE,
-                    task_type=kind,
-                    description=f"Fill in column {column} of table {name}.",
-                    entity_table=name,
-                    target_col=column,
-                )
-            )
+            tasks.append(_autocomplete(name, column, labels.dtype.kind == "b"))
     return tasks
+
+
+def _autocomplete(table: str, column: str, is_boolean: bool) -> TaskManifest:
+    return TaskManifest(
+        name=f"{table}-{column}",
+        kind=KIND_AUTOCOMPLETE,
+        task_type="binary_classification" if is_boolean else "regression",
+        description=f"Fill in column {column} of table {table}.",
+        entity_table=table,
+        target_col=column,
+    )

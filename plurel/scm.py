@@ -84,12 +84,9 @@ def draw_blueprint(
     share = float(params.scm_col_node_perc_choices.sample(draw))
     columns = len(table.columns)
     num_nodes = columns + int(np.ceil(columns / share)) + SPARE_NODES
-    parents: list[list[tuple[int, float]]] = [[] for _ in range(num_nodes)]
     edges = draw_edges(layout, num_nodes, config.dag_params, rng.stream(seed, *names, "graph"))
     draw = rng.stream(seed, *names, "weights")
     weights = draw_edge_weights(len(edges), config.dag_params, draw)
-    for (parent, node), weight in zip(edges, weights, strict=True):
-        parents[node].append((parent, weight))
     places = rng.stream(seed, *names, "places").permutation(num_nodes)[:columns].tolist()
     draw = rng.stream(seed, *names, "nodes")
     kinds = draw_many(params.col_stype_choices, num_nodes, draw)
@@ -103,7 +100,7 @@ def draw_blueprint(
         categories = [None] * num_nodes
     return Blueprint(
         mode,
-        tuple(map(tuple, parents)),
+        _parents(num_nodes, edges, weights),
         tuple(categories),
         tuple(draw_many(params.propagation_agg_choices, num_nodes, draw)),
         tuple(
@@ -115,6 +112,16 @@ def draw_blueprint(
         ),
         tuple(places),
     )
+
+
+def _parents(
+    num_nodes: int, edges: Sequence[tuple[int, int]], weights: Sequence[float]
+) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """The parents of each node with the weights of their edges."""
+    parents: list[list[tuple[int, float]]] = [[] for _ in range(num_nodes)]
+    for (parent, node), weight in zip(edges, weights, strict=True):
+        parents[node].append((parent, weight))
+    return tuple(map(tuple, parents))
 
 
 def beta_quantiles(a: float, b: float) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@ import bisect
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -34,6 +33,7 @@ from rt.text import (
     is_named,
     visible_devices,
 )
+from rt.work import in_threads
 
 STRINGS = "strings.parquet"
 PART_TEXTS, PART_SECONDS = 1 << 17, 60.0
@@ -227,15 +227,5 @@ def _in_parallel(
         finally:
             idle.put(replica)
 
-    waiting: set[Future[tuple[NDArray[np.int64], Embedding]]] = set()
-    with ThreadPoolExecutor(len(replicas)) as pool:
-        for batch in batches:
-            waiting.add(pool.submit(work, batch))
-            if len(waiting) >= 2 * len(replicas):
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    yield future.result()
-        while waiting:
-            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in ready:
-                yield future.result()
+    threads = len(replicas)
+    return in_threads(work, batches, threads, under_way=2 * threads, in_order=False)

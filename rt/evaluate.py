@@ -6,7 +6,7 @@ store's `row_source`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,7 @@ def evaluate_table(
     dataset = open_dataset(raw_folder)
     result: dict[str, Any] = {
         "database": open_meta(store_folder).name,
-        "split": selection.split,
-        "protocol": selection.protocol,
-        "max_rows": selection.max_rows,
-        "seed": selection.seed,
+        **asdict(selection),
         "tasks": {},
     }
     for task in load_tasks(store_folder, tasks):

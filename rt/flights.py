@@ -112,53 +112,60 @@ def flights_manifest() -> DatasetManifest:
 
 
 def flights_tasks() -> list[TaskManifest]:
-    """flight-delayed (autocomplete), plane-idle and dest-delay (forecasts of 7 days).
+    """flight-delayed (autocomplete), plane-idle and dest-delay (forecasts of 7 days)."""
+    return [_flight_delayed(), _plane_idle(), _dest_delay()]
 
-    The `timedelta` of flight-delayed is this project's convention (RelBench ignores it there): a
+
+def _flight_delayed() -> TaskManifest:
+    """The `timedelta` is this project's convention (RelBench ignores it for autocomplete tasks): a
     flight's outcome counts as known 36 hours after its scheduled departure, so until then its
     target and the removed columns are hidden in every context. The latest landing of the year
     comes 32 hours after the scheduled departure.
     """
-    return [
-        TaskManifest(
-            name="flight-delayed",
-            kind="autocomplete",
-            task_type="binary_classification",
-            description="Will the flight land more than 15 minutes late? Asked at its scheduled "
-            "departure; every column known only later is removed.",
-            entity_table="flights",
-            target_col="arr_delayed",
-            timedelta="36 hours",
-            remove_columns=[["flights", column] for column in KNOWN_AFTER_DEPARTURE],
-        ),
-        TaskManifest(
-            name="plane-idle",
-            kind="forecast",
-            task_type="binary_classification",
-            description="Will the plane, which flew in the last 30 days, stay away for the next 7?",
-            entity_table="planes",
-            entity_col="plane_id",
-            target_col="idle",
-            time_col="timestamp",
-            timedelta="7 days",
-            num_eval_timestamps=6,
-            sql=_PLANE_IDLE_SQL,
-        ),
-        TaskManifest(
-            name="dest-delay",
-            kind="forecast",
-            task_type="regression",
-            description="Mean arrival delay, in minutes, of the flights to this airport that are "
-            "scheduled in the next 7 days.",
-            entity_table="airports",
-            entity_col="airport_id",
-            target_col="mean_delay",
-            time_col="timestamp",
-            timedelta="7 days",
-            num_eval_timestamps=6,
-            sql=_DEST_DELAY_SQL,
-        ),
-    ]
+    return TaskManifest(
+        name="flight-delayed",
+        kind="autocomplete",
+        task_type="binary_classification",
+        description="Will the flight land more than 15 minutes late? Asked at its scheduled "
+        "departure; every column known only later is removed.",
+        entity_table="flights",
+        target_col="arr_delayed",
+        timedelta="36 hours",
+        remove_columns=[["flights", column] for column in KNOWN_AFTER_DEPARTURE],
+    )
+
+
+def _plane_idle() -> TaskManifest:
+    return TaskManifest(
+        name="plane-idle",
+        kind="forecast",
+        task_type="binary_classification",
+        description="Will the plane, which flew in the last 30 days, stay away for the next 7?",
+        entity_table="planes",
+        entity_col="plane_id",
+        target_col="idle",
+        time_col="timestamp",
+        timedelta="7 days",
+        num_eval_timestamps=6,
+        sql=_PLANE_IDLE_SQL,
+    )
+
+
+def _dest_delay() -> TaskManifest:
+    return TaskManifest(
+        name="dest-delay",
+        kind="forecast",
+        task_type="regression",
+        description="Mean arrival delay, in minutes, of the flights to this airport that are "
+        "scheduled in the next 7 days.",
+        entity_table="airports",
+        entity_col="airport_id",
+        target_col="mean_delay",
+        time_col="timestamp",
+        timedelta="7 days",
+        num_eval_timestamps=6,
+        sql=_DEST_DELAY_SQL,
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:

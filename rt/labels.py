@@ -1,6 +1,7 @@
 """Task manifests of a raw folder, with their label files (RelBench 3: `tasks/<task>/`)."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,11 @@ def read_tasks(database: RawDatabase) -> tuple[list[RawTask], dict[str, str]]:
             skipped[name] = f"task type {task_type} is not supported"
             continue
         task = _read_task(database, path, name, manifest)
+        if missing := _missing_files(task, path.parent):
+            skipped[name] = f"{', '.join(missing)} missing; an external task needs its label files"
+            continue
+        if task.kind != "autocomplete":
+            task = _with_labels(task, database, path.parent)
         if task.split_sizes is not None and task.split_sizes[0] == 0:
             skipped[name] = "it has no labels for training"
         else:
@@ -60,6 +66,38 @@ def read_tasks(database: RawDatabase) -> tuple[list[RawTask], dict[str, str]]:
 
 
 def _read_task(database: RawDatabase, path: Path, name: str, manifest: dict[str, Any]) -> RawTask:
+    """The task as its manifest has it, without labels."""
+    kind = _checked_kind(manifest, path)
+    entity = next((t for t in database.tables if t.name == manifest["entity_table"]), None)
+    if entity is None:
+        raise InputError(
+            f"{path}: entity_table '{manifest['entity_table']}' is not in the database; "
+            "name one that is"
+        )
+    autocomplete = kind == "autocomplete"
+    target = manifest["target_col"]
+    if autocomplete and target not in entity.features:
+        raise InputError(
+            f"{path}: '{target}' is no feature column of '{entity.name}'; name one in target_col"
+        )
+    if not autocomplete and entity.primary_key is None:
+        raise InputError(f"{path}: entity table '{entity.name}' has no primary key; name its pkey")
+    return RawTask(
+        name=name,
+        kind=kind,
+        task_type=manifest["task_type"],
+        description=str(manifest.get("description") or ""),
+        entity_table=entity.name,
+        entity_column=entity.primary_key if autocomplete else manifest["entity_col"],
+        target=target,
+        time_column=entity.time_column if autocomplete else manifest.get("time_col"),
+        horizon=_horizon(manifest.get("timedelta"), path),
+        hidden=_pairs(manifest.get("remove_columns"), path),
+    )
+
+
+def _checked_kind(manifest: dict[str, Any], path: Path) -> str:
+    """The kind of a task whose manifest has all entries that this kind needs."""
     kind = manifest.get("kind")
     if kind not in ("forecast", "autocomplete", "external"):
         raise InputError(f"{path}: kind is {kind!r}; it must be forecast, autocomplete or external")
@@ -71,46 +109,26 @@ def _read_task(database: RawDatabase, path: Path, name: str, manifest: dict[str,
     missing = [key for key in required if not manifest.get(key)]
     if missing:
         raise InputError(f"{path}: {kind} task without {', '.join(missing)}; add the entry")
-    entity = next((t for t in database.tables if t.name == manifest["entity_table"]), None)
-    if entity is None:
-        raise InputError(
-            f"{path}: entity_table '{manifest['entity_table']}' is not in the database; "
-            "name one that is"
-        )
-    task = RawTask(
-        name=name,
-        kind=kind,
-        task_type=manifest["task_type"],
-        description=str(manifest.get("description") or ""),
-        entity_table=entity.name,
-        entity_column=entity.primary_key if kind == "autocomplete" else manifest["entity_col"],
-        target=manifest["target_col"],
-        time_column=entity.time_column if kind == "autocomplete" else manifest.get("time_col"),
-        horizon=_horizon(manifest.get("timedelta"), path),
-        hidden=_pairs(manifest.get("remove_columns"), path),
-    )
-    if kind == "autocomplete":
-        if task.target not in entity.features:
-            raise InputError(
-                f"{path}: '{task.target}' is no feature column of '{entity.name}'; name one in "
-                "target_col"
-            )
-        return task
-    if entity.primary_key is None:
-        raise InputError(f"{path}: entity table '{entity.name}' has no primary key; name its pkey")
-    return _with_labels(task, database, path.parent)
+    return str(kind)
+
+
+def _missing_files(task: RawTask, folder: Path) -> list[str]:
+    """The label files that an external task lacks; those of a forecast can be made."""
+    if task.kind != "external":
+        return []
+    names = [f"{split}.parquet" for split in SPLITS]
+    # a link to nowhere is there, and unreadable: that is damage
+    return [name for name in names if not os.path.lexists(folder / name)]
 
 
 def _with_labels(task: RawTask, database: RawDatabase, folder: Path) -> RawTask:
+    """The task with its label rows, of which the columns that it names are there."""
     files = [folder / f"{split}.parquet" for split in SPLITS]
     parts: Sequence[Source]
-    if all(file.is_file() for file in files):
+    if task.kind == "external" or all(file.is_file() for file in files):
         parts = [ParquetSource(file) for file in files]
-    elif task.kind == "forecast":
-        parts = _made_by_relbench(database.folder, folder.name)
     else:
-        absent = next(file for file in files if not file.is_file())
-        raise InputError(f"{absent}: no such file; an external task needs its label files")
+        parts = _made_by_relbench(database.folder, folder.name)
     for part in parts:
         for column in (task.entity_column, task.target, task.time_column):
             if column is not None and column not in part.schema.names:

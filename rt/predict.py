@@ -101,14 +101,7 @@ def predict(
     meta = open_meta(store_folder)
     to_scale = _scale(meta, task)
     cutoff = cutoff_of(meta, task, rows, protocol)
-    sampler = rustler.Sampler(
-        [store_folder],
-        [to_sampler(task, 0)],
-        embedder=settings.embedder,
-        context_length=settings.context_length,
-        recipes=[settings.recipe.to_sampler("recipe")],
-        num_threads=settings.num_threads,
-    )
+    sampler = _sampler(store_folder, task, settings)
 
     def contexts(chunk: NDArray[np.uint32]) -> Batch:
         return Batch.from_arrays(sampler.contexts(0, chunk, cutoff=cutoff, seed=seed))
@@ -121,6 +114,17 @@ def predict(
             parts.append(to_scale(_target_outputs(model, batch, settings.precision)))
             bar.update(batch.num_contexts)
     return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _sampler(store_folder: str | Path, task: Task, settings: ContextSettings) -> rustler.Sampler:
+    return rustler.Sampler(
+        [store_folder],
+        [to_sampler(task, 0)],
+        embedder=settings.embedder,
+        context_length=settings.context_length,
+        recipes=[settings.recipe.to_sampler("recipe")],
+        num_threads=settings.num_threads,
+    )
 
 
 def cutoff_of(

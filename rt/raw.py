@@ -177,8 +177,11 @@ def input_hash(folder: Path) -> str:
 
 
 def _file_hash(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+    except OSError as error:
+        raise InputError(f"{path}: unreadable ({error.strerror}); write it again") from None
 
 
 def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:

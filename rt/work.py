@@ -1,10 +1,9 @@
 """How a database is tokenised: in threads, with large arrays in files, and a bar that shows it."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -20,6 +19,37 @@ MOST_THREADS = 4
 
 def default_threads() -> int:
     return min(available_cores(), MOST_THREADS)
+
+
+def in_threads(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
+    *,
+    under_way: int,
+    in_order: bool = True,
+) -> Iterator[Result]:
+    """The results in the order of the items, or else as they become ready; at most `under_way` are
+    computed or wait to be asked for. After an error nothing new is begun."""
+    pending: list[Future[Result]] = []
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= under_way:
+                    yield _take(pending, in_order)
+            while pending:
+                yield _take(pending, in_order)
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _take(pending: list[Future[Result]], in_order: bool) -> Result:
+    """The result of the first, or of one that is ready first, which is pending no longer."""
+    first = pending[0] if in_order else wait(pending, return_when=FIRST_COMPLETED).done.pop()
+    pending.remove(first)
+    return first.result()
 
 
 class Progress:
@@ -57,17 +87,5 @@ class Work:
     ) -> Iterator[Result]:
         """The results in the order of the items; few are computed before they are asked for."""
         if self.threads == 1:
-            yield from map(function, items)
-            return
-        pending: deque[Future[Any]] = deque()
-        with ThreadPoolExecutor(self.threads) as pool:
-            try:
-                for item in items:
-                    pending.append(pool.submit(function, item))
-                    if len(pending) > self.threads:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+            return map(function, items)
+        return in_threads(function, items, self.threads, under_way=self.threads + 1)

@@ -1,6 +1,7 @@
 """Types of the extension module `rustler`: the mmapped store, the context sampler, CPU kernels.
 
-Every error that bad input can cause is a `RustlerError` with one line that names the thing.
+Every error that bad input can cause is a `RustlerError` with one line that names the thing
+(kernels: `ValueError`). A panic, which would be a bug in Rust, is a `RuntimeError`.
 """
 
 from collections.abc import Sequence

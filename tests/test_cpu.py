@@ -1,10 +1,12 @@
 """The native feed-forward layer against torch's own operations, at sizes around its chunks."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import rustler
 from rt.cpu import CHUNK, feed_forward_layer
 
 
@@ -38,3 +40,10 @@ def test_autocast_leaves_the_layer_in_float32() -> None:
         found = feed_forward_layer(*inputs)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, feed_forward_layer(*inputs), rtol=0, atol=0)
+
+
+def test_too_many_threads_are_refused() -> None:
+    x, y, factor = (np.ones(shape, np.float32) for shape in [(200, 4), (200, 4), (200,)])
+    with pytest.raises(ValueError, match="threads: 9223372036854775808 are too many"):
+        rustler.norm_forward(x, y, factor, 2**63)
+    rustler.norm_forward(x, y, factor, 0)

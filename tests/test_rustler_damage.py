@@ -93,9 +93,23 @@ def test_a_panic_in_rust_is_an_error_in_python(
 ) -> None:
     sampler = make([folder, folder], num_threads=num_threads)
     in_place(folder, name, value)
-    with pytest.raises(rustler.RustlerError, match=r"internal error: .*out of"):
+    with pytest.raises(RuntimeError, match=r"internal error of rustler.*: .*out of"):
         sampler.contexts(0, ROWS)
     assert "panicked" in capfd.readouterr().err  # Rust's own note of where it was.
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("record_ptr", 2**60), ("row_rank", 2**31), ("records", 255)]
+)
+def test_a_panic_outside_of_the_sampler_is_an_error_too(
+    folder: Path, name: str, value: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = rustler.Store(folder)
+    in_place(folder, name, value)
+    with pytest.raises(RuntimeError, match=r"internal error of rustler.*: .*out of"):
+        store.row(LABELS[0])
+    assert "panicked" in capfd.readouterr().err
+    assert store.name == "shop"
 
 
 def test_a_store_replaced_by_renaming_stays_as_it_was_opened(folder: Path) -> None:

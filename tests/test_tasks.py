@@ -15,6 +15,11 @@ from rt import store
 from rt.store import open_meta
 from rt.tasks import Task, column_tasks, load_tasks, narrow_stores, to_sampler
 
+EXTERNAL = TaskManifest(
+    "y", "external", "regression", entity_table="t", entity_col="k", target_col="y"
+)
+ONE_LABEL: dict[str, Any] = {"k": [1], "y": [1.0]}
+
 
 def test_load_tasks(tmp_path: Path) -> None:
     pre = store.write_store(shop(tmp_path / "shop"), tmp_path / "pre")
@@ -90,14 +95,49 @@ def test_a_task_goes_by_the_name_of_its_folder_as_in_relbench(tmp_path: Path) ->
 
 
 def test_a_task_without_labels_for_training_is_skipped(tmp_path: Path) -> None:
-    task = TaskManifest("y", "external", "regression", entity_table="t", entity_col="k",
-                        target_col="y")  # fmt: skip
-    full: dict[str, Any] = {"k": [1], "y": [1.0]}
     splits = {"train": {"k": pa.array([], pa.int64()), "y": pa.array([], pa.float64())},
-              "val": full, "test": full}  # fmt: skip
-    found = make(tmp_path, {"k": [1], "x": [1]}, TableSpec("k"), tasks={"y": (task, splits)})
+              "val": ONE_LABEL, "test": ONE_LABEL}  # fmt: skip
+    found = make(tmp_path, {"k": [1], "x": [1]}, TableSpec("k"), tasks={"y": (EXTERNAL, splits)})
     assert found.meta.tasks == ()
     assert found.meta.report["skipped_tasks"] == {"y": "it has no labels for training"}
+
+
+@pytest.mark.parametrize("missing", [["val"], ["test"], ["train"], ["val", "test"]])
+def test_an_external_task_without_a_label_file_is_skipped(
+    tmp_path: Path, missing: list[str]
+) -> None:
+    whole = dict.fromkeys(("train", "val", "test"), ONE_LABEL)
+    part = {split: labels for split, labels in whole.items() if split not in missing}
+    tasks = {"part": (EXTERNAL, part), "whole": (EXTERNAL, whole)}
+    found = make(tmp_path, {"k": [1], "x": [1]}, TableSpec("k"), tasks=tasks)
+    assert [task.name for task in load_tasks(tmp_path / "pre")] == ["whole"]
+    names = ", ".join(f"{split}.parquet" for split in missing)
+    assert found.meta.report["skipped_tasks"] == {
+        "part": f"{names} missing; an external task needs its label files"
+    }
+
+
+def test_an_external_task_with_a_damaged_label_file_is_an_error(tmp_path: Path) -> None:
+    labels = dict.fromkeys(("train", "val", "test"), ONE_LABEL)
+    tables = {"t": ({"k": [1], "x": [1]}, TableSpec("k"))}
+    raw = write_folder(tmp_path / "raw", tables, {"y": (EXTERNAL, labels)})
+    file = raw / "tasks" / "y" / "val.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"val\.parquet: unreadable parquet file"):
+        store.write_store(raw, tmp_path / "pre")
+    file.unlink()
+    file.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"val\.parquet: unreadable \(No such file"):
+        store.write_store(raw, tmp_path / "pre")
+
+
+def test_an_external_task_with_a_wrong_manifest_is_an_error_without_labels_too(
+    tmp_path: Path,
+) -> None:
+    wrong = TaskManifest("y", "external", "regression", entity_table="u", entity_col="k",
+                         target_col="y")  # fmt: skip
+    with pytest.raises(InputError, match="entity_table 'u' is not in the database"):
+        make(tmp_path, {"k": [1], "x": [1]}, TableSpec("k"), tasks={"y": (wrong, {})})
 
 
 def test_column_tasks(tmp_path: Path) -> None:
@@ -111,12 +151,9 @@ def test_column_tasks(tmp_path: Path) -> None:
         "late": [None, None, 1.0, 2.0],
         "never": [False, False, True, False],
     }
-    label = TaskManifest(
-        "y", "external", "regression", entity_table="t", entity_col="k", target_col="y"
-    )
     splits = {split: {"k": [0, 1], "y": [1.0, 2.0]} for split in ("train", "val", "test")}
     spec = TableSpec("k", "d")
-    tasks = column_tasks(make(tmp_path, columns, spec, tasks={"y": (label, splits)}).meta)
+    tasks = column_tasks(make(tmp_path, columns, spec, tasks={"y": (EXTERNAL, splits)}).meta)
     # Constant or absent up to the validation timestamp: nothing to learn from.
     assert [task.name for task in tasks] == ["t.number", "t.flag"]
     assert [task.task_type for task in tasks] == ["regression", "binary_classification"]

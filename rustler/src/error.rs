@@ -1,5 +1,6 @@
 //! One error for everything that bad input can cause; its text is one line for the user.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -90,4 +91,29 @@ fn one_line(text: String) -> String {
 /// Shorthand for `Err(Error::Argument(..))`.
 pub fn argument<T>(what: impl Into<String>) -> Result<T> {
     Err(Error::Argument(one_line(what.into())))
+}
+
+/// What `work` gives, or the one line of its panic. Nothing that `work` changed may be used after
+/// a panic, but to be dropped.
+pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        one_line(text.unwrap_or_else(|| "a panic without a text".into()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::caught;
+
+    #[test]
+    fn a_panic_becomes_one_line() {
+        assert_eq!(caught(|| 7), Ok(7));
+        let text = |work: fn()| caught(work).unwrap_err();
+        assert_eq!(text(|| panic!("plain")), "plain");
+        assert_eq!(text(|| panic!("of\n{}", "parts")), "of\\nparts");
+        let nothing = text(|| std::panic::panic_any(5_u8));
+        assert_eq!(nothing, "a panic without a text");
+    }
 }

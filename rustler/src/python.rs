@@ -18,7 +18,7 @@ use crate::meta::{SEMANTIC_TYPES, SemanticType};
 use crate::settings::Settings;
 use crate::store::{self, Store as CoreStore};
 use arrays::to_dict;
-use convert::{RustlerError, bad, call, split_named, whole};
+use convert::{RustlerError, bad, guard, split_named, whole};
 use recipe::{Recipe, numbers};
 use task::Task;
 
@@ -30,55 +30,57 @@ struct Store(CoreStore);
 impl Store {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        call(py, || CoreStore::open(&path)).map(Store)
+        guard(|| Ok(Store(py.detach(|| CoreStore::open(&path))?)))
     }
 
-    fn __getnewargs__(&self) -> (PathBuf,) {
-        (self.0.path.clone(),)
-    }
-
-    #[getter]
-    fn name(&self) -> &str {
-        &self.0.meta.name
+    fn __getnewargs__(&self) -> PyResult<(PathBuf,)> {
+        guard(|| Ok((self.0.path.clone(),)))
     }
 
     #[getter]
-    fn num_rows(&self) -> u64 {
-        self.0.meta.num_rows
+    fn name(&self) -> PyResult<&str> {
+        guard(|| Ok(self.0.meta.name.as_str()))
     }
 
     #[getter]
-    fn num_cells(&self) -> u64 {
-        self.0.meta.num_cells
+    fn num_rows(&self) -> PyResult<u64> {
+        guard(|| Ok(self.0.meta.num_rows))
     }
 
     #[getter]
-    fn num_edges(&self) -> u64 {
-        self.0.meta.num_edges
+    fn num_cells(&self) -> PyResult<u64> {
+        guard(|| Ok(self.0.meta.num_cells))
+    }
+
+    #[getter]
+    fn num_edges(&self) -> PyResult<u64> {
+        guard(|| Ok(self.0.meta.num_edges))
     }
 
     fn row<'py>(&self, row: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-        let rows = self.0.meta.num_rows;
-        let number = whole::<u32>(row, "row")?;
-        if u64::from(number) >= rows {
-            return Err(bad(format!(
-                "row {number} is not below the store's {rows} rows"
-            )));
-        }
-        let arrays = self.0.arrays();
-        let cell = |(column, bits): (u32, u32)| match self.0.types[column as usize] {
-            SemanticType::Text => (column, None, Some(bits)),
-            _ => (column, Some(f32::from_bits(bits)), None),
-        };
-        let dict = PyDict::new(row.py());
-        dict.set_item("table", self.0.meta.table_of(number))?;
-        dict.set_item("time", arrays.time(number))?;
-        let cells = arrays.cells(number).map(cell);
-        dict.set_item("cells", cells.collect::<Vec<_>>())?;
-        let parents = arrays.parents(number);
-        dict.set_item("parents", parents.collect::<Vec<_>>())?;
-        dict.set_item("children", arrays.children(number).0)?;
-        Ok(dict)
+        guard(|| {
+            let rows = self.0.meta.num_rows;
+            let number = whole::<u32>(row, "row")?;
+            if u64::from(number) >= rows {
+                return Err(bad(format!(
+                    "row {number} is not below the store's {rows} rows"
+                )));
+            }
+            let arrays = self.0.arrays();
+            let cell = |(column, bits): (u32, u32)| match self.0.types[column as usize] {
+                SemanticType::Text => (column, None, Some(bits)),
+                _ => (column, Some(f32::from_bits(bits)), None),
+            };
+            let dict = PyDict::new(row.py());
+            dict.set_item("table", self.0.meta.table_of(number))?;
+            dict.set_item("time", arrays.time(number))?;
+            let cells = arrays.cells(number).map(cell);
+            dict.set_item("cells", cells.collect::<Vec<_>>())?;
+            let parents = arrays.parents(number);
+            dict.set_item("parents", parents.collect::<Vec<_>>())?;
+            dict.set_item("children", arrays.children(number).0)?;
+            Ok(dict)
+        })
     }
 }
 
@@ -109,43 +111,47 @@ impl Sampler {
         seed: Option<&Bound<'_, PyAny>>,
         num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let or = |value: Option<&Bound<'_, PyAny>>, name, default| {
-            value.map_or(Ok(default), |v| whole::<usize>(v, name))
-        };
-        let settings = Settings {
-            embedder,
-            context_length: match context_length {
-                Some(lengths) => numbers(lengths, "context_length")?,
-                None => vec![1024],
-            },
-            recipes: match recipes {
-                Some(recipes) => recipes.iter().map(|r| r.get().0.clone()).collect(),
-                None => vec![crate::recipe::Recipe::default()],
-            },
-            batch_size: or(batch_size, "batch_size", 32)?,
-            extra_target_share,
-            seed: or(seed, "seed", 0)? as u64,
-            num_threads: or(num_threads, "num_threads", 1)?,
-        };
-        let given = tasks.iter().map(|task| task.get().0.clone()).collect();
-        let core = call(py, || Core::new(stores, given, settings))?;
-        Ok(Self { core, tasks })
+        guard(|| {
+            let or = |value: Option<&Bound<'_, PyAny>>, name, default| {
+                value.map_or(Ok(default), |v| whole::<usize>(v, name))
+            };
+            let settings = Settings {
+                embedder,
+                context_length: match context_length {
+                    Some(lengths) => numbers(lengths, "context_length")?,
+                    None => vec![1024],
+                },
+                recipes: match recipes {
+                    Some(recipes) => recipes.iter().map(|r| r.get().0.clone()).collect(),
+                    None => vec![crate::recipe::Recipe::default()],
+                },
+                batch_size: or(batch_size, "batch_size", 32)?,
+                extra_target_share,
+                seed: or(seed, "seed", 0)? as u64,
+                num_threads: or(num_threads, "num_threads", 1)?,
+            };
+            let given = tasks.iter().map(|task| task.get().0.clone()).collect();
+            let core = py.detach(|| Core::new(stores, given, settings))?;
+            Ok(Self { core, tasks })
+        })
     }
 
     /// Pickle makes a sampler again from its arguments: paths, tasks and settings.
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let settings = &self.core.settings;
-        let keywords = PyDict::new(py);
-        keywords.set_item("embedder", &settings.embedder)?;
-        keywords.set_item("context_length", settings.context_length.clone())?;
-        let recipes = settings.recipes.iter().cloned().map(Recipe);
-        keywords.set_item("recipes", recipes.collect::<Vec<_>>())?;
-        keywords.set_item("batch_size", settings.batch_size)?;
-        keywords.set_item("extra_target_share", settings.extra_target_share)?;
-        keywords.set_item("seed", settings.seed)?;
-        keywords.set_item("num_threads", settings.num_threads)?;
-        let tasks: Vec<_> = self.tasks.iter().map(|task| task.clone_ref(py)).collect();
-        ((self.core.paths.clone(), tasks), keywords).into_bound_py_any(py)
+        guard(|| {
+            let settings = &self.core.settings;
+            let keywords = PyDict::new(py);
+            keywords.set_item("embedder", &settings.embedder)?;
+            keywords.set_item("context_length", settings.context_length.clone())?;
+            let recipes = settings.recipes.iter().cloned().map(Recipe);
+            keywords.set_item("recipes", recipes.collect::<Vec<_>>())?;
+            keywords.set_item("batch_size", settings.batch_size)?;
+            keywords.set_item("extra_target_share", settings.extra_target_share)?;
+            keywords.set_item("seed", settings.seed)?;
+            keywords.set_item("num_threads", settings.num_threads)?;
+            let tasks: Vec<_> = self.tasks.iter().map(|task| task.clone_ref(py)).collect();
+            ((self.core.paths.clone(), tasks), keywords).into_bound_py_any(py)
+        })
     }
 
     #[pyo3(signature = (step, *, rank=None, world_size=None, split="train"))]
@@ -157,11 +163,13 @@ impl Sampler {
         world_size: Option<&Bound<'py, PyAny>>,
         split: &str,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let step = whole(step, "step")?;
-        let rank = rank.map_or(Ok(0), |r| whole(r, "rank"))?;
-        let world = world_size.map_or(Ok(1), |w| whole(w, "world_size"))?;
-        let split = split_named(split)?;
-        to_dict(py, call(py, || self.core.batch(step, rank, world, split))?)
+        guard(|| {
+            let step = whole(step, "step")?;
+            let rank = rank.map_or(Ok(0), |r| whole(r, "rank"))?;
+            let world = world_size.map_or(Ok(1), |w| whole(w, "world_size"))?;
+            let split = split_named(split)?;
+            to_dict(py, py.detach(|| self.core.batch(step, rank, world, split))?)
+        })
     }
 
     #[pyo3(signature = (task, rows, *, cutoff=None, seed=None, recipe=None))]
@@ -175,21 +183,19 @@ impl Sampler {
         seed: Option<&Bound<'py, PyAny>>,
         recipe: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let task = whole(task, "task")?;
-        let rows = rows
-            .extract::<PyReadonlyArray1<u32>>()
-            .map_err(|_| bad("rows must be a one-dimensional numpy array of type uint32"))?
-            .as_array()
-            .to_vec();
-        let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
-        let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
-        let recipe = recipe.map_or(Ok(0), |r| whole(r, "recipe"))?;
-        to_dict(
-            py,
-            call(py, || {
-                self.core.contexts(task, &rows, cutoff, (seed, recipe))
-            })?,
-        )
+        guard(|| {
+            let task = whole(task, "task")?;
+            let rows = rows
+                .extract::<PyReadonlyArray1<u32>>()
+                .map_err(|_| bad("rows must be a one-dimensional numpy array of type uint32"))?
+                .as_array()
+                .to_vec();
+            let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
+            let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
+            let recipe = recipe.map_or(Ok(0), |r| whole(r, "recipe"))?;
+            let batch = py.detach(|| self.core.contexts(task, &rows, cutoff, (seed, recipe)))?;
+            to_dict(py, batch)
+        })
     }
 }
 
@@ -203,14 +209,16 @@ fn encode_distinct<'py>(
     valid: Option<PyReadonlyArray1<'py, bool>>,
     limit: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Encoded<'py>>> {
-    let limit = whole(limit, "limit")?;
-    let values = values.as_slice()?;
-    let valid = valid.as_ref().map(|valid| valid.as_slice()).transpose()?;
-    if valid.is_some_and(|valid| valid.len() != values.len()) {
-        return Err(bad("values and valid differ in length"));
-    }
-    let found = call(py, || Ok(dictionary::encode(values, valid, limit)))?;
-    Ok(found.map(|(distinct, places)| (distinct.into_pyarray(py), places.into_pyarray(py))))
+    guard(|| {
+        let limit = whole(limit, "limit")?;
+        let values = values.as_slice()?;
+        let valid = valid.as_ref().map(|valid| valid.as_slice()).transpose()?;
+        if valid.is_some_and(|valid| valid.len() != values.len()) {
+            return Err(bad("values and valid differ in length"));
+        }
+        let found = py.detach(|| dictionary::encode(values, valid, limit));
+        Ok(found.map(|(distinct, places)| (distinct.into_pyarray(py), places.into_pyarray(py))))
+    })
 }
 
 #[pymodule]
@@ -225,11 +233,13 @@ mod rustler {
     /// Refuses a wrong choice of instructions, and says which are in use.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let instructions = crate::kernels::simd::instructions();
-        match instructions {
-            Ok(chosen) => module.add("INSTRUCTIONS", chosen.name()),
-            Err(message) => Err(super::RustlerError::new_err(message.clone())),
-        }
+        super::guard(|| {
+            let instructions = crate::kernels::simd::instructions();
+            match instructions {
+                Ok(chosen) => module.add("INSTRUCTIONS", chosen.name()),
+                Err(message) => Err(super::RustlerError::new_err(message.clone())),
+            }
+        })
     }
 
     #[pymodule_export]

@@ -63,5 +63,5 @@ pub fn padded(x: &[f32]) -> Lanes {
 
 /// Rows that one thread takes at a time: a few pieces each, so that none waits long for another.
 pub fn chunk_rows(rows: usize, num_threads: usize) -> usize {
-    rows.div_ceil(4 * num_threads.max(1)).max(64)
+    rows.div_ceil(num_threads.max(1).saturating_mul(4)).max(64)
 }

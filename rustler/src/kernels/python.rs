@@ -8,6 +8,7 @@ use super::attention::{self, Input};
 use super::backward::{self, Saved};
 use super::groups::{GroupArrays, Groups};
 use super::{KernelError, norm, swiglu};
+use crate::python::convert::guard;
 
 type Ints<'py> = PyReadonlyArray1<'py, i32>;
 /// query_ptr, query, key_ptr, key, group_ptr, cell_ptr.
@@ -69,9 +70,11 @@ pub fn attention_forward(
     mut lse: FloatsMut<'_>,
     num_threads: usize,
 ) -> PyResult<()> {
-    let input = input_of(&qkv, weight.as_ref(), &groups)?;
-    let (out, lse) = (out.as_slice_mut()?, lse.as_slice_mut()?);
-    Ok(py.detach(|| attention::forward(&input, out, lse, num_threads))?)
+    guard(|| {
+        let input = input_of(&qkv, weight.as_ref(), &groups)?;
+        let (out, lse) = (out.as_slice_mut()?, lse.as_slice_mut()?);
+        Ok(py.detach(|| attention::forward(&input, out, lse, num_threads))?)
+    })
 }
 
 /// Saved: out, lse, grad_out. Gradients: grad_qkv, grad_weight.
@@ -86,15 +89,17 @@ pub fn attention_backward(
     gradients: (FloatsMut<'_>, FloatsMut<'_>),
     num_threads: usize,
 ) -> PyResult<()> {
-    let input = input_of(&qkv, weight.as_ref(), &groups)?;
-    let saved = Saved {
-        out: saved.0.as_slice()?,
-        lse: saved.1.as_slice()?,
-        grad_out: saved.2.as_slice()?,
-    };
-    let (mut grad_qkv, mut grad_weight) = gradients;
-    let (grad_qkv, grad_weight) = (grad_qkv.as_slice_mut()?, grad_weight.as_slice_mut()?);
-    Ok(py.detach(|| backward::backward(&input, &saved, grad_qkv, grad_weight, num_threads))?)
+    guard(|| {
+        let input = input_of(&qkv, weight.as_ref(), &groups)?;
+        let saved = Saved {
+            out: saved.0.as_slice()?,
+            lse: saved.1.as_slice()?,
+            grad_out: saved.2.as_slice()?,
+        };
+        let (mut grad_qkv, mut grad_weight) = gradients;
+        let (grad_qkv, grad_weight) = (grad_qkv.as_slice_mut()?, grad_weight.as_slice_mut()?);
+        Ok(py.detach(|| backward::backward(&input, &saved, grad_qkv, grad_weight, num_threads))?)
+    })
 }
 
 #[pyfunction]
@@ -105,8 +110,10 @@ pub fn norm_forward(
     mut factor: FloatsMut<'_>,
     num_threads: usize,
 ) -> PyResult<()> {
-    let (x, y, factor) = (x.as_slice()?, y.as_slice_mut()?, factor.as_slice_mut()?);
-    Ok(py.detach(|| norm::norm_forward(x, y, factor, num_threads))?)
+    guard(|| {
+        let (x, y, factor) = (x.as_slice()?, y.as_slice_mut()?, factor.as_slice_mut()?);
+        Ok(py.detach(|| norm::norm_forward(x, y, factor, num_threads))?)
+    })
 }
 
 #[pyfunction]
@@ -118,10 +125,12 @@ pub fn norm_backward(
     mut grad_x: FloatsMut<'_>,
     num_threads: usize,
 ) -> PyResult<()> {
-    let saved = (saved.0.as_slice()?, saved.1.as_slice()?);
-    let (grad_y, grad_residual) = (grad_y.as_slice()?, grad_residual.as_slice()?);
-    let grad_x = grad_x.as_slice_mut()?;
-    Ok(py.detach(|| norm::norm_backward(saved, grad_y, grad_residual, grad_x, num_threads))?)
+    guard(|| {
+        let saved = (saved.0.as_slice()?, saved.1.as_slice()?);
+        let (grad_y, grad_residual) = (grad_y.as_slice()?, grad_residual.as_slice()?);
+        let grad_x = grad_x.as_slice_mut()?;
+        Ok(py.detach(|| norm::norm_backward(saved, grad_y, grad_residual, grad_x, num_threads))?)
+    })
 }
 
 #[pyfunction]
@@ -131,9 +140,11 @@ pub fn swiglu_forward(
     mut a: FloatsMut<'_>,
     num_threads: usize,
 ) -> PyResult<()> {
-    let width = last_dimension(a.shape());
-    let (gates, a) = (gates.as_slice()?, a.as_slice_mut()?);
-    Ok(py.detach(|| swiglu::swiglu_forward(gates, a, width, num_threads))?)
+    guard(|| {
+        let width = last_dimension(a.shape());
+        let (gates, a) = (gates.as_slice()?, a.as_slice_mut()?);
+        Ok(py.detach(|| swiglu::swiglu_forward(gates, a, width, num_threads))?)
+    })
 }
 
 #[pyfunction]
@@ -144,10 +155,12 @@ pub fn swiglu_backward(
     mut grad_gates: FloatsMut<'_>,
     num_threads: usize,
 ) -> PyResult<()> {
-    let width = last_dimension(grad_a.shape());
-    let (gates, grad_a) = (gates.as_slice()?, grad_a.as_slice_mut()?);
-    let grad_gates = grad_gates.as_slice_mut()?;
-    Ok(py.detach(|| swiglu::swiglu_backward(gates, grad_a, grad_gates, width, num_threads))?)
+    guard(|| {
+        let width = last_dimension(grad_a.shape());
+        let (gates, grad_a) = (gates.as_slice()?, grad_a.as_slice_mut()?);
+        let grad_gates = grad_gates.as_slice_mut()?;
+        Ok(py.detach(|| swiglu::swiglu_backward(gates, grad_a, grad_gates, width, num_threads))?)
+    })
 }
 
 fn last_dimension(shape: &[usize]) -> usize {

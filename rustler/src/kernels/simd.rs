@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod plain;
 
 /// Numbers worked on at a time.
 pub const LANES: usize = 16;
@@ -96,7 +97,7 @@ fn run<K: Kernel>(kernel: K, instructions: Instructions) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Instructions::Avx2 => unsafe { avx2::run(kernel) },
-        _ => kernel.run(Plain(())),
+        _ => plain::run(kernel),
     }
 }
 
@@ -166,79 +167,6 @@ pub trait Simd: Copy {
             p = self.fma(p, f, self.splat(c));
         }
         self.scale(p, shifted)
-    }
-}
-
-/// What every processor can do.
-#[derive(Clone, Copy)]
-pub struct Plain(());
-
-impl Plain {
-    #[inline(always)]
-    fn each(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            out[i] = f(a[i], b[i]);
-        }
-        out
-    }
-}
-
-impl Simd for Plain {
-    type V = Lanes;
-    const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
-
-    #[inline(always)]
-    fn load(self, x: &Lanes) -> Lanes {
-        *x
-    }
-    #[inline(always)]
-    fn store(self, v: Lanes, x: &mut Lanes) {
-        *x = v;
-    }
-    #[inline(always)]
-    fn splat(self, x: f32) -> Lanes {
-        [x; LANES]
-    }
-    #[inline(always)]
-    fn add(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| a + b)
-    }
-    #[inline(always)]
-    fn sub(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| a - b)
-    }
-    #[inline(always)]
-    fn mul(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| a * b)
-    }
-    #[inline(always)]
-    fn div(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| a / b)
-    }
-    #[inline(always)]
-    fn fma(self, a: Lanes, b: Lanes, c: Lanes) -> Lanes {
-        // a fused multiply-add in software would be slow
-        self.add(self.mul(a, b), c)
-    }
-    #[inline(always)]
-    fn max(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| if a > b { a } else { b })
-    }
-    #[inline(always)]
-    fn scale(self, p: Lanes, shifted: Lanes) -> Lanes {
-        Self::each(p, shifted, |p, shifted| {
-            let exponent = (shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits());
-            p * f32::from_bits(exponent)
-        })
-    }
-    #[inline(always)]
-    fn transpose(self, rows: &[Lanes; LANES], to: &mut [Lanes; LANES]) {
-        for row in 0..LANES {
-            for column in 0..LANES {
-                to[column][row] = rows[row][column];
-            }
-        }
     }
 }
 

@@ -1,13 +1,10 @@
 //! Arguments and errors between the two languages.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use pyo3::create_exception;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::error::Error;
+use crate::error::{Error, caught};
 use crate::visibility::Split;
 
 create_exception!(
@@ -27,19 +24,14 @@ pub fn bad(what: impl Into<String>) -> PyErr {
     RustlerError::new_err(what.into())
 }
 
-/// Calls without the GIL; a panic, which would be a bug of ours, becomes an error too.
-pub fn call<T: Send>(
-    py: Python<'_>,
-    work: impl FnOnce() -> Result<T, Error> + Send,
-) -> PyResult<T> {
-    let done = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
-    Ok(done.map_err(|panic| bad(format!("internal error: {}", panic_text(&*panic))))??)
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown")
+/// The body of every function that Python calls. A panic, which would be a bug of ours, becomes a
+/// RuntimeError: PyO3's own PanicException passes by `except Exception`. Long work inside runs in
+/// `py.detach`, which takes the GIL back on its way out, after a panic too.
+pub fn guard<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    caught(body).unwrap_or_else(|panic| {
+        let told = format!("internal error of rustler, please report it: {panic}");
+        Err(PyRuntimeError::new_err(told))
+    })
 }
 
 /// A whole number of type T; anything else is an error that names the argument.

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::convert::bad;
+use super::convert::{bad, guard};
 use crate::recipe::{Order, Recipe as Core};
 
 /// Of which parts a context is made.
@@ -53,38 +53,42 @@ impl Recipe {
     #[new]
     #[pyo3(signature = (name, **fields))]
     fn new(name: String, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let mut recipe = Core {
-            name,
-            ..Core::default()
-        };
-        if let Some(fields) = fields {
-            fill(&mut recipe, fields)?;
-        }
-        recipe.check()?;
-        Ok(Recipe(recipe))
+        guard(|| {
+            let mut recipe = Core {
+                name,
+                ..Core::default()
+            };
+            if let Some(fields) = fields {
+                fill(&mut recipe, fields)?;
+            }
+            recipe.check()?;
+            Ok(Recipe(recipe))
+        })
     }
 
     fn __getnewargs_ex__<'py>(
         &self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        let (recipe, fields) = (&self.0, PyDict::new(py));
-        let names: Vec<_> = recipe.other_order.iter().map(|o| o.name()).collect();
-        fields.set_item("weight", recipe.weight)?;
-        fields.set_item("ancestors", recipe.ancestors.clone())?;
-        fields.set_item("own_labels", recipe.own_labels.clone())?;
-        fields.set_item("other_labels", recipe.other_labels.clone())?;
-        fields.set_item("other_order", names)?;
-        fields.set_item("other_cells", recipe.other_cells.clone())?;
-        fields.set_item("other_width", recipe.other_width.clone())?;
-        fields.set_item("walks", recipe.walks.clone())?;
-        fields.set_item("walk_length", recipe.walk_length.clone())?;
-        fields.set_item("width", recipe.width.clone())?;
-        fields.set_item("parent_levels", recipe.parent_levels.clone())?;
-        fields.set_item("recency", recipe.recency.clone())?;
-        fields.set_item("width_per_table", recipe.width_per_table)?;
-        fields.set_item("with_labels", recipe.with_labels)?;
-        Ok((PyTuple::new(py, [&recipe.name])?, fields))
+        guard(|| {
+            let (recipe, fields) = (&self.0, PyDict::new(py));
+            let names: Vec<_> = recipe.other_order.iter().map(|o| o.name()).collect();
+            fields.set_item("weight", recipe.weight)?;
+            fields.set_item("ancestors", recipe.ancestors.clone())?;
+            fields.set_item("own_labels", recipe.own_labels.clone())?;
+            fields.set_item("other_labels", recipe.other_labels.clone())?;
+            fields.set_item("other_order", names)?;
+            fields.set_item("other_cells", recipe.other_cells.clone())?;
+            fields.set_item("other_width", recipe.other_width.clone())?;
+            fields.set_item("walks", recipe.walks.clone())?;
+            fields.set_item("walk_length", recipe.walk_length.clone())?;
+            fields.set_item("width", recipe.width.clone())?;
+            fields.set_item("parent_levels", recipe.parent_levels.clone())?;
+            fields.set_item("recency", recipe.recency.clone())?;
+            fields.set_item("width_per_table", recipe.width_per_table)?;
+            fields.set_item("with_labels", recipe.with_labels)?;
+            Ok((PyTuple::new(py, [&recipe.name])?, fields))
+        })
     }
 }
 

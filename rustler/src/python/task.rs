@@ -3,7 +3,7 @@
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
-use super::convert::{bad, whole};
+use super::convert::{bad, guard, whole};
 use crate::task::Task as Core;
 
 /// What is predicted.
@@ -23,41 +23,45 @@ impl Task {
         hidden_columns: Vec<Bound<'_, PyAny>>,
         weight: f64,
     ) -> PyResult<Self> {
-        let range = |(start, end): &(_, _)| -> PyResult<_> {
-            Ok(whole(start, "the start of a split")?..whole(end, "the end of a split")?)
-        };
-        let ranges = splits.iter().map(range).collect::<PyResult<Vec<_>>>()?;
-        let hidden = hidden_columns.iter().map(|c| whole(c, "a hidden column"));
-        Ok(Task(Core {
-            store: whole(store, "store")?,
-            table: whole(table, "table")?,
-            column: whole(column, "column")?,
-            splits: ranges.try_into().map_err(|r: Vec<_>| {
-                bad(format!(
-                    "splits must be three ranges (train, val, test), not {}",
-                    r.len()
-                ))
-            })?,
-            horizon: horizon.map(|h| whole(h, "horizon")).transpose()?,
-            hidden_columns: hidden.collect::<PyResult<Vec<_>>>()?,
-            weight,
-        }))
+        guard(|| {
+            let range = |(start, end): &(_, _)| -> PyResult<_> {
+                Ok(whole(start, "the start of a split")?..whole(end, "the end of a split")?)
+            };
+            let ranges = splits.iter().map(range).collect::<PyResult<Vec<_>>>()?;
+            let hidden = hidden_columns.iter().map(|c| whole(c, "a hidden column"));
+            Ok(Task(Core {
+                store: whole(store, "store")?,
+                table: whole(table, "table")?,
+                column: whole(column, "column")?,
+                splits: ranges.try_into().map_err(|r: Vec<_>| {
+                    bad(format!(
+                        "splits must be three ranges (train, val, test), not {}",
+                        r.len()
+                    ))
+                })?,
+                horizon: horizon.map(|h| whole(h, "horizon")).transpose()?,
+                hidden_columns: hidden.collect::<PyResult<Vec<_>>>()?,
+                weight,
+            }))
+        })
     }
 
     fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let task = &self.0;
-        let splits: Vec<_> = task.splits.iter().map(|s| (s.start, s.end)).collect();
-        let place = (task.store, task.table, task.column);
-        let (horizon, hidden) = (task.horizon, task.hidden_columns.clone());
-        (
-            place.0,
-            place.1,
-            place.2,
-            splits,
-            horizon,
-            hidden,
-            task.weight,
-        )
-            .into_bound_py_any(py)
+        guard(|| {
+            let task = &self.0;
+            let splits: Vec<_> = task.splits.iter().map(|s| (s.start, s.end)).collect();
+            let place = (task.store, task.table, task.column);
+            let (horizon, hidden) = (task.horizon, task.hidden_columns.clone());
+            (
+                place.0,
+                place.1,
+                place.2,
+                splits,
+                horizon,
+                hidden,
+                task.weight,
+            )
+                .into_bound_py_any(py)
+        })
     }
 }

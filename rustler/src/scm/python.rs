@@ -16,7 +16,7 @@ use super::function::Function;
 use super::mlp::Mlp;
 use super::model::Model;
 use super::weights::INITIALIZERS;
-use crate::python::convert::{bad, call};
+use crate::python::convert::{bad, guard};
 
 /// A parent table's encoded columns.
 #[pyclass(frozen, module = "rustler")]
@@ -25,12 +25,14 @@ pub struct EncodedRows(Encoded);
 #[pymethods]
 impl EncodedRows {
     fn rows<'py>(&self, py: Python<'py>, aggregation: usize) -> PyResult<Bound<'py, PyAny>> {
-        let kind = Aggregation::ALL.get(aggregation);
-        let kind = kind.ok_or_else(|| bad("unknown aggregation"))?;
-        let rows = self.0.rows(*kind).to_pyarray(py);
-        Ok(rows
-            .reshape([self.0.rows(*kind).len() / self.0.dim, self.0.dim])?
-            .into_any())
+        guard(|| {
+            let kind = Aggregation::ALL.get(aggregation);
+            let kind = kind.ok_or_else(|| bad("unknown aggregation"))?;
+            let rows = self.0.rows(*kind).to_pyarray(py);
+            Ok(rows
+                .reshape([self.0.rows(*kind).len() / self.0.dim, self.0.dim])?
+                .into_any())
+        })
     }
 }
 
@@ -53,16 +55,19 @@ impl TableModel {
         outputs: Vec<usize>,
         quantiles: NoiseTables<'_>,
     ) -> PyResult<Self> {
-        if dim > MAX_DIM {
-            return Err(bad(format!("dim is {dim}, at most {MAX_DIM} is possible")));
-        }
-        let specs = functions_of(functions)?;
-        let nodes = nodes_of(nodes, &quantiles)?;
-        if outputs.iter().any(|&output| output >= nodes.len()) {
-            return Err(bad("an output is not among the nodes"));
-        }
-        let core = call(functions.py(), || Model::new(key, dim, &specs, nodes))?;
-        Ok(Self { core, outputs })
+        guard(|| {
+            if dim > MAX_DIM {
+                return Err(bad(format!("dim is {dim}, at most {MAX_DIM} is possible")));
+            }
+            let specs = functions_of(functions)?;
+            let nodes = nodes_of(nodes, &quantiles)?;
+            if outputs.iter().any(|&output| output >= nodes.len()) {
+                return Err(bad("an output is not among the nodes"));
+            }
+            let py = functions.py();
+            let core = py.detach(|| Model::new(key, dim, &specs, nodes))?;
+            Ok(Self { core, outputs })
+        })
     }
 
     fn encode(
@@ -72,11 +77,14 @@ impl TableModel {
         columns: Vec<Floats<'_>>,
         aggregations: Vec<usize>,
     ) -> PyResult<EncodedRows> {
-        let columns = slices(&columns)?;
-        let kind = |code: usize| Aggregation::ALL.get(code).copied();
-        let wanted: Option<Vec<_>> = aggregations.into_iter().map(kind).collect();
-        let wanted = wanted.ok_or_else(|| bad("unknown aggregation"))?;
-        call(py, || self.core.encode(first, &columns, &wanted)).map(EncodedRows)
+        guard(|| {
+            let columns = slices(&columns)?;
+            let kind = |code: usize| Aggregation::ALL.get(code).copied();
+            let wanted: Option<Vec<_>> = aggregations.into_iter().map(kind).collect();
+            let wanted = wanted.ok_or_else(|| bad("unknown aggregation"))?;
+            let encoded = py.detach(|| self.core.encode(first, &columns, &wanted))?;
+            Ok(EncodedRows(encoded))
+        })
     }
 
     fn propagate<'py>(
@@ -87,28 +95,28 @@ impl TableModel {
         given: HashMap<usize, Floats<'py>>,
         foreign: Vec<(PyRef<'py, EncodedRows>, PyReadonlyArray1<'py, i64>)>,
     ) -> PyResult<Vec<Bound<'py, PyArray1<f32>>>> {
-        check_size(count, 1)?;
-        let mut values = vec![Vec::new(); self.core.num_nodes()];
-        for (node, array) in &given {
-            let to = values
-                .get_mut(*node)
-                .ok_or_else(|| bad(format!("no node {node}")))?;
-            *to = array.as_array().to_vec();
-        }
-        let links: Vec<&[i64]> = foreign
-            .iter()
-            .map(|(_, links)| links.as_slice())
-            .collect::<Result<_, _>>()?;
-        let foreign: Vec<_> = foreign
-            .iter()
-            .zip(links)
-            .map(|((rows, _), links)| (&rows.0, links))
-            .collect();
-        call(py, || {
-            self.core.propagate(first, count, &mut values, &foreign)
-        })?;
-        let output = |&node: &usize| values[node].to_pyarray(py);
-        Ok(self.outputs.iter().map(output).collect())
+        guard(|| {
+            check_size(count, 1)?;
+            let mut values = vec![Vec::new(); self.core.num_nodes()];
+            for (node, array) in &given {
+                let to = values
+                    .get_mut(*node)
+                    .ok_or_else(|| bad(format!("no node {node}")))?;
+                *to = array.as_array().to_vec();
+            }
+            let links: Vec<&[i64]> = foreign
+                .iter()
+                .map(|(_, links)| links.as_slice())
+                .collect::<Result<_, _>>()?;
+            let foreign: Vec<_> = foreign
+                .iter()
+                .zip(links)
+                .map(|((rows, _), links)| (&rows.0, links))
+                .collect();
+            py.detach(|| self.core.propagate(first, count, &mut values, &foreign))?;
+            let output = |&node: &usize| values[node].to_pyarray(py);
+            Ok(self.outputs.iter().map(output).collect())
+        })
     }
 
     fn noise<'py>(
@@ -118,39 +126,43 @@ impl TableModel {
         first: usize,
         count: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        check_size(count, self.core.dim)?;
-        let rows = call(py, || self.core.noise(node, first, count))?;
-        Ok(rows
-            .to_pyarray(py)
-            .reshape([count, self.core.dim])?
-            .into_any())
+        guard(|| {
+            check_size(count, self.core.dim)?;
+            let rows = py.detach(|| self.core.noise(node, first, count))?;
+            Ok(rows
+                .to_pyarray(py)
+                .reshape([count, self.core.dim])?
+                .into_any())
+        })
     }
 
     fn function<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyDict>> {
-        let function = self.core.functions.get(number);
-        let function = function.ok_or_else(|| bad(format!("no function {number}")))?;
-        let dict = PyDict::new(py);
-        match function {
-            Function::Encoder(mlp) => describe(&dict, "encoder", mlp)?,
-            Function::Decoder(mlp, categories) => {
-                describe(&dict, "decoder", mlp)?;
-                dict.set_item("categories", categories)?;
+        guard(|| {
+            let function = self.core.functions.get(number);
+            let function = function.ok_or_else(|| bad(format!("no function {number}")))?;
+            let dict = PyDict::new(py);
+            match function {
+                Function::Encoder(mlp) => describe(&dict, "encoder", mlp)?,
+                Function::Decoder(mlp, categories) => {
+                    describe(&dict, "decoder", mlp)?;
+                    dict.set_item("categories", categories)?;
+                }
+                Function::Constant(components) => {
+                    dict.set_item("kind", "constant")?;
+                    dict.set_item("values", components.to_pyarray(py))?;
+                }
+                Function::Table(table) => {
+                    dict.set_item("kind", "table")?;
+                    let values = table
+                        .values
+                        .to_pyarray(py)
+                        .reshape([self.core.dim, table.stride])?;
+                    dict.set_item("values", values)?;
+                    dict.set_item("categories", table.categories)?;
+                }
             }
-            Function::Constant(components) => {
-                dict.set_item("kind", "constant")?;
-                dict.set_item("values", components.to_pyarray(py))?;
-            }
-            Function::Table(table) => {
-                dict.set_item("kind", "table")?;
-                let values = table
-                    .values
-                    .to_pyarray(py)
-                    .reshape([self.core.dim, table.stride])?;
-                dict.set_item("values", values)?;
-                dict.set_item("categories", table.categories)?;
-            }
-        }
-        Ok(dict)
+            Ok(dict)
+        })
     }
 }
 
@@ -194,23 +206,25 @@ pub fn activate<'py>(
     name: &str,
     x: PyReadonlyArray1<'py, f32>,
 ) -> PyResult<Bound<'py, PyArray1<f32>>> {
-    use super::activation::Activation;
-    use super::block::{ROWS, ZERO};
-    let code = ACTIVATIONS.iter().position(|&known| known == name);
-    let code = code.ok_or_else(|| bad(format!("unknown activation '{name}'")))?;
-    let x = x.as_slice()?;
-    let mut lanes = vec![ZERO; x.len().div_ceil(ROWS)];
-    for (lane, part) in lanes.iter_mut().zip(x.chunks(ROWS)) {
-        lane[..part.len()].copy_from_slice(part);
-    }
-    let activation = Activation {
-        code: code as u8,
-        scale: 1.0,
-        sines: Vec::new(),
-    };
-    activation.apply(&mut lanes);
-    let flat: Vec<f32> = lanes.iter().flat_map(|lane| lane.0).collect();
-    Ok(flat[..x.len()].to_pyarray(py))
+    guard(|| {
+        use super::activation::Activation;
+        use super::block::{ROWS, ZERO};
+        let code = ACTIVATIONS.iter().position(|&known| known == name);
+        let code = code.ok_or_else(|| bad(format!("unknown activation '{name}'")))?;
+        let x = x.as_slice()?;
+        let mut lanes = vec![ZERO; x.len().div_ceil(ROWS)];
+        for (lane, part) in lanes.iter_mut().zip(x.chunks(ROWS)) {
+            lane[..part.len()].copy_from_slice(part);
+        }
+        let activation = Activation {
+            code: code as u8,
+            scale: 1.0,
+            sines: Vec::new(),
+        };
+        activation.apply(&mut lanes);
+        let flat: Vec<f32> = lanes.iter().flat_map(|lane| lane.0).collect();
+        Ok(flat[..x.len()].to_pyarray(py))
+    })
 }
 
 /// Matrices [count, inputs, outputs] by the rule of that name, masked: for tests.
@@ -222,24 +236,26 @@ pub fn draw_matrices<'py>(
     initializer: &str,
     density: f32,
 ) -> PyResult<Bound<'py, PyAny>> {
-    use super::random::{Draw, Purpose};
-    use super::weights::{draw_matrix, mask};
-    let code = INITIALIZERS.iter().position(|&known| known == initializer);
-    let code = code.ok_or_else(|| bad(format!("unknown initializer '{initializer}'")))?;
-    let [count, inputs, outputs] = shape;
-    if inputs == 0 || outputs == 0 || !(1e-3..=1.0).contains(&density) {
-        return Err(bad(
-            "matrices need inputs, outputs and a density in 0.001..1",
-        ));
-    }
-    check_size(count, inputs.saturating_mul(outputs))?;
-    let mut values = Vec::with_capacity(count * inputs * outputs);
-    for number in 0..count {
-        let mut draw = Draw::new(&key, Purpose::Function, number);
-        let mut matrix = draw_matrix(inputs, outputs, code as u8, &mut draw);
-        mask(&mut matrix, density, &mut draw);
-        values.extend(matrix.values);
-    }
-    let values = values.to_pyarray(py).reshape([count, outputs, inputs])?;
-    Ok(values.permute(Some([0, 2, 1]))?.into_any())
+    guard(|| {
+        use super::random::{Draw, Purpose};
+        use super::weights::{draw_matrix, mask};
+        let code = INITIALIZERS.iter().position(|&known| known == initializer);
+        let code = code.ok_or_else(|| bad(format!("unknown initializer '{initializer}'")))?;
+        let [count, inputs, outputs] = shape;
+        if inputs == 0 || outputs == 0 || !(1e-3..=1.0).contains(&density) {
+            return Err(bad(
+                "matrices need inputs, outputs and a density in 0.001..1",
+            ));
+        }
+        check_size(count, inputs.saturating_mul(outputs))?;
+        let mut values = Vec::with_capacity(count * inputs * outputs);
+        for number in 0..count {
+            let mut draw = Draw::new(&key, Purpose::Function, number);
+            let mut matrix = draw_matrix(inputs, outputs, code as u8, &mut draw);
+            mask(&mut matrix, density, &mut draw);
+            values.extend(matrix.values);
+        }
+        let values = values.to_pyarray(py).reshape([count, outputs, inputs])?;
+        Ok(values.permute(Some([0, 2, 1]))?.into_any())
+    })
 }
