@@ -79,7 +79,21 @@ def test_more_shapes_than_the_limit_are_an_error(monkeypatch: pytest.MonkeyPatch
             masked_attention(*random_qkv(batch.num_cells), batch.plan.col, "flex")
 
 
-def test_types_as_autocast_leaves_them() -> None:
+def test_under_autocast_it_computes_in_the_narrow_type() -> None:
+    batch = random_batch(1)
+    found, loss = {}, {}
+    for form in ("reference", "flex"):
+        torch.manual_seed(0)
+        model = RelationalTransformer(ModelConfig.named("tiny", d_text=8), form)
+        with flex_by_definition(), torch.autocast("cpu", torch.bfloat16):
+            loss[form] = model.loss(batch)
+            loss[form].backward()
+        found[form] = model.get_parameter("blocks.0.attns.feat.wk.weight").grad
+    assert loss["flex"].item() == pytest.approx(loss["reference"].item(), rel=0.02)
+    assert (found["flex"] - found["reference"]).norm() < 0.1 * found["reference"].norm()
+
+
+def test_the_result_has_the_type_of_the_values() -> None:
     batch = random_batch(1)
     q, k, v = random_qkv(batch.num_cells)
     with flex_by_definition():
