@@ -36,8 +36,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
     # autocast leaves v in its narrow type and the normalised q and k in fp32
     q, k = q.to(v.dtype), k.to(v.dtype)
     width = max(SMALLEST_DIM, 1 << (dim - 1).bit_length())
-    # channels of zeros change no score; the kernels are at home with powers of two
-    q, k, v = (F.pad(x, (0, width - dim)) for x in (q, k, v))
+    if width > dim:  # the kernels are at home with powers of two; zeros change no score
+        q, k, v = (F.pad(x, (0, width - dim)) for x in (q, k, v))
     out = _kernel(_queries(q, tiles), *_keys_and_values(k, v, tiles), tiles, dim**-0.5)
     found = out.transpose(1, 2).flatten(0, 1).index_select(0, tiles.query_at)
     return torch.zeros_like(q).index_copy(0, tiles.query.long(), found)[..., :dim]

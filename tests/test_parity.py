@@ -42,29 +42,14 @@ def arrays_of(published: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
     """The file's arrays as the sampler would hand them out: rows counted from 0, only parents that
     are in the context, texts and columns once each."""
     p = {key[6:]: value.numpy() for key, value in published.items() if key.startswith("batch.")}
-    shape = p["row"].shape
-    row = np.full(shape, -1, np.int32)
-    context_row_ptr, parent_ptr, parent, row_number, row_table = [0], [0], [], [], []
-    for b in range(shape[0]):
-        numbers = sorted(set(p["row"][b][~p["is_padding"][b]].tolist()))
-        place = {number: i for i, number in enumerate(numbers)}
-        for number in numbers:
-            slots = np.flatnonzero(p["row"][b] == number)
-            row[b, slots] = place[number]
-            row_number.append(number)
-            row_table.append(p["table"][b, slots[0]])
-            parent += [place[n] for n in p["parents"][b, slots[0]].tolist() if n in place]
-            parent_ptr.append(len(parent))
-        context_row_ptr.append(len(row_number))
+    shape, zeros = p["row"].shape, np.zeros(len(p["row"]), np.int32)
     columns, first, column = np.unique(p["column"], return_index=True, return_inverse=True)
     named = p["column_embedding"].reshape(-1, CONFIG.d_text)[first]
     is_text = (p["type"] == TEXT) & ~p["is_padding"]
     texts, text = np.unique(p["text_embedding"][is_text], axis=0, return_inverse=True)
     text_of_slot = np.full(shape, -1, np.int32)
     text_of_slot[is_text] = text.reshape(-1) + len(columns)
-    zeros = np.zeros(shape[0], np.int32)
-    return {
-        "row": row,
+    return rows_of(p) | {
         "column": np.where(p["is_padding"], -1, column.reshape(shape)).astype(np.int32),
         "semantic_type": p["type"].astype(np.uint8),
         "value": p["value"],
@@ -76,6 +61,31 @@ def arrays_of(published: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
         "context_task": zeros,
         "context_store": zeros,
         "context_recipe": zeros,
+        "column_text": np.arange(len(columns), dtype=np.int32),
+        "column_number": columns.astype(np.int32),
+        "column_store": np.zeros(len(columns), np.int32),
+        # fp32: the published model read its embeddings in fp32
+        "text_embedding": np.concatenate((named, texts)),
+    }
+
+
+def rows_of(p: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays about rows."""
+    row = np.full(p["row"].shape, -1, np.int32)
+    context_row_ptr, parent_ptr, parent, row_number, row_table = [0], [0], [], [], []
+    for b in range(len(row)):
+        numbers = sorted(set(p["row"][b][~p["is_padding"][b]].tolist()))
+        place = {number: i for i, number in enumerate(numbers)}
+        for number in numbers:
+            slots = np.flatnonzero(p["row"][b] == number)
+            row[b, slots] = place[number]
+            row_number.append(number)
+            row_table.append(p["table"][b, slots[0]])
+            parent += [place[n] for n in p["parents"][b, slots[0]].tolist() if n in place]
+            parent_ptr.append(len(parent))
+        context_row_ptr.append(len(row_number))
+    return {
+        "row": row,
         "context_row_ptr": np.array(context_row_ptr),
         "row_number": np.array(row_number, np.uint32),
         "row_table": np.array(row_table, np.int32),
@@ -85,11 +95,6 @@ def arrays_of(published: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
         "row_origin": np.full(len(row_number), -1, np.int32),
         "parent_ptr": np.array(parent_ptr),
         "parent": np.array(parent, np.int32),
-        "column_text": np.arange(len(columns), dtype=np.int32),
-        "column_number": columns.astype(np.int32),
-        "column_store": np.zeros(len(columns), np.int32),
-        # fp32: the published model read its embeddings in fp32
-        "text_embedding": np.concatenate((named, texts)),
     }
 
 
