@@ -12,9 +12,12 @@ from plurel.errors import InputError
 from rt import cpu
 from rt.plan import Groups
 
-FORMS = ("auto", "reference", "cpu")
-"""reference: dense masks, on any device; cpu: native kernels over the groups, in fp32; auto: cpu on
-the CPU, reference on other devices (until there is a form made for them)."""
+FORMS = ("auto", "reference", "cpu", "flex")
+"""reference: dense masks, on any device; cpu: native kernels over the groups, in fp32; flex:
+compiled block-sparse kernels, for CUDA (on the CPU without gradients); auto: cpu on the CPU, flex
+on CUDA, reference on other devices."""
+
+_DEVICES = {"cpu": ("cpu",), "flex": ("cuda", "cpu")}
 
 
 def choose_form(form: str, device: torch.device) -> str:
@@ -22,21 +25,26 @@ def choose_form(form: str, device: torch.device) -> str:
     if form not in FORMS:
         raise InputError(f"attention form {form!r} is unknown: choose one of {', '.join(FORMS)}")
     if form == "auto":
-        return "cpu" if device.type == "cpu" else "reference"
-    if form == "cpu" and device.type != "cpu":
-        raise InputError(f"attention form 'cpu' cannot run on {device}: choose 'auto'")
+        return {"cpu": "cpu", "cuda": "flex"}.get(device.type, "reference")
+    if form in _DEVICES and device.type not in _DEVICES[form]:
+        raise InputError(f"attention form {form!r} cannot run on {device}: choose 'auto'")
     return form
 
 
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups, form: str = "auto") -> Tensor:
     """Attention of packed cells under one mask. q, k, v and the result: [N, H, D]."""
-    if choose_form(form, q.device) == "cpu":
+    form = choose_form(form, q.device)
+    if form == "cpu":
         return cpu.attention(q, k, v, groups)
+    if form == "flex":
+        from rt import flex  # here: it takes a second to import
+
+        return flex.attention(q, k, v, groups)
     return _reference(q, k, v, groups)
 
 
 def _reference(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
-    """The definition, with dense masks: for tests, and where no faster form exists yet."""
+    """The definition, with dense masks: for tests, and where no faster form exists."""
     position, mask = padded_mask(groups)
     num_contexts, length, _ = mask.shape
     q, k, v = (_padded(x, position, num_contexts, length) for x in (q, k, v))

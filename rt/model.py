@@ -75,6 +75,11 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
+def _normed(norm: nn.Module, x: Tensor) -> Tensor:
+    """norm(x) in the type of its weight, also where autocast has narrowed x."""
+    return norm(x.to(norm.get_parameter("weight").dtype))
+
+
 class Attention(nn.Module):
     """Attention of every cell over the keys that one mask gives it."""
 
@@ -91,7 +96,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, groups: Groups, form: str) -> Tensor:
         """x and the result: [N, d]."""
         q, k, v = (w(x).unflatten(-1, (self.num_heads, -1)) for w in (self.wq, self.wk, self.wv))
-        out = masked_attention(self.q_norm(q), self.k_norm(k), v, groups, form)
+        out = masked_attention(_normed(self.q_norm, q), _normed(self.k_norm, k), v, groups, form)
         return self.wo(out.flatten(-2))
 
 
@@ -242,7 +247,7 @@ class RelationalTransformer(nn.Module):
         return x.index_add(0, at, self._encoded("text", texts).index_select(0, text).to(x.dtype))
 
     def _encoded(self, name: str, x: Tensor) -> Tensor:
-        return self.norm_dict[name](self.enc_dict[name](x))
+        return _normed(self.norm_dict[name], self.enc_dict[name](x))
 
     def _scalar_values(self, kind: Tensor, is_target: Tensor, value: Tensor) -> Tensor:
         """Values of number, datetime and boolean cells and the vectors of targets, 0 elsewhere.

@@ -11,12 +11,15 @@ slot. Groups number packed cells, and the cells of a context are one contiguous 
 """
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from rt.tiles import Tiles, build_tiles
 
 MASKS = ("col", "feat", "nbr")
 
@@ -32,6 +35,8 @@ class Groups:
     group_ptr [B + 1]: the groups of context b are group_ptr[b]:group_ptr[b+1].
     cell_ptr [B + 1]: its packed cells are cell_ptr[b]:cell_ptr[b+1]; its groups name no others.
     own_keys: every cell is a key of at most one group, so that groups never add up in a gradient.
+    num_slots: S, which no context's cells exceed; most_keys: the longest list of keys that the
+    groups of one context make together. Known here, so that no device has to be asked for them.
     """
 
     query_ptr: Tensor
@@ -41,6 +46,14 @@ class Groups:
     group_ptr: Tensor
     cell_ptr: Tensor
     own_keys: bool
+    num_slots: int
+    most_keys: int
+
+    @cached_property
+    def tiles(self) -> Tiles:
+        """The mask in the layout of block-sparse kernels, made once for all layers."""
+        ptrs = (self.group_ptr, self.query_ptr, self.key_ptr)
+        return build_tiles(ptrs, self.query, self.key, self.num_slots, self.most_keys)
 
     def to(self, device: torch.device | str) -> "Groups":
         """The same groups on another device."""
@@ -63,7 +76,7 @@ class Plan:
 
 def _moved(item: Groups | Plan, device: torch.device | str) -> list[Any]:
     values = (getattr(item, field.name) for field in fields(item))
-    return [value if isinstance(value, bool) else value.to(device) for value in values]
+    return [value if isinstance(value, int) else value.to(device) for value in values]
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,7 @@ class _Cells:
     row_ptr: Ints
     row_cell: Ints
     cell_ptr: Ints
+    num_slots: int
 
 
 def build_plan(
@@ -98,6 +112,7 @@ def build_plan(
         row_ptr=_pointers(np.bincount(row_of, minlength=num_rows)),
         row_cell=np.argsort(row_of, kind="stable"),
         cell_ptr=_pointers(np.bincount(context, minlength=rows.shape[0])),
+        num_slots=rows.shape[1],
     )
     row_context = np.repeat(np.arange(rows.shape[0]), np.diff(starts))
     child, parents = _references(parent_ptr.numpy(), parent.numpy(), starts[row_context])
@@ -158,7 +173,9 @@ def _groups(cells: _Cells, query: Ints, query_ptr: Ints, key: Ints, key_ptr: Int
     group_ptr = _pointers(np.bincount(group_context, minlength=len(cells.cell_ptr) - 1))
     own_keys = bool(np.bincount(key, minlength=1).max() <= 1)
     arrays = (query_ptr, query, key_ptr, key, group_ptr, cells.cell_ptr)
-    values: list[Any] = [*(torch.from_numpy(a.astype(np.int32)) for a in arrays), own_keys]
+    most_keys = int(np.diff(key_ptr[group_ptr]).max(initial=0))
+    tensors = [torch.from_numpy(a.astype(np.int32)) for a in arrays]
+    values: list[Any] = [*tensors, own_keys, cells.num_slots, most_keys]
     return Groups(*values)
 
 

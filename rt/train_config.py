@@ -13,7 +13,8 @@ from rt.optim import OptimConfig
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Sizes of the model and the form of its attention (`rt.attention`)."""
+    """Sizes of the model and the form of its attention: auto, reference, cpu or flex (see
+    `rt.attention`)."""
 
     num_blocks: int
     d_model: int

@@ -1,9 +1,12 @@
 """Every attention form against the definition, outputs and gradients, over adversarial contexts."""
 
 import dataclasses
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
+from flex_on_cpu import form
 from random_contexts import SHAPES, random_arrays, random_batch
 from torch import Tensor
 
@@ -13,6 +16,8 @@ from rt.attention import choose_form, masked_attention
 from rt.data import Batch
 from rt.model import ModelConfig, RelationalTransformer
 from rt.plan import MASKS, dense_masks
+
+__all__ = ["form"]  # a fixture
 
 
 def random_qkv(cells: int, heads: int, dim: int) -> list[Tensor]:
@@ -37,7 +42,6 @@ def cell_mask(batch: Batch, mask: Tensor) -> Tensor:
     return full[batch.plan.cell][:, batch.plan.cell].bool()
 
 
-@pytest.mark.parametrize("form", ["reference", "cpu"])
 @pytest.mark.parametrize("mask", MASKS)
 def test_forms_are_the_definition(form: str, mask: str) -> None:
     arrays = random_arrays(0)
@@ -52,13 +56,13 @@ def test_forms_are_the_definition(form: str, mask: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("heads", "dim"), [(2, 16), (3, 8), (1, 64), (2, 20)])
-def test_cpu_equals_reference(shape: str, heads: int, dim: int) -> None:
+def test_forms_equal_the_reference(shape: str, heads: int, dim: int, form: str) -> None:
     batch = random_batch(1, **SHAPES[shape])
     inputs = random_qkv(batch.num_cells, heads, dim)
     for mask in MASKS:
         groups = getattr(batch.plan, mask)
         one = masked_attention(*inputs, groups, "reference")
-        other = masked_attention(*inputs, groups, "cpu")
+        other = masked_attention(*inputs, groups, form)
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
         weights = torch.randn(one.shape, generator=torch.Generator().manual_seed(0))
         expected = torch.autograd.grad((one * weights).sum(), inputs)
@@ -67,10 +71,10 @@ def test_cpu_equals_reference(shape: str, heads: int, dim: int) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_model_is_the_same_under_both_forms(shape: str) -> None:
+def test_the_model_is_the_same_under_all_forms(shape: str, form: str) -> None:
     torch.manual_seed(0)
     config = ModelConfig(num_blocks=2, d_model=48, num_heads=3, d_ff=40, d_text=8)
-    models = [RelationalTransformer(config, attention=form) for form in ("reference", "cpu")]
+    models = [RelationalTransformer(config, attention=form) for form in ("reference", form)]
     models[1].load_state_dict(models[0].state_dict())
     for model in models:
         for norm in model.modules():
@@ -87,18 +91,47 @@ def test_the_model_is_the_same_under_both_forms(shape: str) -> None:
     pairs = zip(models[0].named_parameters(), models[1].parameters(), strict=True)
     for (name, one), other in pairs:
         if one.requires_grad:
-            error = (one.grad - other.grad).norm() / one.grad.norm().clamp(min=1e-3)
+            # where nearly all queries have one key, their gradient is hardly more than rounding
+            error = (one.grad - other.grad).norm() / one.grad.norm().clamp(min=1e-2)
             assert error < 1e-4, f"{name}: {error}"
 
 
-def test_queries_without_keys() -> None:
+def test_queries_without_keys(form: str) -> None:
     batch = random_batch(3, max_parents=0)
     q, k, v = random_qkv(batch.num_cells, 2, 16)
-    for form in ("reference", "cpu"):
-        out = masked_attention(q, k, v, batch.plan.nbr, form)
-        assert (out == 0).all()
-        for gradient in torch.autograd.grad(out.sum(), (q, k, v)):
-            assert (gradient == 0).all()
+    out = masked_attention(q, k, v, batch.plan.nbr, form)
+    assert (out == 0).all()
+    for gradient in torch.autograd.grad(out.sum(), (q, k, v)):
+        assert (gradient == 0).all()
+
+
+def test_only_padding(form: str) -> None:
+    arrays = random_arrays(3)
+    arrays |= {name: np.full_like(arrays[name], -1) for name in ("row", "column", "text")}
+    batch = Batch.from_arrays(arrays | {"is_padding": np.ones_like(arrays["is_padding"])})
+    q, k, v = random_qkv(0, 2, 16)
+    out = masked_attention(q, k, v, batch.plan.feat, form)
+    assert out.shape == (0, 2, 16)
+    # without gradients, ranks would wait for those of the parameters behind
+    assert [x.shape for x in torch.autograd.grad(out.sum(), (q, k, v))] == [(0, 2, 16)] * 3
+
+
+def test_the_shapes_hold_what_they_are_for() -> None:
+    """Self-references, rows that reference another twice, and queries without keys."""
+    batch = random_batch(2, **SHAPES["usual"])
+    pairs = list(references(batch))
+    assert len(set(pairs)) < len(pairs)
+    assert any(child == parent for _, child, parent in pairs)
+    assert len(batch.plan.nbr.query) < batch.num_cells
+
+
+def references(batch: Batch) -> Iterator[tuple[int, int, int]]:
+    """Context, row and parent of every reference."""
+    for b in range(batch.num_contexts):
+        first, end = batch.context_row_ptr[b : b + 2].tolist()
+        for row in range(first, end):
+            for parent in batch.parent[batch.parent_ptr[row] : batch.parent_ptr[row + 1]].tolist():
+                yield b, row - first, parent
 
 
 def test_threads_change_nothing() -> None:
@@ -119,7 +152,6 @@ def test_threads_change_nothing() -> None:
     torch.testing.assert_close(found[0][4], found[1][4], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["reference", "cpu"])
 def test_a_wrong_number_is_not_hidden(form: str) -> None:
     batch = random_batch(5)
     q, k, v = (x.detach().clone() for x in random_qkv(batch.num_cells, 2, 16))
@@ -151,7 +183,13 @@ def test_bad_groups_are_refused() -> None:
 
 def test_forms_by_device() -> None:
     assert choose_form("auto", torch.device("cpu")) == "cpu"
-    assert choose_form("auto", torch.device("cuda")) == "reference"
+    assert choose_form("auto", torch.device("cuda")) == "flex"
+    assert choose_form("auto", torch.device("mps")) == "reference"
+    for name in ("reference", "flex"):
+        assert choose_form(name, torch.device("cuda")) == name
+        assert choose_form(name, torch.device("cpu")) == name
+    with pytest.raises(InputError, match="'flex' cannot run on mps"):
+        choose_form("flex", torch.device("mps"))
     with pytest.raises(InputError, match="cannot run on cuda"):
         choose_form("cpu", torch.device("cuda"))
     with pytest.raises(InputError, match="'dense' is unknown"):

@@ -1,0 +1,217 @@
+"""The architecture written a second time, as slowly and plainly as it can be said: loops over
+cells, one vector a cell, in float64. It shares nothing with `rt` but the names of the parameters.
+
+A cell sees, under `col`, the cells of its column; under `feat`, those of its row and of the rows
+that its row references; under `nbr`, those of the rows that reference its row.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rt.data import Batch
+from rt.model import RelationalTransformer
+
+KINDS = ("number", "text", "datetime", "boolean")
+EPS = torch.finfo(torch.float32).eps
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of one context. column: its store and its number there."""
+
+    slot: int
+    row: int
+    column: tuple[int, int]
+    kind: str
+    value: float
+    text: Tensor | None
+    name: Tensor
+    is_target: bool
+
+
+def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], dict[int, set]]]:
+    """Each context's cells, and the rows that each of its rows references."""
+    embedding = torch.from_numpy(arrays["text_embedding"].astype(np.float64))
+    contexts = []
+    for b in range(arrays["row"].shape[0]):
+        cells = []
+        for slot in np.flatnonzero(~arrays["is_padding"][b]).tolist():
+            column, text = arrays["column"][b, slot], arrays["text"][b, slot]
+            cells.append(
+                Cell(
+                    slot,
+                    int(arrays["row"][b, slot]),
+                    (int(arrays["column_store"][column]), int(arrays["column_number"][column])),
+                    KINDS[arrays["semantic_type"][b, slot]],
+                    float(arrays["value"][b, slot]),
+                    embedding[text] if text >= 0 else None,
+                    embedding[arrays["column_text"][column]],
+                    bool(arrays["is_target"][b, slot]),
+                )
+            )
+        first, end = arrays["context_row_ptr"][b : b + 2].tolist()
+        ptr = arrays["parent_ptr"][first : end + 1].tolist()
+        parents = {
+            row: set(arrays["parent"][ptr[row] : ptr[row + 1]].tolist())
+            for row in range(end - first)
+        }
+        contexts.append((cells, parents))
+    return contexts
+
+
+class NaiveModel:
+    """Parameters by their published names, float64."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], num_heads: int) -> None:
+        self.parameters, self.num_heads = parameters, num_heads
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        y = self.parameters[f"{name}.weight"] @ x
+        bias = self.parameters.get(f"{name}.bias")
+        return y if bias is None else y + bias
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        return x / (x.square().mean() + EPS).sqrt() * self.parameters[f"{name}.weight"]
+
+    def embed(self, cell: Cell) -> Tensor:
+        name = self.norm("norm_dict.col_name", self.linear("enc_dict.col_name", cell.name))
+        if cell.is_target:
+            return name + self.parameters[f"mask_embs.{cell.kind}"]
+        value = torch.tensor([cell.value], dtype=torch.float64)
+        shown = value if cell.text is None else cell.text
+        return name + self.norm(
+            f"norm_dict.{cell.kind}", self.linear(f"enc_dict.{cell.kind}", shown)
+        )
+
+    def attend(self, name: str, xs: list[Tensor], seen: list[list[int]]) -> list[Tensor]:
+        """The attention sub-layer `name` of every cell; seen: the cells that each one sees."""
+        width = len(xs[0])
+        dim = width // self.num_heads
+        heads = range(self.num_heads)
+        qs, ks, vs = ([self.linear(f"{name}.w{w}", x).split(dim) for x in xs] for w in "qkv")
+        qs, ks = (
+            [[self.norm(f"{name}.{n}_norm", part[h]) for h in heads] for part in parts]
+            for n, parts in (("q", qs), ("k", ks))
+        )
+        out = []
+        for i in range(len(xs)):
+            parts = []
+            for h in heads:
+                powers = [(qs[i][h].dot(ks[j][h]) / math.sqrt(dim)).exp() for j in seen[i]]
+                total = sum(powers) if powers else 1.0
+                mean = torch.zeros(dim, dtype=torch.float64)
+                for power, j in zip(powers, seen[i], strict=True):
+                    mean = mean + power / total * vs[j][h]
+                parts.append(mean)
+            out.append(self.linear(f"{name}.wo", torch.cat(parts)))
+        return out
+
+    def feed_forward(self, name: str, x: Tensor) -> Tensor:
+        gate = self.linear(f"{name}.w1", x)
+        return self.linear(f"{name}.w2", gate * gate.sigmoid() * self.linear(f"{name}.w3", x))
+
+    def outputs(self, cells: list[Cell], parents: dict[int, set]) -> list[dict[str, Tensor]]:
+        """The scalar heads' outputs of each cell of a context."""
+        xs = [self.embed(cell) for cell in cells]
+        block = 0
+        while f"blocks.{block}.norms.ffn.weight" in self.parameters:
+            at = f"blocks.{block}"
+            for mask in ("col", "feat", "nbr"):
+                seen = [
+                    [j for j, other in enumerate(cells) if sees(mask, cell, other, parents)]
+                    for cell in cells
+                ]
+                normed = [self.norm(f"{at}.norms.{mask}", x) for x in xs]
+                added = self.attend(f"{at}.attns.{mask}", normed, seen)
+                xs = [x + y for x, y in zip(xs, added, strict=True)]
+            xs = [x + self.feed_forward(f"{at}.ffn", self.norm(f"{at}.norms.ffn", x)) for x in xs]
+            block += 1
+        xs = [self.norm("norm_out", x) for x in xs]
+        scalar = [kind for kind in KINDS if kind != "text"]
+        return [{kind: self.linear(f"dec_dict.{kind}", x)[0] for kind in scalar} for x in xs]
+
+
+def sees(mask: str, cell: Cell, other: Cell, parents: dict[int, set]) -> bool:
+    """Whether `cell` may attend to `other` under a mask."""
+    if mask == "col":
+        return cell.column == other.column
+    if mask == "feat":
+        return cell.row == other.row or other.row in parents[cell.row]
+    return cell.row in parents[other.row]
+
+
+def loss_of(cell: Cell, outputs: dict[str, Tensor]) -> Tensor:
+    """Huber loss of a number or a date, cross-entropy of whether a boolean is above 0."""
+    if cell.kind == "boolean":
+        probability = outputs["boolean"].sigmoid()
+        return -(probability if cell.value > 0 else 1 - probability).log()
+    error = (outputs[cell.kind] - cell.value).abs()
+    return error**2 / 2 if error < 1 else error - 0.5
+
+
+def naive_loss(contexts: list, outputs: list[list[dict[str, Tensor]]]) -> Tensor:
+    """The mean over contexts, as far as they have any, of the mean over a context's targets."""
+    means = []
+    for (cells, _), found in zip(contexts, outputs, strict=True):
+        losses = [
+            loss_of(cell, out)
+            for cell, out in zip(cells, found, strict=True)
+            if cell.is_target and cell.kind != "text"
+        ]
+        if losses:
+            means.append(sum(losses, torch.zeros((), dtype=torch.float64)) / len(losses))
+    return sum(means, torch.zeros((), dtype=torch.float64)) / max(len(means), 1)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """outputs: of each context's cells, by kind; gradients: by parameter, 0 where there is none."""
+
+    outputs: list[list[dict[str, Tensor]]]
+    loss: Tensor
+    gradients: dict[str, Tensor]
+
+
+def run_naive(
+    state: Mapping[str, Tensor], num_heads: int, arrays: Mapping[str, NDArray[Any]]
+) -> Proof:
+    """Outputs, loss and gradients for the parameters `state`, by plain loops."""
+    parameters = {name: p.detach().double().requires_grad_() for name, p in state.items()}
+    naive, contexts = NaiveModel(parameters, num_heads), read_contexts(arrays)
+    outputs = [naive.outputs(cells, parents) for cells, parents in contexts]
+    loss = naive_loss(contexts, outputs)
+    loss.backward()
+    zero = torch.zeros((), dtype=torch.float64)
+    gradients = {name: zero if p.grad is None else p.grad for name, p in parameters.items()}
+    return Proof(outputs, loss.detach(), gradients)
+
+
+def assert_agreement(model: RelationalTransformer, batch: Batch, proof: Proof) -> None:
+    """The model's outputs and loss within 1e-5 of the proof's, its gradients within 1e-4."""
+    found = model(batch)
+    for b, cells in enumerate(proof.outputs):
+        slots = torch.nonzero(~batch.is_padding[b])[:, 0]
+        for kind in cells[0]:
+            expected = torch.stack([cell[kind] for cell in cells]).float()
+            of_kind = getattr(found, kind)[b, slots]
+            torch.testing.assert_close(of_kind, expected, rtol=1e-5, atol=1e-5)
+    model.zero_grad()
+    loss = model.loss(batch)
+    torch.testing.assert_close(loss, proof.loss.float(), rtol=1e-5, atol=1e-6)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        gradient = proof.gradients[name]
+        if not parameter.requires_grad:
+            assert not gradient.any(), name
+            continue
+        assert parameter.grad is not None, name
+        # where a query has one key, only rounding makes its gradient other than 0
+        error = (parameter.grad - gradient).norm() / gradient.norm().clamp(min=1e-3)
+        assert error < 1e-4, f"{name}: relative error {error}"

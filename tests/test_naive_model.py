@@ -1,0 +1,90 @@
+"""The model against the architecture written a second time, in plain loops over cells, on contexts
+of a real sampler and on adversarial ones: outputs, loss, its averaging and all gradients, in every
+attention form."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flex_on_cpu import form
+from naive_model import Proof, assert_agreement, read_contexts, run_naive
+from numpy.typing import NDArray
+from random_contexts import SHAPES, random_arrays
+from sampler_fixtures import make, shop
+from store_fixtures import write_store
+
+from rt.data import Batch
+from rt.model import ModelConfig, RelationalTransformer
+
+__all__ = ["form"]  # a fixture
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def sampled(root: Path) -> Arrays:
+    """Contexts of both tasks of two small databases, with more than one target in some."""
+    stores = [write_store(root / name, shop(name)) for name in ("one", "two")]
+    sampler = make(stores, context_length=40, batch_size=6, extra_target_share=(0.0, 0.3))
+    return sampler.batch(0)
+
+
+def model_for(arrays: Arrays, form: str) -> RelationalTransformer:
+    """A model whose norms are not all ones, which would hide one in a wrong place."""
+    torch.manual_seed(0)
+    width = arrays["text_embedding"].shape[1]
+    config = ModelConfig(num_blocks=2, d_model=12, num_heads=2, d_ff=10, d_text=width)
+    model = RelationalTransformer(config, attention=form)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+    return model
+
+
+def prove(arrays: Arrays) -> Proof:
+    """Outputs, loss and gradients by plain loops."""
+    model = model_for(arrays, "auto")
+    return run_naive(dict(model.named_parameters()), model.config.num_heads, arrays)
+
+
+@pytest.fixture(scope="module", params=["sampled", *(name for name in SHAPES if name != "long")])
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Arrays, Proof]:
+    if request.param == "sampled":
+        arrays = sampled(tmp_path_factory.mktemp("stores"))
+        assert arrays["is_target"].sum(1).max() > 1
+        assert arrays["is_padding"].any()
+    else:
+        arrays = random_arrays(11, **{"num_contexts": 2, "num_slots": 30} | SHAPES[request.param])
+    return arrays, prove(arrays)
+
+
+def test_outputs_loss_and_gradients(case: tuple[Arrays, Proof], form: str) -> None:
+    arrays, proof = case
+    assert_agreement(model_for(arrays, form), Batch.from_arrays(arrays), proof)
+
+
+def test_the_loss_is_a_mean_over_contexts_not_over_targets() -> None:
+    """Context 0 has one target, context 1 has four; copies of a context change nothing."""
+    arrays = random_arrays(12, num_contexts=2, num_slots=12, padding=0.0)
+    arrays["semantic_type"][:] = 0
+    arrays["text"][:] = -1
+    arrays["is_target"][:] = False
+    arrays["is_target"][0, :1] = arrays["is_target"][1, :4] = True
+    model = model_for(arrays, "auto")
+    proof = prove(arrays)
+    by_target = [
+        [
+            torch.nn.functional.huber_loss(out["number"].detach(), torch.tensor(cell.value))
+            for cell, out in zip(cells, found, strict=True)
+            if cell.is_target
+        ]
+        for (cells, _), found in zip(read_contexts(arrays), proof.outputs, strict=True)
+    ]
+    assert [len(losses) for losses in by_target] == [1, 4]
+    means = [float(np.mean([x.item() for x in losses])) for losses in by_target]
+    assert proof.loss.item() == pytest.approx(np.mean(means), rel=1e-5)
+    assert model.loss(Batch.from_arrays(arrays)).item() == pytest.approx(np.mean(means), rel=1e-5)
