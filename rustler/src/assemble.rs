@@ -1,13 +1,20 @@
 //! Contexts to the arrays of a batch, with the columns and texts of the batch each once.
 
-use half::f16;
+use std::sync::{Mutex, PoisonError};
 
-use crate::batch::Built;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use half::vec::HalfBitsVecExt;
+
+use crate::batch::{Built, work_on_threads};
 use crate::context::{Cell, Context};
 use crate::idmap::IdMap;
 use crate::meta::SemanticType;
 use crate::settings::Source;
 use crate::store::NO_TIME;
+
+/// Embeddings that a thread copies at a time: fewer are not worth its start.
+const TEXTS_AT_A_TIME: usize = 512;
 
 /// The arrays of a batch; shapes and meaning are in `rustler.pyi`. B contexts of S slots.
 #[derive(Default)]
@@ -57,7 +64,8 @@ struct Assembler<'a> {
     batch: Batch,
 }
 
-pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize) -> Batch {
+/// The arrays of a batch; embeddings are copied by several threads.
+pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize, threads: usize) -> Batch {
     let slots = built.len() * num_slots;
     let mut assembler = Assembler {
         sources,
@@ -83,7 +91,7 @@ pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize) -> Batch 
         assembler.add_rows(one);
         assembler.add_cells(one, b * num_slots);
     }
-    assembler.add_embeddings();
+    assembler.add_embeddings(threads);
     assembler.batch
 }
 
@@ -174,11 +182,27 @@ impl Assembler<'_> {
         number as i32
     }
 
-    fn add_embeddings(&mut self) {
-        let out = &mut self.batch.text_embedding;
-        out.reserve_exact(self.texts.len() * self.batch.text_dim);
-        for &(store, text) in &self.texts {
-            out.extend_from_slice(self.sources[store].embeddings.text(text));
-        }
+    fn add_embeddings(&mut self, threads: usize) {
+        let dim = self.batch.text_dim;
+        // Zeros come from the system without being written.
+        let mut all = vec![0_u16; self.texts.len() * dim];
+        let (sources, texts) = (self.sources, &self.texts[..]);
+        let copy = |texts: &[(usize, u32)], out: &mut [u16]| {
+            for (&(store, text), out) in texts.iter().zip(out.chunks_exact_mut(dim)) {
+                let embedding = sources[store].embeddings.text(text);
+                out.copy_from_slice(embedding.reinterpret_cast());
+            }
+        };
+        let pieces = texts.chunks(TEXTS_AT_A_TIME);
+        let pieces = Mutex::new(pieces.zip(all.chunks_mut((TEXTS_AT_A_TIME * dim).max(1))));
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let threads = threads.min(texts.len() / TEXTS_AT_A_TIME);
+        work_on_threads(threads, &|| {
+            while let Some((texts, out)) = next() {
+                copy(texts, out);
+            }
+            Vec::<()>::new()
+        });
+        self.batch.text_embedding = all.reinterpret_into();
     }
 }

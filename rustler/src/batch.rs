@@ -176,7 +176,7 @@ impl Sampler {
         let mut built = work_on_threads(threads, &work);
         built.sort_unstable_by_key(|&(i, _)| i);
         let built: Vec<Built> = built.into_iter().map(|(_, built)| built).collect();
-        Ok(assemble(&self.sources, &built, length))
+        Ok(assemble(&self.sources, &built, length, threads))
     }
 
     fn build_one(&self, item: &Item, plan: &Plan, scratch: &mut Scratch) -> Built {
@@ -201,12 +201,17 @@ impl Sampler {
 
 /// Runs `work` on this thread and `threads` - 1 others. The threads end with the batch, so that
 /// nothing has to survive a fork.
-fn work_on_threads<T: Send>(threads: usize, work: &(impl Fn() -> Vec<T> + Sync)) -> Vec<T> {
+pub(crate) fn work_on_threads<T: Send>(
+    threads: usize,
+    work: &(impl Fn() -> Vec<T> + Sync),
+) -> Vec<T> {
     if threads <= 1 {
         return work();
     }
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        // Where the system refuses a thread, the others do its work.
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads).filter_map(start).collect();
         let mut done = work();
         for other in others {
             match other.join() {
