@@ -6,12 +6,13 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfBitsVecExt;
 
-use crate::batch::{Built, work_on_threads};
+use crate::batch::Built;
 use crate::context::{Cell, Context};
 use crate::idmap::IdMap;
 use crate::meta::SemanticType;
 use crate::settings::Source;
 use crate::store::NO_TIME;
+use crate::threads::work_on_threads;
 
 /// Embeddings that a thread copies at a time: fewer are not worth its start.
 const TEXTS_AT_A_TIME: usize = 512;

@@ -15,6 +15,7 @@ use crate::rng::{Name, Purpose};
 use crate::settings::{Settings, Source, check_slots};
 use crate::targets::cumulative_weights;
 use crate::task::{Prepared, Task};
+use crate::threads::work_on_threads;
 use crate::visibility::Split;
 
 /// One context to build.
@@ -197,30 +198,6 @@ impl Sampler {
             context: build(request, plan, scratch),
         }
     }
-}
-
-/// Runs `work` on this thread and `threads` - 1 others. The threads end with the batch, so that
-/// nothing has to survive a fork.
-pub(crate) fn work_on_threads<T: Send>(
-    threads: usize,
-    work: &(impl Fn() -> Vec<T> + Sync),
-) -> Vec<T> {
-    if threads <= 1 {
-        return work();
-    }
-    std::thread::scope(|scope| {
-        // Where the system refuses a thread, the others do its work.
-        let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
-        let others: Vec<_> = (1..threads).filter_map(start).collect();
-        let mut done = work();
-        for other in others {
-            match other.join() {
-                Ok(more) => done.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    })
 }
 
 /// One index a table, shared by its tasks.

@@ -11,9 +11,12 @@ use half::f16;
 
 use crate::meta::Meta;
 use crate::store::{Arrays, NO_RANK, NO_ROW, NO_TIME, Records};
+use crate::threads::work_on_threads;
 
 /// From this many rows on, several threads check.
 const PARALLEL_ROWS: u32 = 1 << 18;
+/// Rows that a thread checks at a time.
+const RANGE_ROWS: u64 = 256;
 /// Rows of tables with more foreign keys than this are searched in sorted copies: a row that
 /// references millions of others, which only a made-up store has, must not take quadratic time.
 const MANY_PARENTS: usize = 64;
@@ -107,29 +110,31 @@ pub fn embeddings(values: &[f16], dim: usize) -> Checked {
     ))
 }
 
-/// Checks ranges of rows on several threads if there are many; the first range's error counts.
+/// Checks ranges of rows on several threads if there are many rows; the first range's error counts.
 fn in_parallel(rows: u32, check: impl Fn(Range<u32>) -> Checked + Sync) -> Checked {
     if rows < PARALLEL_ROWS {
         return check(0..rows);
     }
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8)) as u32;
-    let step = rows.div_ceil(threads);
-    let ranges = (0..threads)
-        .map(|i| i.saturating_mul(step).min(rows)..(i + 1).saturating_mul(step).min(rows));
-    std::thread::scope(|scope| {
-        let check = &check;
-        let running: Vec<_> = ranges
-            .map(|range| scope.spawn(move || check(range)))
-            .collect();
-        let mut first = Ok(());
-        for thread in running {
-            let found = thread
-                .join()
-                .unwrap_or_else(|_| Err("the check failed".into()));
-            first = first.and(found);
+    // Small ranges: the rows that have children may be few and stand together.
+    let next = AtomicU64::new(0);
+    let check = || {
+        loop {
+            let first = next.fetch_add(RANGE_ROWS, Ordering::Relaxed);
+            if first >= u64::from(rows) {
+                return vec![];
+            }
+            let end = u64::from(rows).min(first + RANGE_ROWS);
+            if let Err(what) = check(first as u32..end as u32) {
+                return vec![(first, what)];
+            }
         }
-        first
-    })
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
+    let found = work_on_threads(threads, &check);
+    found
+        .into_iter()
+        .min()
+        .map_or(Ok(()), |(_, what)| Err(what))
 }
 
 fn pointers(arrays: &Arrays) -> Checked {

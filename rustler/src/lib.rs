@@ -29,6 +29,7 @@ pub mod settings;
 pub mod store;
 mod targets;
 pub mod task;
+mod threads;
 pub mod visibility;
 mod walks;
 
