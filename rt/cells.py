@@ -61,7 +61,10 @@ def _read(tables: Sequence[Table], datetimes: col.Fit, place: tuple[int, str]) -
     table = tables[number]
     kind = type_of(table, name)
     where = f"table '{table.raw.name}', column '{name}'"
-    cells = col.read_column(table.raw.source.read(name), kind, where, table.fitted)
+    # of a table without time all rows are past, but a target's labels are those of its splits
+    is_label = name in table.types and table.raw.time_column is None
+    fit_rows, on = (table.train, "train split") if is_label else (table.fitted, table.fitted_on)
+    cells = col.read_column(table.raw.source.read(name), kind, where, fit_rows)
     count = int(np.count_nonzero(cells.valid))
     valid = None if count == len(cells.valid) else _in_order(cells.valid, table.order)
     if isinstance(cells, col.Texts):
@@ -73,9 +76,8 @@ def _read(tables: Sequence[Table], datetimes: col.Fit, place: tuple[int, str]) -
     if kind == "datetime":
         fitted, on = datetimes, "datetimes of rows up to val_timestamp"
     else:
-        past = train if table.train is table.fitted else _chosen(cells, table.fitted)
+        past = train if fit_rows is table.train else _chosen(cells, fit_rows)
         fitted = (col.fit_boolean if kind == "boolean" else col.fit)(past)
-        on = table.fitted_on
         del past
     del train
     mean, optional = cells.origin + fitted.mean, valid is not None

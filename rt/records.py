@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import rustler
 from plurel.spill import release
 from rt.cells import Column
 from rt.edges import Piece
-from rt.meta import ColumnMeta
+from rt.meta import ColumnMeta, StoreMeta
 from rt.work import Work
 
 Bytes = NDArray[np.uint8]
@@ -70,6 +71,20 @@ class Shape:
         packed = sum(count * column.width for count, column in cells) + num_rows * self.presence
         is_packed = packed + 8 * (num_rows + 1) < even
         return (packed if is_packed else even), is_packed
+
+
+def array_sizes(meta: StoreMeta) -> dict[str, int]:
+    """Elements of the arrays of a store, but for `time_value`."""
+    tables = [(table.rows[1] - table.rows[0], table) for table in meta.tables]
+    return {
+        "record_ptr": sum(size + 1 for size, table in tables if table.packed),
+        "parent_row": sum(size * table.num_parents for size, table in tables),
+        "child_ptr": sum(size + 1 for size, table in tables if table.num_children),
+        "dictionary": sum(column.dictionary or 0 for column in meta.columns),
+        "records": sum(table.record_bytes for _, table in tables) + rustler.RECORD_PADDING,
+        **dict.fromkeys(("row_rank", "row_source"), meta.num_rows),
+        **dict.fromkeys(("child_row", "child_rank"), meta.num_edges),
+    }
 
 
 def record_pieces(

@@ -54,7 +54,7 @@ Null cells are absent (NaN and infinite numbers are null). Key columns are no ce
 A normalised value is (value - mean) / std, computed in float64 from the distance to a value of the
 column (so that 2**62 + 1 and 2**62 + 2 differ), cut at +-z_clip: per column fitted on rows with
 time <= val_timestamp and rows without a time, which are visible always (tables without a time
-column: all rows), for labels on the train split; datetimes (in seconds) by one fit over the
+column: all rows), labels and the targets of such tables on the train split; datetimes (in seconds) by one fit over the
 datetime cells of all such rows of all tables. A boolean's normalised
 value is positive exactly if it is true. A constant column has std 1, a constant boolean mean and
 std 0.5.
@@ -72,6 +72,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import plurel
+import rustler
 from plurel.atomic import check_writable, new_folder
 from plurel.errors import InputError
 from plurel.processes import one_thread_each, worker_pool
@@ -232,11 +233,11 @@ def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool
     advice = "give --overwrite (overwrite=True) to replace it"
     try:
         meta = open_meta(out_folder)
-        rows = len(read_arrays(out_folder)["row_time"])
+        rustler.Store(out_folder)  # checks every array
         texts = pq.read_metadata(out_folder / STRINGS).num_rows
-    except (InputError, OSError, pa.ArrowException) as error:
+    except (InputError, rustler.RustlerError, OSError, pa.ArrowException) as error:
         raise InputError(f"{out_folder}: holds no complete store ({error}); {advice}") from None
-    if (rows, texts) != (meta.num_rows, meta.num_texts):
+    if texts != meta.num_texts:
         raise InputError(f"{out_folder}: holds no complete store; {advice}")
     if meta.provenance != provenance:
         raise InputError(f"{out_folder}: was made from other input or by another version; {advice}")

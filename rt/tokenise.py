@@ -31,7 +31,7 @@ from rt.meta import (
     TableMeta,
 )
 from rt.raw import RawDatabase
-from rt.records import Shape, record_pieces
+from rt.records import Shape, array_sizes, record_pieces
 from rt.work import Work
 
 _ARRAYS = {
@@ -117,18 +117,7 @@ def _pieces(
 
 
 def _shapes(meta: StoreMeta, num_times: int) -> Shapes:
-    sizes = [end - start for start, end in (table.rows for table in meta.tables)]
-    tables = list(zip(sizes, meta.tables, strict=True))
-    lengths = {
-        "time_value": num_times,
-        "record_ptr": sum(size + 1 for size, table in tables if table.packed),
-        "parent_row": sum(size * table.num_parents for size, table in tables),
-        "child_ptr": sum(size + 1 for size, table in tables if table.num_children),
-        "dictionary": sum(column.dictionary or 0 for column in meta.columns),
-        "records": sum(table.record_bytes for table in meta.tables) + rustler.RECORD_PADDING,
-        **dict.fromkeys(("row_rank", "row_source"), meta.num_rows),
-        **dict.fromkeys(("child_row", "child_rank"), meta.num_edges),
-    }
+    lengths = {"time_value": num_times, **array_sizes(meta)}
     return {name: (dtype, [lengths[name]]) for name, dtype in _ARRAYS.items()}
 
 

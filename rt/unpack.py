@@ -1,9 +1,10 @@
 """The arrays of a store as rows, cells and edges, for tools and tests.
 
-Training reads stores through `rustler`, which checks every index; here only the sizes are checked.
+Training reads stores through `rustler`, which checks every index; here the sizes are checked.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from plurel.errors import InputError
 from rt.files import map_arrays
 from rt.keys import NO_ROW, Rows
 from rt.meta import NO_TIME, ColumnMeta, TableMeta, open_meta
-from rt.records import Bytes, Shape
+from rt.records import Bytes, Shape, array_sizes
 
 ARRAYS_FILE = "store.safetensors"
 
@@ -27,7 +28,7 @@ class Unpacked(Mapping[str, NDArray[Any]]):
     row_time i64[R] (`NO_TIME`: none), row_source u32[R]; cell_ptr u64[R+1], cell_column u32[C],
     cell_value u32[C], columns rising within a row; parent_ptr u64[R+1], parent_row u32[E] in order
     of the foreign keys; child_ptr u64[R+1], child_row u32[E], child_time i64[E] by (time, row).
-    Raises InputError if the store is cut short.
+    What belongs to a single row is found without that. Raises InputError if the store is cut short.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -37,6 +38,9 @@ class Unpacked(Mapping[str, NDArray[Any]]):
             self._stored = map_arrays(path)
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: not a complete store ({error}); preprocess again") from None
+        for name, size in array_sizes(self.meta).items():
+            if name not in self._stored or len(self._stored[name]) != size:
+                raise InputError(f"{path}: array '{name}' does not fit; preprocess again")
         self._made: dict[str, NDArray[Any]] = {}
         self._makers: dict[str, Callable[[], dict[str, NDArray[Any]]]] = {
             "row_time": lambda: {"row_time": self._times(self._stored["row_rank"])},
@@ -60,22 +64,71 @@ class Unpacked(Mapping[str, NDArray[Any]]):
     def _times(self, ranks: Rows) -> NDArray[np.int64]:
         return np.concatenate([[NO_TIME], self._stored["time_value"]])[ranks]
 
-    def _parents(self) -> dict[str, NDArray[Any]]:
+    def parents_of(self, row: int) -> list[int | None]:
+        """For each foreign key of the row's table the row that it references, None for none."""
+        place, number = self._place(row)
+        table = self.meta.tables[number]
+        part = self._parent_parts[number][place * table.num_parents :][: table.num_parents]
+        return [None if parent == NO_ROW else parent for parent in part.tolist()]
+
+    def children_of(self, row: int) -> tuple[Rows, NDArray[np.int64]]:
+        """Rows that reference it and their times, by (time, row)."""
+        place, number = self._place(row)
+        if not self.meta.tables[number].num_children:
+            return np.zeros(0, np.uint32), np.zeros(0, np.int64)
+        before = sum(table.num_children for table in self.meta.tables[:number])
+        start, end = (before + int(p) for p in self._pointer_parts[number][place : place + 2])
+        return self._stored["child_row"][start:end], self._times(
+            self._stored["child_rank"][start:end]
+        )
+
+    def cells_of(self, row: int) -> dict[int, int]:
+        """The values of a row's cells by column number."""
+        place, number = self._place(row)
+        first = self.meta.tables[number].columns[0]
+        value, there = self._table_cells(number, slice(place, place + 1))
+        return {first + int(i): int(value[0, i]) for i in np.flatnonzero(there[0])}
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """A row's place in its table, and the table's number."""
+        for number, table in enumerate(self.meta.tables):
+            if table.rows[0] <= row < table.rows[1]:
+                return row - table.rows[0], number
+        raise InputError(f"row {row} is not below the store's {self.meta.num_rows} rows")
+
+    @cached_property
+    def _parent_parts(self) -> list[Rows]:
         sizes = [_num_rows(table) * table.num_parents for table in self.meta.tables]
-        parts = _split(self._stored["parent_row"], sizes)
+        return _split(self._stored["parent_row"], sizes)
+
+    @cached_property
+    def _pointer_parts(self) -> list[Rows]:
+        counts = [_num_rows(t) + 1 if t.num_children else 0 for t in self.meta.tables]
+        return _split(self._stored["child_ptr"], counts)
+
+    @cached_property
+    def _record_parts(self) -> list[tuple[Bytes, NDArray[np.uint64]]]:
+        tables = self.meta.tables
+        records = _split(self._stored["records"], [table.record_bytes for table in tables])
+        sizes = [_num_rows(table) + 1 if table.packed else 0 for table in tables]
+        return list(zip(records, _split(self._stored["record_ptr"], sizes), strict=True))
+
+    @cached_property
+    def _distinct(self) -> list[Rows]:
+        return _split(self._stored["dictionary"], [c.dictionary or 0 for c in self.meta.columns])
+
+    def _parents(self) -> dict[str, NDArray[Any]]:
         degrees, rows = [], []
-        for table, part in zip(self.meta.tables, parts, strict=True):
+        for table, part in zip(self.meta.tables, self._parent_parts, strict=True):
             places = part.reshape(_num_rows(table), table.num_parents)
             degrees.append((places != NO_ROW).sum(axis=1))
             rows.append(places[places != NO_ROW])
         return {"parent_ptr": _pointers(degrees), "parent_row": _joined(rows, np.uint32)}
 
     def _children(self) -> dict[str, NDArray[Any]]:
-        counts = [_num_rows(t) + 1 if t.num_children else 0 for t in self.meta.tables]
-        parts = _split(self._stored["child_ptr"], counts)
         degrees = [
             np.diff(part) if len(part) else np.zeros(_num_rows(table), np.uint32)
-            for table, part in zip(self.meta.tables, parts, strict=True)
+            for table, part in zip(self.meta.tables, self._pointer_parts, strict=True)
         ]
         return {
             "child_ptr": _pointers(degrees),
@@ -83,18 +136,22 @@ class Unpacked(Mapping[str, NDArray[Any]]):
             "child_time": self._times(self._stored["child_rank"]),
         }
 
+    def _table_cells(
+        self, number: int, rows: slice
+    ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+        table = self.meta.tables[number]
+        of_table = slice(*table.columns)
+        return unpack_records(
+            self._record_parts[number],
+            self.meta.columns[of_table],
+            self._distinct[of_table],
+            rows,
+        )
+
     def _cells(self) -> dict[str, NDArray[Any]]:
-        tables, columns = self.meta.tables, self.meta.columns
-        records = _split(self._stored["records"], [table.record_bytes for table in tables])
-        sizes = [_num_rows(table) + 1 if table.packed else 0 for table in tables]
-        pointers = _split(self._stored["record_ptr"], sizes)
-        distinct = _split(self._stored["dictionary"], [c.dictionary or 0 for c in columns])
         degrees, numbers, values = [], [], []
-        for table, record, ends in zip(tables, records, pointers, strict=True):
-            of_table = slice(*table.columns)
-            value, there = unpack_records(
-                record, ends, columns[of_table], distinct[of_table], _num_rows(table)
-            )
+        for i, table in enumerate(self.meta.tables):
+            value, there = self._table_cells(i, slice(0, _num_rows(table)))
             number = np.broadcast_to(np.arange(*table.columns, dtype=np.uint32), there.shape)
             degrees.append(there.sum(axis=1))
             numbers.append(number[there])
@@ -112,29 +169,33 @@ def read_arrays(folder: str | Path) -> Unpacked:
 
 
 def unpack_records(
-    records: Bytes,
-    ends: NDArray[np.uint64],
-    columns: tuple[ColumnMeta, ...],
-    distinct: list[Rows],
-    num_rows: int,
+    stored: tuple[Bytes, NDArray[np.uint64]],
+    columns: Sequence[ColumnMeta],
+    distinct: Sequence[Rows],
+    rows: slice,
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """Values u32 [rows, columns] of a table and where there is one. ends: where records begin, and
-    the end, if they are packed; distinct: of each column, empty without a dictionary."""
+    """Values u32 [rows, columns] of some rows of a table, and where there is one. stored: its
+    records and, if they are packed, where they begin and end; distinct: of each column, empty
+    without a dictionary."""
+    records, ends = stored
     shape = Shape(columns)
-    packed = len(ends) > 0
-    start = ends[:-1].astype(np.int64) if packed else np.arange(num_rows) * shape.stride
+    packed, num_rows = len(ends) > 0, rows.stop - rows.start
+    if packed:
+        start = ends[rows].astype(np.int64)
+    else:
+        start = np.arange(rows.start, rows.stop) * shape.stride
     values = np.zeros((num_rows, len(columns)), np.uint32)
     there = np.ones(values.shape, bool)
     for number, byte, bit in shape.bits():
         there[:, number] = records[start + byte] & bit != 0
     at = start + shape.presence
     for number, column in enumerate(columns):
-        rows = np.flatnonzero(there[:, number])
-        raw = np.zeros(len(rows), np.uint32)
+        found = np.flatnonzero(there[:, number])
+        raw = np.zeros(len(found), np.uint32)
         for byte in range(column.width):
-            raw |= records[at[rows] + byte].astype(np.uint32) << np.uint32(8 * byte)
-        values[rows, number] = raw if column.dictionary is None else distinct[number][raw]
-        at[rows if packed else slice(None)] += column.width
+            raw |= records[at[found] + byte].astype(np.uint32) << np.uint32(8 * byte)
+        values[found, number] = raw if column.dictionary is None else distinct[number][raw]
+        at[found if packed else slice(None)] += column.width
     return values, there
 
 

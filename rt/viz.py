@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 import rustler
@@ -158,7 +159,7 @@ def read_context(
         parents=[arrays["parent"][a:b].astype(np.int64) for a, b in pairwise(pointers)],
         parts=[rustler.PARTS[part] for part in rows.part],
         reasons=reasons(rows, graph, task, order),
-        cells=_cells(arrays, meta, Path(store_folder), context, (task.column, style)),
+        cells=_cells(arrays, graph, read_texts(store_folder), context, (task.column, style)),
         target=int(arrays["row"][context, arrays["target_slot"][context]]),
         about=(_bound(meta, task, int(rows.time[0]), cutoff),),
         absent=absent(rows, graph, task, cutoff, labels=order is not None),
@@ -205,13 +206,14 @@ def _bound(meta: StoreMeta, task: Task, time: int, cutoff: int | None) -> str:
 
 def _cells(
     arrays: Mapping[str, NDArray[Any]],
-    meta: StoreMeta,
-    folder: Path,
+    graph: Graph,
+    texts: pa.ChunkedArray,
     context: int,
     label: tuple[int, str],
 ) -> list[Cell]:
-    """label: the number of the target's column, and the style of times."""
-    texts = _Texts(folder)
+    """label: the number of the target's column, and the style of times. A batch holds the
+    embeddings of texts only."""
+    meta = graph.meta
     target_column, style = label
     first = int(arrays["context_row_ptr"][context])
     cells = []
@@ -223,7 +225,8 @@ def _cells(
         if is_target:
             value = "?"
         elif column.type == "text":
-            value = texts.of(int(arrays["row_number"][first + row]), number)
+            stored = graph.arrays.cells_of(int(arrays["row_number"][first + row]))
+            value = str(texts[stored[number]].as_py())
         else:
             normalised = float(arrays["value"][context, slot])
             original = normalised * column.std + column.mean
@@ -239,19 +242,6 @@ def _cells(
         is_label = number == target_column and not is_target
         cells.append(Cell(row, column.name, value, is_target, is_label))
     return cells
-
-
-class _Texts:
-    """Texts by row and column: a batch holds their embeddings only."""
-
-    def __init__(self, folder: Path) -> None:
-        self.arrays = read_arrays(folder)
-        self.texts = read_texts(folder)
-
-    def of(self, row: int, column: int) -> str:
-        start, end = map(int, self.arrays["cell_ptr"][row : row + 2])
-        at = start + int(np.searchsorted(self.arrays["cell_column"][start:end], column))
-        return str(self.texts[int(self.arrays["cell_value"][at])].as_py())
 
 
 def _near(seconds: float, row_time: int, std: float) -> int:

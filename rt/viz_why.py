@@ -3,7 +3,7 @@
 The rules are those of `rustler/src/visibility.rs`; what is counted here is counted for people only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import rustler
 from rt.meta import NO_TIME, StoreMeta
 from rt.tasks import Task
+from rt.unpack import Unpacked
 
 TARGET, ANCESTOR, OWN_LABEL, OTHER_LABEL, OTHER_NEIGHBOUR, NEIGHBOUR = range(len(rustler.PARTS))
 """The numbers of `rustler.PARTS`."""
@@ -38,10 +39,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Graph:
-    """Tables and references of a store (see `rt.store.read_arrays`)."""
+    """Tables and references of a store."""
 
     meta: StoreMeta
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Unpacked
 
     def table(self, row: int) -> int:
         return next(i for i, t in enumerate(self.meta.tables) if t.rows[0] <= row < t.rows[1])
@@ -50,25 +51,18 @@ class Graph:
         return self.meta.tables[self.table(row)].name
 
     def parents(self, row: int) -> list[int]:
-        start, end = map(int, self.arrays["parent_ptr"][row : row + 2])
-        return [int(parent) for parent in self.arrays["parent_row"][start:end]]
+        return [parent for parent in self.arrays.parents_of(row) if parent is not None]
 
     def children(self, row: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Rows and times, in order of time."""
-        start, end = map(int, self.arrays["child_ptr"][row : row + 2])
-        return self.arrays["child_row"][start:end], self.arrays["child_time"][start:end]
+        return self.arrays.children_of(row)
 
     def key(self, child: int, parent: int) -> str:
-        """ "<table>.<column>" of the foreign key by which one row references another. A store does
-        not hold which keys are null: where several may be meant, all are named."""
+        """ "<table>.<column>" of the foreign key by which one row references another; of several
+        that do, all are named."""
         table = self.meta.tables[self.table(child)]
-        number = self.table(parent)
-        keys = [key.column for key in table.foreign_keys if key.parent == number]
-        there = [p for p in self.parents(child) if self.table(p) == number]
-        if len(there) == len(keys):
-            named = [key for key, p in zip(keys, there, strict=True) if p == parent]
-            return f"{table.name}.{' and '.join(named)}"
-        return f"{table.name}.{' or '.join(keys)}"
+        keys = zip(table.foreign_keys, self.arrays.parents_of(child), strict=True)
+        return f"{table.name}.{' and '.join(key.column for key, found in keys if found == parent)}"
 
 
 def reasons(rows: Rows, graph: Graph, task: Task, order: str | None) -> list[str]:

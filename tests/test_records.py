@@ -71,7 +71,7 @@ def test_cells_come_back(table: tuple[list[list[int | None]], list[Column]], pac
         c.dictionary if c.dictionary is not None else np.zeros(0, np.uint32) for c in columns
     ]
     metas = tuple(c.meta for c in columns)
-    values, there = unpack_records(records, ends, metas, distinct, num_rows)
+    values, there = unpack_records((records, ends), metas, distinct, slice(0, num_rows))
     for i, (written, stored) in enumerate(zip(cells, columns, strict=True)):
         assert there[:, i].tolist() == [value is not None for value in written]
         places = [value for value in written if value is not None]

@@ -151,7 +151,7 @@ def test_stores_are_checked_again_when_they_are_unpickled(folder: Path) -> None:
         lambda data: b"",
         lambda data: data + data,
         lambda data: (2**64 - 1).to_bytes(8, "little") + data[8:],
-        lambda data: data.replace(b"row_time", b"row_\xff\xfe\xfd\xfc"),
+        lambda data: data.replace(b"row", b"r\xff\xfe").replace(b"bedding", b"b\xfe\xfd\xfc"),
     ],
 )
 @pytest.mark.parametrize("file", ["store.safetensors", "meta.json", "text.hash.safetensors"])
@@ -160,5 +160,6 @@ def test_files_of_anything_are_refused(
 ) -> None:
     path = folder / file
     data = path.read_bytes()
+    assert change(data) != data
     path.write_bytes(change(data))
-    assert opens(folder) == (change(data) == data)
+    assert not opens(folder)

@@ -288,6 +288,22 @@ def test_a_rare_label_is_found(tmp_path: Path) -> None:
         make([store], tasks=[empty]).batch(0, split="val")
 
 
+def test_rare_labels_are_drawn_alike(tmp_path: Path) -> None:
+    database = shop(num_orders=5000)
+    for place, order in enumerate(database["tables"][1]["rows"]):
+        if place not in (10, 11, 4000):  # two side by side, and one after a long gap
+            order["cells"].pop("paid", None)
+        else:
+            order["cells"]["paid"] = 1.0
+    store = write_store(tmp_path / "rare", database)
+    task = rustler.Task(0, 1, PAID, [(20, 5020), (5020, 5020), (5020, 5020)])
+    rows = make([store], tasks=[task], batch_size=900, context_length=2).batch(0)["target_row"]
+    _, counts = np.unique(rows, return_counts=True)
+    # Chi-square with 2 degrees of freedom: 13.8 is exceeded with probability 0.001.
+    assert len(counts) == 3
+    assert ((counts - 300) ** 2 / 300).sum() < 13.8
+
+
 def test_a_null_target_gets_a_slot_without_a_value(stores: list[Path]) -> None:
     sampler = make(stores, tasks=[autocomplete()], context_length=2)
     batch = sampler.contexts(0, np.array([20, 21], np.uint32))

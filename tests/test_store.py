@@ -13,7 +13,7 @@ import pytest
 from opened_store import DAY, Opened, make, shop
 from raw_folders import dates, write_folder
 from relbench.manifest import TableSpec, TaskManifest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import rustler
 from plurel.errors import InputError
@@ -245,6 +245,50 @@ def test_stores_of_the_same_input_are_identical(tmp_path: Path) -> None:
     first, second = (store.write_store(raw, tmp_path / name) for name in ("a", "b"))
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("records", lambda array: array[:5]),
+        ("parent_row", lambda array: array + np.uint32(100)),
+        ("row_rank", lambda array: array + np.uint32(100)),
+        ("child_rank", None),
+        ("time_value", lambda array: array[::-1].copy()),
+    ],
+)
+def test_damaged_stores_are_not_kept(name: str, change: Any, tmp_path: Path) -> None:
+    raw, pre = shop(tmp_path / "shop"), tmp_path / "pre"
+    store.write_store(raw, pre)
+    file = pre / "store.safetensors"
+    whole = file.read_bytes()
+    arrays = load_file(file)
+    array = arrays.pop(name)
+    if change is not None:
+        arrays[name] = change(array)
+    save_file(arrays, file, metadata={"format_version": str(rustler.FORMAT_VERSION)})
+    with pytest.raises(InputError, match=r"holds no complete store .*overwrite"):
+        store.write_store(raw, pre)
+    store.write_store(raw, pre, overwrite=True)
+    assert file.read_bytes() == whole
+
+
+def test_one_row_is_read_as_in_all(tmp_path: Path) -> None:
+    whole = read_arrays(store.write_store(shop(tmp_path / "shop"), tmp_path / "pre"))
+    one = read_arrays(tmp_path / "pre")
+    for row in range(whole.meta.num_rows):
+        cells = slice(*map(int, whole["cell_ptr"][row : row + 2]))
+        columns, values = whole["cell_column"][cells].tolist(), whole["cell_value"][cells].tolist()
+        assert one.cells_of(row) == dict(zip(columns, values, strict=True))
+        parents = slice(*map(int, whole["parent_ptr"][row : row + 2]))
+        there = [parent for parent in one.parents_of(row) if parent is not None]
+        assert there == whole["parent_row"][parents].tolist()
+        children = slice(*map(int, whole["child_ptr"][row : row + 2]))
+        rows, times = one.children_of(row)
+        assert rows.tolist() == whole["child_row"][children].tolist()
+        assert times.tolist() == whole["child_time"][children].tolist()
+    with pytest.raises(InputError, match="row 99 is not below"):
+        one.cells_of(99)
 
 
 def test_cut_short_stores_and_other_versions_are_refused(tmp_path: Path) -> None:

@@ -93,6 +93,17 @@ def test_the_fixture_bites(tmp_path: Path) -> None:
     assert found["large"].std == pytest.approx(np.std([1, 3, 0, 0]))
 
 
+def test_a_target_without_time_is_fitted_on_its_train_split(tmp_path: Path) -> None:
+    columns = {"x": [0.0, 1.0] * 4 + [1000.0] * 2, "size": [0.0, 1.0] * 4 + [1000.0] * 2}
+    task = TaskManifest(
+        "guess-x", "autocomplete", "regression", entity_table="t", target_col="x", remove_columns=[]
+    )
+    found = make(tmp_path, columns, tasks={"guess-x": (task, {})})
+    x, size = found.column("t", "x"), found.column("t", "size")
+    assert (x.mean, x.std, x.fitted_on) == (0.5, 0.5, "train split")
+    assert (size.mean, size.fitted_on) == (200.4, "all rows")
+
+
 def test_a_row_of_the_validation_timestamp_is_past_and_a_fraction_later_is_not(
     tmp_path: Path,
 ) -> None:

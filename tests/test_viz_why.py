@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from relbench.manifest import TableSpec
 
 import rustler
-from rt.meta import NO_TIME, open_meta
-from rt.store import read_arrays
+from rt.meta import NO_TIME
+from rt.store import read_arrays, write_store
 from rt.tasks import column_tasks, load_tasks
 from rt.viz_why import Graph, Rows, ago, reasons
 from tests.libraries import library_store
+from tests.raw_folders import write_folder
 
 ADA, BOB, EMMA, WALDEN = 0, 1, 2, 3
 """Members and their loans; the label rows follow."""
@@ -25,7 +27,7 @@ def _told(store, rows, task="late", order="recency", **changed):
     """The reason of the last of `rows`, triples of number, part and origin."""
     numbers, parts, origins = zip(*rows, strict=True)
     arrays = read_arrays(store)
-    graph = Graph(open_meta(store), changed.get("arrays", arrays))
+    graph = Graph(arrays.meta, arrays)
     times = changed.get("times", arrays["row_time"][list(numbers)])
     tasks = {t.name: t for t in [*load_tasks(store), *column_tasks(graph.meta)]}
     part = np.array([rustler.PARTS.index(name) for name in parts], np.uint8)
@@ -89,17 +91,18 @@ def test_without_a_time_there_is_no_recency(store):
     assert _told(store, rows, "loans.weeks", times=times) == "label of another row, at random"
 
 
-def test_a_key_that_may_be_one_of_several_is_named_as_such(store):
-    meta = open_meta(store)
-    loans = meta.tables[meta.table("loans")]
-    again = type(loans)(**vars(loans) | {"foreign_keys": loans.foreign_keys * 2})
-    tables = tuple(again if table is loans else table for table in meta.tables)
-    graph = Graph(type(meta)(**vars(meta) | {"tables": tables}), read_arrays(store))
-    assert graph.key(EMMA, ADA) == "loans.member or member"
-    twice = dict(graph.arrays) | {
-        "parent_ptr": np.array([0, 0, 0, 2, 3, 4]), "parent_row": np.array([ADA, ADA, BOB, ADA])
-    }  # fmt: skip
-    assert Graph(graph.meta, twice).key(EMMA, ADA) == "loans.member and member"
+def test_the_key_is_named_that_references(tmp_path):
+    matches = {"home": [0, None, 1, None], "guest": [1, 0, 1, None]}
+    keys = dict.fromkeys(matches, "teams")
+    tables = {
+        "teams": ({"team": [0, 1], "name": ["a", "b"]}, TableSpec("team")),
+        "matches": (matches, TableSpec(fkeys=keys)),
+    }
+    arrays = read_arrays(write_store(write_folder(tmp_path / "raw", tables), tmp_path / "pre"))
+    graph = Graph(arrays.meta, arrays)
+    assert [graph.parents(row) for row in range(2, 6)] == [[0, 1], [0], [1, 1], []]
+    assert (graph.key(2, 0), graph.key(2, 1)) == ("matches.home", "matches.guest")
+    assert (graph.key(3, 0), graph.key(4, 1)) == ("matches.guest", "matches.home and guest")
 
 
 @pytest.mark.parametrize(

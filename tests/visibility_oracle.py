@@ -85,7 +85,7 @@ def random_tasks(rng: np.random.Generator, world: "World") -> list[TaskSpec]:
         cuts[0] = start if rng.random() < 0.7 else cuts[0]
         others = [c for c in range(len(world.columns)) if c != column]
         hidden = [c for c in others if rng.random() < 0.2]
-        horizon = int(rng.integers(1, 4)) if rng.random() < 0.5 else None
+        horizon = int(rng.integers(0, 4)) if rng.random() < 0.5 else None
         splits = [(cuts[0], cuts[1]), (cuts[1], cuts[2]), (cuts[2], cuts[3])]
         tasks.append(TaskSpec(table, column, splits, horizon, hidden))
     return tasks
@@ -196,9 +196,10 @@ class Oracle:
         time, mine, bound = self.world.time(row), self.world.time(self.target), self.bound()
         if time is None or mine is None or bound is None:
             return self.drop("no time to know a label by")
-        if self.task.horizon is not None:
-            return time + self.task.horizon <= bound or self.drop("window not over")
-        return (time < mine and time <= bound) or self.drop("label not before the target")
+        if time + (self.task.horizon or 0) > bound:
+            return self.drop("window not over")
+        # a window of no length that ends now has not been seen before now
+        return time < mine or self.drop("label not before the target")
 
     def cell_allowed(self, row: int, column: int) -> bool:
         if column in self.task.hidden:

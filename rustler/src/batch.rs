@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::assemble::{Batch, assemble};
 use crate::context::{Context, Plan, Request, Scratch, build};
@@ -46,6 +46,8 @@ pub struct Sampler {
     indices: Vec<Arc<TableIndex>>,
     /// Per split: sums of weights up to and with each task.
     pub(crate) cumulative: [Vec<f64>; 3],
+    /// By task and split: the rows that have a label, once they are needed because they are few.
+    pub(crate) labelled: Vec<[OnceLock<Vec<u32>>; 3]>,
 }
 
 impl Sampler {
@@ -66,6 +68,7 @@ impl Sampler {
         }
         Ok(Self {
             indices: table_indices(&sources, &prepared),
+            labelled: prepared.iter().map(|_| Default::default()).collect(),
             cumulative: [Split::Train, Split::Val, Split::Test]
                 .map(|split| cumulative_weights(&prepared, split)),
             paths,

@@ -183,6 +183,7 @@ fn draw_children(builder: &mut Builder, frontier: &mut Frontier, search: &Search
     choice.choose(builder, frontier, &children[..end], visible);
     if let Some(labels) = &builder.request.index.labels {
         let rows = labels.of(row);
+        let last = last.min(builder.last_known_rank);
         let end = rows.partition_point(|&row| arrays.row_rank[row as usize] <= last);
         choice.tables = None;
         choice.choose(builder, frontier, &rows[..end], |child| {

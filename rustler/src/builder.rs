@@ -15,6 +15,8 @@ pub struct Builder<'a> {
     pub target: Target,
     /// Rule 1 for database rows: the last rank of a row that is not later than the bound.
     pub last_rank: u32,
+    /// Rule 2: the last rank of a row whose label may be known.
+    pub last_known_rank: u32,
     pub rng: Stream,
     budget: usize,
     /// Cells up to which the part at hand may fill the context; at most the budget.
@@ -32,6 +34,10 @@ impl<'a> Builder<'a> {
         let target = request.task.target(request.row, time, request.cutoff);
         Builder {
             last_rank: arrays.last_rank(|time| in_time(Some(time), target.bound())),
+            last_known_rank: match target.has_time() {
+                true => arrays.last_rank(|time| target.sees_hidden(Some(time))),
+                false => u32::MAX,
+            },
             target: if plan.parts.with_labels {
                 target
             } else {

@@ -33,6 +33,8 @@ impl RowsInTime<'_> {
 /// What is still to come. Places are of `RowsInTime`.
 #[derive(Default)]
 pub struct Candidates {
+    /// Visible parents of the target's row.
+    entities: IdMap,
     ranked: Vec<u32>,
     next_ranked: usize,
     /// Places before the current block.
@@ -47,6 +49,12 @@ pub struct Candidates {
 impl Candidates {
     /// Makes ready for the label rows of one target.
     pub fn start(&mut self, builder: &mut Builder, parts: &Parts, walker: &mut Walker) {
+        self.entities.clear();
+        for parent in builder.arrays.parents(builder.request.row) {
+            if builder.sees(parent) {
+                self.entities.insert(parent, 0);
+            }
+        }
         self.ranked.clear();
         self.next_ranked = 0;
         self.shuffled.clear();
@@ -75,11 +83,19 @@ impl Candidates {
     /// among as many as are tried.
     pub fn next(&mut self, builder: &mut Builder) -> Option<u32> {
         while let Some(row) = self.next_row(builder) {
-            if !builder.has(row) && builder.knows_label(row) && !is_own(builder, row) {
+            if !builder.has(row) && builder.knows_label(row) && !self.is_own(builder, row) {
                 return Some(row);
             }
         }
         None
+    }
+
+    /// Whether a label row has the target's entity. In a database table all rows count as others:
+    /// there nearly all may share some parent.
+    fn is_own(&self, builder: &Builder, row: u32) -> bool {
+        let mut parents = builder.arrays.parents(row);
+        builder.request.task.has_label_table
+            && parents.any(|parent| self.entities.get(parent).is_some())
     }
 
     fn next_row(&mut self, builder: &mut Builder) -> Option<u32> {
@@ -172,13 +188,4 @@ fn partition_point(count: usize, holds: impl Fn(usize) -> bool) -> usize {
         }
     }
     low
-}
-
-/// Whether a label row has the target's entity. In a database table all rows count as others: there
-/// nearly all may share some parent.
-fn is_own(builder: &Builder, row: u32) -> bool {
-    let arrays = builder.arrays;
-    let own = arrays.parents(builder.request.row);
-    let shared = |parent: u32| own.clone().any(|p| p == parent) && builder.sees(parent);
-    builder.request.task.has_label_table && arrays.parents(row).any(shared)
 }

@@ -8,9 +8,9 @@
 use crate::breadth::{self, Frontier, PROBES, Search};
 use crate::builder::Builder;
 use crate::candidates::Candidates;
+use crate::idmap::IdMap;
 use crate::recipe::{Part, Parts};
 use crate::store::NO_RANK;
-use crate::visibility;
 
 /// Fewest places looked at for label rows among the children of a parent.
 const LEAST_PROBES: usize = 64;
@@ -23,9 +23,9 @@ pub fn add_own(builder: &mut Builder) {
     }
     let mut found: Vec<(u32, u32)> = Vec::new();
     let arrays = builder.arrays;
-    let parents = arrays.parents(builder.request.row);
-    for (place, parent) in parents.clone().enumerate() {
-        if parents.clone().take(place).any(|p| p == parent) || !builder.sees(parent) {
+    let mut done = IdMap::default();
+    for parent in arrays.parents(builder.request.row) {
+        if !done.insert(parent, 0).1 || !builder.sees(parent) {
             continue;
         }
         let rows = match &builder.request.index.labels {
@@ -63,13 +63,10 @@ fn collect(
     let end = found.len() + wanted;
     let arrays = builder.arrays;
     // rows without a time come first; after them, for a target with one, those that are known
-    let timed = builder.target.has_time();
-    let prefix = rows.partition_point(|&row| match arrays.time(row) {
-        Some(time) if timed => builder.target.sees_hidden(Some(time)),
-        Some(time) => visibility::in_time(Some(time), builder.target.bound()),
-        None => true,
-    });
+    let last = builder.last_rank.min(builder.last_known_rank);
+    let prefix = rows.partition_point(|&row| arrays.row_rank[row as usize] <= last);
     let random = builder.target.bound().is_none() && prefix > most;
+    let mut drawn = IdMap::default();
     for i in 0..prefix.min(most) {
         let place = if random {
             builder.rng.below(prefix as u32) as usize
@@ -77,7 +74,7 @@ fn collect(
             prefix - 1 - i
         };
         let row = rows[place];
-        if builder.knows_label(row) && !(random && found.contains(&(row, parent))) {
+        if builder.knows_label(row) && (!random || drawn.insert(row, 0).1) {
             found.push((row, parent));
             if found.len() == end {
                 return;

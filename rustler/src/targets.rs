@@ -6,7 +6,7 @@ use crate::rng::{Name, Stream};
 use crate::task::Prepared;
 use crate::visibility::Split;
 
-/// Draws of a row before the split is searched for one whose target is not null.
+/// Draws of a row before the rows whose target is not null are looked up.
 const REDRAWS: usize = 64;
 
 impl Sampler {
@@ -57,23 +57,22 @@ impl Sampler {
         let arrays = self.sources[task.store].store.arrays();
         let rows = task.split(split);
         let labelled = |row: &u32| arrays.cell(*row, task.column).is_some();
-        let mut row = rows.start;
         for _ in 0..REDRAWS {
-            row = rows.start + rng.below(rows.len() as u32);
+            let row = rows.start + rng.below(rows.len() as u32);
             if labelled(&row) {
                 return Ok(row);
             }
         }
-        let found = (row..rows.end).chain(rows.start..row).find(labelled);
-        found.map_or_else(
-            || {
-                argument(format!(
-                    "{}: the target is null in every row of the split {split:?}",
-                    self.describe(number)
-                ))
-            },
-            Ok,
-        )
+        // Few rows have a label: they are looked up once.
+        let few = &self.labelled[number][split as usize];
+        let few = few.get_or_init(|| rows.filter(labelled).collect());
+        if few.is_empty() {
+            return argument(format!(
+                "{}: the target is null in every row of the split {split:?}",
+                self.describe(number)
+            ));
+        }
+        Ok(few[rng.below(few.len() as u32) as usize])
     }
 }
 

@@ -34,6 +34,9 @@ pub fn cells(
     (table, meta): (&Table, &Meta),
     rows: Range<u32>,
 ) -> Result<u64, String> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
     let limits = std::iter::zip(table.columns(), &layout.fields).map(|(column, field)| match field
         .dictionary
     {

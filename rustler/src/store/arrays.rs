@@ -54,9 +54,8 @@ impl<'a> Arrays<'a> {
         let table = self.layout.table(row);
         let start = self.record_start(table, row);
         let bits = &self.records[start..start + table.presence];
-        let optional = table.fields.iter().filter(|f| f.bit.is_some()).count();
         let there: u32 = bits.iter().map(|byte| byte.count_ones()).sum();
-        table.fields.len() - optional + there as usize
+        table.required + there as usize
     }
 
     /// The bits of the cell of `column` in `row`, if it is not null.

@@ -38,6 +38,8 @@ pub struct TableLayout {
     pub fields: Vec<Field>,
     /// Bytes at the beginning of each record that say which optional cells are there.
     pub presence: usize,
+    /// Cells that every row has.
+    pub required: usize,
     pub records: Records,
     pub first_byte: usize,
     pub num_bytes: usize,
@@ -137,6 +139,7 @@ fn add_table(
         first_column: table.columns().start,
         fields,
         presence,
+        required: columns.len() - bits,
         records,
         first_byte: sizes.record_bytes as usize,
         num_bytes: table.record_bytes as usize,
