@@ -54,10 +54,9 @@ Null cells are absent (NaN and infinite numbers are null). Key columns are no ce
 A normalised value is (value - mean) / std, computed in float64 from the distance to a value of the
 column (so that 2**62 + 1 and 2**62 + 2 differ), cut at +-z_clip: per column fitted on rows with
 time <= val_timestamp and rows without a time, which are visible always (tables without a time
-column: all rows), labels and the targets of such tables on the train split; datetimes (in seconds) by one fit over the
-datetime cells of all such rows of all tables. A boolean's normalised
-value is positive exactly if it is true. A constant column has std 1, a constant boolean mean and
-std 0.5.
+column: all rows), labels and the targets of such tables on the train split; datetimes (in seconds)
+by one fit over the datetime cells of all such rows of all tables. A boolean's normalised value is
+positive exactly if it is true. A constant column has std 1, a constant boolean mean and std 0.5.
 """
 
 from collections.abc import Sequence
