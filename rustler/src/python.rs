@@ -264,8 +264,8 @@ mod rustler {
     };
     #[pymodule_export]
     use crate::kernels::python::{
-        attention_backward, attention_forward, norm_backward, norm_forward, swiglu_backward,
-        swiglu_forward,
+        PyGroups, attention_backward, attention_forward, norm_backward, norm_forward,
+        swiglu_backward, swiglu_forward,
     };
     #[pymodule_export]
     use crate::scm::python::{EncodedRows, TableModel, activate, draw_matrices};

@@ -6,10 +6,15 @@
 
 use std::sync::OnceLock;
 
+use half::bf16;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod plain;
+#[cfg(test)]
+mod tests;
 
 /// Numbers worked on at a time.
 pub const LANES: usize = 16;
@@ -96,7 +101,7 @@ fn run<K: Kernel>(kernel: K, instructions: Instructions) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Instructions::Avx2 => unsafe { avx2::run(kernel) },
-        _ => kernel.run(Plain(())),
+        _ => plain::run(kernel),
     }
 }
 
@@ -116,6 +121,9 @@ pub trait Simd: Copy {
 
     fn load(self, x: &Lanes) -> Self::V;
     fn store(self, v: Self::V, x: &mut Lanes);
+    fn load_bf16(self, x: &[bf16; LANES]) -> Self::V;
+    /// Rounds to the nearest, ties to even; what is not a number stays so.
+    fn store_bf16(self, v: Self::V, x: &mut [bf16; LANES]);
     fn splat(self, x: f32) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
@@ -166,150 +174,5 @@ pub trait Simd: Copy {
             p = self.fma(p, f, self.splat(c));
         }
         self.scale(p, shifted)
-    }
-}
-
-/// What every processor can do.
-#[derive(Clone, Copy)]
-pub struct Plain(());
-
-impl Plain {
-    #[inline(always)]
-    fn each(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            out[i] = f(a[i], b[i]);
-        }
-        out
-    }
-}
-
-impl Simd for Plain {
-    type V = Lanes;
-    const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
-
-    #[inline(always)]
-    fn load(self, x: &Lanes) -> Lanes {
-        *x
-    }
-    #[inline(always)]
-    fn store(self, v: Lanes, x: &mut Lanes) {
-        *x = v;
-    }
-    #[inline(always)]
-    fn splat(self, x: f32) -> Lanes {
-        [x; LANES]
-    }
-    #[inline(always)]
-    fn add(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| a + b)
-    }
-    #[inline(always)]
-    fn sub(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| a - b)
-    }
-    #[inline(always)]
-    fn mul(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| a * b)
-    }
-    #[inline(always)]
-    fn div(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| a / b)
-    }
-    #[inline(always)]
-    fn fma(self, a: Lanes, b: Lanes, c: Lanes) -> Lanes {
-        // a fused multiply-add in software would be slow
-        self.add(self.mul(a, b), c)
-    }
-    #[inline(always)]
-    fn max(self, a: Lanes, b: Lanes) -> Lanes {
-        Self::each(a, b, |a, b| if a > b { a } else { b })
-    }
-    #[inline(always)]
-    fn scale(self, p: Lanes, shifted: Lanes) -> Lanes {
-        Self::each(p, shifted, |p, shifted| {
-            let exponent = (shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits());
-            p * f32::from_bits(exponent)
-        })
-    }
-    #[inline(always)]
-    fn transpose(self, rows: &[Lanes; LANES], to: &mut [Lanes; LANES]) {
-        for row in 0..LANES {
-            for column in 0..LANES {
-                to[column][row] = rows[row][column];
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Clone)]
-    struct CheckExp;
-    impl Kernel for CheckExp {
-        #[inline(always)]
-        fn run<S: Simd>(self, simd: S) {
-            let exp = |x: f32| {
-                let mut out = [0.0; LANES];
-                simd.store(simd.exp(simd.splat(x)), &mut out);
-                assert!(out.iter().all(|y| y.to_bits() == out[0].to_bits()));
-                f64::from(out[0])
-            };
-            for step in -8_700..=8_800 {
-                let x = step as f32 / 100.0;
-                let expected = f64::from(x).exp();
-                let error = (exp(x) - expected).abs() / expected;
-                assert!(error < 4e-7, "exp({x}) has error {error}");
-            }
-            assert!(exp(f32::NEG_INFINITY) < 1e-37);
-            assert!(exp(f32::INFINITY) > 1e38);
-            assert!(exp(f32::NAN).is_nan());
-        }
-    }
-
-    #[derive(Clone)]
-    struct CheckArithmetic;
-    impl Kernel for CheckArithmetic {
-        #[inline(always)]
-        fn run<S: Simd>(self, simd: S) {
-            let a: Lanes = std::array::from_fn(|i| i as f32 - 3.0);
-            let b: Lanes = std::array::from_fn(|i| 2.0 * i as f32 + 1.0);
-            let (x, y) = (simd.load(&a), simd.load(&b));
-            let check = |v: S::V, expected: fn(f32, f32) -> f32| {
-                let mut out = [0.0; LANES];
-                simd.store(v, &mut out);
-                for i in 0..LANES {
-                    assert_eq!(out[i], expected(a[i], b[i]));
-                }
-            };
-            check(simd.add(x, y), |a, b| a + b);
-            check(simd.sub(x, y), |a, b| a - b);
-            check(simd.mul(x, y), |a, b| a * b);
-            check(simd.div(x, y), |a, b| a / b);
-            check(simd.fma(x, y, x), |a, b| a * b + a);
-            check(simd.max(x, simd.splat(2.0)), |a, _| a.max(2.0));
-            assert_eq!(simd.sum(x), a.iter().sum::<f32>());
-            let rows: [Lanes; LANES] =
-                std::array::from_fn(|r| std::array::from_fn(|c| (100 * r + c) as f32));
-            let mut to = [[0.0; LANES]; LANES];
-            simd.transpose(&rows, &mut to);
-            for r in 0..LANES {
-                for c in 0..LANES {
-                    assert_eq!(to[c][r], rows[r][c]);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn exp_is_exact_enough() {
-        on_all(CheckExp);
-    }
-
-    #[test]
-    fn arithmetic() {
-        on_all(CheckArithmetic);
     }
 }

@@ -35,3 +35,11 @@ fn pool(num_threads: usize) -> Result<Arc<ThreadPool>, KernelError> {
     pools.insert(num_threads, Arc::clone(&pool));
     Ok(pool)
 }
+
+/// Rows that one thread takes at a time: a few pieces each, so that none waits long for another.
+/// A multiple of 16.
+pub fn chunk_rows(rows: usize, num_threads: usize) -> usize {
+    rows.div_ceil(4 * num_threads.max(1))
+        .max(64)
+        .next_multiple_of(16)
+}
