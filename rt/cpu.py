@@ -29,9 +29,7 @@ def checked(groups: Groups) -> rustler.Groups:
     return rustler.Groups(*(x.numpy() for x in (*lists, groups.group_ptr, groups.cell_ptr)))
 
 
-def attend(
-    qkv: Tensor, weight: Tensor | None, groups: rustler.Groups
-) -> tuple[Tensor, Tensor]:
+def attend(qkv: Tensor, weight: Tensor | None, groups: rustler.Groups) -> tuple[Tensor, Tensor]:
     """Output [N, H, D] and log-sum-exp [N, H] for qkv [N, 3, H, D]; weight [D]: those of the
     norms of queries and keys and the scale of the scores, multiplied; None: no norms."""
     out = torch.empty_like(qkv[:, 0])

@@ -84,16 +84,17 @@ class _Attention:
 
     def __init__(self, raw: Sequence[Tensor], groups: rustler.Groups, dtype: torch.dtype) -> None:
         self.norm, *self.inputs, self.q_norm, self.k_norm, w_out = raw
-        self.groups = groups
+        self.groups, self.saved = groups, list[Tensor]()
         self.scale = len(self.q_norm) ** -0.5
         self.w_qkv, self.w_out = _fold(self.norm, self.inputs, dtype), w_out.to(dtype)
         self.weight = self.q_norm * self.k_norm * self.scale
 
     def forward(self, y: Tensor, factor: Tensor, keep: bool) -> Tensor:
         """y, factor: the normalised stream, from `cpu.norm`."""
-        qkv = (y @ self.w_qkv.T).view(len(y), 3, -1, len(self.weight))
+        heads = y.shape[1] // len(self.weight)
+        qkv = (y @ self.w_qkv.T).view(len(y), 3, heads, len(self.weight))
         out, lse = cpu.attend(qkv, self.weight, self.groups)
-        self.saved = (y, factor, qkv, out, lse) if keep else ()
+        self.saved = [y, factor, qkv, out, lse] if keep else []
         return out.view_as(y) @ self.w_out.T
 
     def backward(self, grad: _Gradient) -> list[Tensor]:
@@ -115,13 +116,14 @@ class _FeedForward:
 
     def __init__(self, raw: Sequence[Tensor], dtype: torch.dtype) -> None:
         self.norm, *self.inputs, w_out = raw
+        self.saved = list[Tensor]()
         self.w_in, self.w_out = _fold(self.norm, self.inputs, dtype), w_out.to(dtype)
 
     def forward(self, y: Tensor, factor: Tensor, keep: bool) -> Tensor:
         """y, factor: the normalised stream, from `cpu.norm`."""
         gates = y @ self.w_in.T
         # what the gate returns is made again in the backward pass: cheaper than keeping it
-        self.saved = (y, factor, gates) if keep else ()
+        self.saved = [y, factor, gates] if keep else []
         return cpu.gate(gates) @ self.w_out.T
 
     def backward(self, grad: _Gradient) -> list[Tensor]:
@@ -152,29 +154,28 @@ def _layers(
 
 class _Blocks(torch.autograd.Function):
     @staticmethod
-    @torch.autocast("cpu", enabled=False)
     def forward(
         ctx: Any, x: Tensor, plan: Plan, dtype: torch.dtype, keep: bool, *flat: Tensor
     ) -> Tensor:
         stream = x.float().clone(memory_format=torch.contiguous_format)
         update: Tensor | None = None
-        layers = _layers(flat, plan, dtype)
-        for layer in layers:
-            y, factor = cpu.norm(stream, update, dtype)
-            update = layer.forward(y, factor, keep)
-        ctx.layers, ctx.dtype = layers, dtype
+        with torch.autocast("cpu", enabled=False):  # types are chosen here
+            ctx.layers, ctx.dtype = _layers(flat, plan, dtype), dtype
+            for layer in ctx.layers:
+                y, factor = cpu.norm(stream, update, dtype)
+                update = layer.forward(y, factor, keep)
         return stream if update is None else stream.add_(update)
 
     @staticmethod
     @once_differentiable
-    @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.layers is None:
             raise RuntimeError("the blocks keep what the backward pass needs for one pass only")
         layers, ctx.layers = ctx.layers, None
-        grad = _Gradient(grad_out, ctx.dtype)
         of_layers: list[list[Tensor]] = []
-        while layers:  # so that a layer's memory is free for the next one
-            of_layers.append(layers.pop().backward(grad))
+        with torch.autocast("cpu", enabled=False):
+            grad = _Gradient(grad_out, ctx.dtype)
+            while layers:  # so that a layer's memory is free for the next one
+                of_layers.append(layers.pop().backward(grad))
         flat = [tensor for layer in reversed(of_layers) for tensor in layer]
         return grad.stream, None, None, None, *flat

@@ -9,7 +9,7 @@ head a type. The names of the parameters are those of the published checkpoints.
 Letters: B contexts, S slots, N packed cells (no padding), d = d_model, H heads, D = d / H.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from typing import Any
@@ -133,9 +133,14 @@ class Block(nn.Module):
         return [named[name] for name in cpu_blocks.PARAMETERS] if known else []
 
 
-def run_blocks(x: Tensor, blocks: Sequence[Block], plan: Plan, form: str) -> Tensor:
+def without_autocast(device: torch.device) -> torch.autocast:
+    """For the small products at both ends: rounding values to bf16 would save no time."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def run_blocks(x: Tensor, blocks: Iterable[nn.Module], plan: Plan, form: str) -> Tensor:
     """x [N, d] after the blocks."""
-    parameters = [block.native() for block in blocks]
+    parameters = [block.native() if isinstance(block, Block) else [] for block in blocks]
     if form == "cpu" and all(parameters):
         return cpu_blocks.run_blocks(x, plan, parameters, cpu_blocks.compute_dtype())
     for block in blocks:
@@ -202,16 +207,19 @@ class RelationalTransformer(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         """The outputs of the three scalar heads at every slot."""
-        heads = self._heads(self.hidden(batch))
+        hidden = self.hidden(batch)
+        with without_autocast(hidden.device):
+            heads = self._heads(hidden)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
         slots = slots.index_copy(0, batch.plan.cell, heads).unflatten(0, batch.row.shape)
         return Outputs(*slots.unbind(-1))
 
     def hidden(self, batch: Batch) -> Tensor:
         """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]."""
-        x = self.embed(batch)
+        with without_autocast(batch.value.device):
+            x = self.embed(batch)
         form = choose_form(self.attention, x.device)
-        return self.norm_out(run_blocks(x, list(self.blocks), batch.plan, form))
+        return self.norm_out(run_blocks(x, self.blocks, batch.plan, form))
 
     def loss(self, batch: Batch) -> Tensor:
         """`target_loss` of the outputs on a batch."""

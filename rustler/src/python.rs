@@ -226,6 +226,7 @@ mod rustler {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let instructions = crate::kernels::simd::instructions();
+        module.add("FAST_BF16", crate::kernels::simd::fast_bf16())?;
         match instructions {
             Ok(chosen) => module.add("INSTRUCTIONS", chosen.name()),
             Err(message) => Err(super::RustlerError::new_err(message.clone())),

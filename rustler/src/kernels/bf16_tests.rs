@@ -72,7 +72,13 @@ fn attention() -> Result<(), KernelError> {
         let (mut grad, mut wide_grad) = zeros(qkv.len());
         let (mut grad_weight, mut wide_grad_weight) = (vec![0.0; dim], vec![0.0; dim]);
         backward(&input, &saved, &mut grad, &mut grad_weight, 2)?;
-        backward(&wide_input, &wide_saved, &mut wide_grad, &mut wide_grad_weight, 2)?;
+        backward(
+            &wide_input,
+            &wide_saved,
+            &mut wide_grad,
+            &mut wide_grad_weight,
+            2,
+        )?;
         assert_eq!(grad, narrow(&wide_grad));
         assert_eq!(grad_weight, wide_grad_weight);
     }
@@ -87,7 +93,13 @@ fn norm() -> Result<(), KernelError> {
     let (mut y, mut wide_y) = zeros(rows * width);
     let (mut factor, mut wide_factor) = (vec![0.0; rows], vec![0.0; rows]);
     norm_forward(&mut x, Some(&update), &mut y, &mut factor, 1)?;
-    norm_forward(&mut wide_x, Some(&wide_update), &mut wide_y, &mut wide_factor, 1)?;
+    norm_forward(
+        &mut wide_x,
+        Some(&wide_update),
+        &mut wide_y,
+        &mut wide_factor,
+        1,
+    )?;
     assert_eq!((&x, &factor), (&wide_x, &wide_factor));
     assert_eq!(y, narrow(&wide_y));
     let wide_y = widen(&y);
@@ -100,7 +112,13 @@ fn norm() -> Result<(), KernelError> {
     }
     norm_backward((&y, &factor), &grad_y, &mut x, into(&mut copies), 1)?;
     let wide_saved = (wide_y.as_slice(), factor.as_slice());
-    norm_backward(wide_saved, &wide_grad_y, &mut wide_x, into(&mut wide_copies), 1)?;
+    norm_backward(
+        wide_saved,
+        &wide_grad_y,
+        &mut wide_x,
+        into(&mut wide_copies),
+        1,
+    )?;
     assert_eq!(x, wide_x);
     for (copy, wide_copy) in copies.iter().zip(&wide_copies) {
         assert_eq!(*copy, narrow(wide_copy));

@@ -87,6 +87,17 @@ pub fn instructions() -> &'static Result<Instructions, String> {
     CHOICE.get_or_init(Instructions::chosen)
 }
 
+/// Whether this processor multiplies bf16 matrices faster than fp32 ones.
+pub fn fast_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let fast = is_x86_feature_detected!("avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    let fast = std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let fast = false;
+    fast
+}
+
 /// Runs a kernel with the instructions in use.
 pub fn dispatch<K: Kernel>(kernel: K) {
     let instructions = instructions().as_ref().copied();
