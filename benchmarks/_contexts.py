@@ -15,8 +15,8 @@ from rt.tasks import column_tasks, to_sampler
 SEEDS = (0, 1, 2, 3)
 
 
-def batches(lengths: Sequence[int], cells: int, recipe: str = "labels") -> dict[int, list[Batch]]:
-    """For each length of contexts, one batch of about `cells` cells, and one that is longer if a
+def batches(lengths: Sequence[int], cells: int, recipe: str = "labels") -> dict[int, Batch]:
+    """For each length of contexts, one batch of about `cells` cells, longer if a
     single context is. From databases of the default config, with 20 % more targets a context."""
     with tempfile.TemporaryDirectory() as folder:
         stores, tasks = [], []
@@ -27,7 +27,7 @@ def batches(lengths: Sequence[int], cells: int, recipe: str = "labels") -> dict[
                 preprocess(raw, Path(folder) / str(seed), embedder="hash", show_progress=False)
             )
             tasks += [to_sampler(task, number) for task in column_tasks(open_meta(stores[-1]))]
-        return {length: [_batch(stores, tasks, length, cells, recipe)] for length in lengths}
+        return {length: _batch(stores, tasks, length, cells, recipe) for length in lengths}
 
 
 def _batch(

@@ -207,7 +207,10 @@ class RelationalTransformer(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         """The outputs of the three scalar heads at every slot."""
-        hidden = self.hidden(batch)
+        return self.outputs(self.hidden(batch), batch)
+
+    def outputs(self, hidden: Tensor, batch: Batch) -> Outputs:
+        """The outputs from what `hidden` returned."""
         with without_autocast(hidden.device):
             heads = self._heads(hidden)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
