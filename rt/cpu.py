@@ -1,28 +1,21 @@
-"""The CPU path: layers with native kernels (`rustler`) between torch's matrix products.
+"""The native kernels of the CPU path (`rustler`), over torch's tensors, and attention alone.
 
-Two autograd functions, attention and feed-forward, each a whole pre-norm residual layer, so that
-nothing is computed, kept or moved twice. The weight of a norm is multiplied into the matrix that
-follows it, and the weights of the query and key norms, with the scale of the scores, are one
-vector; autograd takes both products apart again.
+Tensors are contiguous and on the CPU, in fp32 or bf16; the kernels compute in fp32 either way, and
+write into the tensors that they are given. `rt.cpu_blocks` puts them together.
 
 Letters: N packed cells, d = d_model, H heads, D = d / H, f = d_ff.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 import rustler
 from rt.plan import Groups
-
-CHUNK = 1024
-"""Rows of the feed-forward layer worked on at a time: what is between its products stays cached."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
@@ -30,173 +23,90 @@ def attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
     return _Attention.apply(torch.stack((q, k, v), 1), groups).to(q.dtype)
 
 
-def attention_layer(
-    x: Tensor, w_qkv: Tensor, weight: Tensor, w_out: Tensor, groups: Groups
-) -> Tensor:
-    """x + attention(norm(x)). x: [N, d]; w_qkv [3d, d], columns multiplied by the norm's weight;
-    weight [D]: those of the query and key norms and the scale, multiplied; w_out [d, d]."""
-    return _AttentionLayer.apply(x, w_qkv, weight, w_out, groups)
-
-
-def feed_forward_layer(x: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
-    """x + w_out (silu(g) * u), g and u = the halves of w_in norm(x). x: [N, d]; w_in [2f, d],
-    columns multiplied by the norm's weight; w_out [d, f]."""
-    return _FeedForwardLayer.apply(x, w_in, w_out)
-
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    return tensor.detach().numpy()
-
-
-def _indices(groups: Groups) -> tuple[NDArray[np.int32], ...]:
+def checked(groups: Groups) -> rustler.Groups:
+    """The groups for the kernels; a ValueError if an offset or index is wrong."""
     lists = (groups.query_ptr, groups.query, groups.key_ptr, groups.key)
-    return tuple(x.numpy() for x in (*lists, groups.group_ptr, groups.cell_ptr))
+    return rustler.Groups(*(x.numpy() for x in (*lists, groups.group_ptr, groups.cell_ptr)))
 
 
-def _attend(qkv: Tensor, weight: Tensor | None, groups: Groups) -> tuple[Tensor, Tensor]:
-    """Output [N, H, D] and log-sum-exp [N, H] for qkv [N, 3, H, D]."""
-    out, lse = torch.empty_like(qkv[:, 0]), qkv.new_empty(qkv.shape[0], qkv.shape[2])
-    rustler.attention_forward(
-        _array(qkv),
-        None if weight is None else _array(weight),
-        _indices(groups),
-        _array(out),
-        _array(lse),
-        torch.get_num_threads(),
-    )
+def attend(qkv: Tensor, weight: Tensor | None, groups: rustler.Groups) -> tuple[Tensor, Tensor]:
+    """Output [N, H, D] and log-sum-exp [N, H] for qkv [N, 3, H, D]; weight [D]: those of the
+    norms of queries and keys and the scale of the scores, multiplied; None: no norms."""
+    out = torch.empty_like(qkv[:, 0])
+    lse = torch.empty(qkv.shape[0], qkv.shape[2])
+    factors = None if weight is None else _array(weight)
+    rustler.attention_forward(_array(qkv), factors, groups, _array(out), _array(lse), _threads())
     return out, lse
 
 
-def _attend_backward(
-    qkv: Tensor, weight: Tensor | None, groups: Groups, saved: tuple[Tensor, Tensor, Tensor]
+def attend_backward(
+    qkv: Tensor, weight: Tensor | None, groups: rustler.Groups, saved: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Gradients of qkv and weight; saved: output, log-sum-exp, gradient of the output."""
-    grad_qkv, grad_weight = torch.empty_like(qkv), qkv.new_empty(qkv.shape[3])
-    out, lse, grad_out = saved
-    rustler.attention_backward(
-        _array(qkv),
-        None if weight is None else _array(weight),
-        _indices(groups),
-        (_array(out), _array(lse), _array(grad_out)),
-        (_array(grad_qkv), _array(grad_weight)),
-        torch.get_num_threads(),
-    )
+    grad_qkv, grad_weight = torch.empty_like(qkv), torch.empty(qkv.shape[3])
+    factors = None if weight is None else _array(weight)
+    out, lse, grad_out = (_array(x) for x in saved)
+    gradients = (_array(grad_qkv), _array(grad_weight))
+    of_forward = (out, lse, grad_out)
+    rustler.attention_backward(_array(qkv), factors, groups, of_forward, gradients, _threads())
     return grad_qkv, grad_weight
 
 
-def _norm(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The normalised rows of x and the factors that did it."""
-    y, factor = torch.empty_like(x), x.new_empty(x.shape[0])
-    rustler.norm_forward(_array(x), _array(y), _array(factor), torch.get_num_threads())
+def norm(x: Tensor, update: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Adds the update to x [N, d] (fp32); its rows, normalised, in dtype, and their factors [N]."""
+    y, factor = torch.empty(x.shape, dtype=dtype), torch.empty(x.shape[0])
+    added = None if update is None else _array(update)
+    rustler.norm_forward(_array(x), added, _array(y), _array(factor), _threads())
     return y, factor
 
 
-def _norm_backward(y: Tensor, factor: Tensor, grad_y: Tensor, residual: Tensor) -> Tensor:
-    grad = torch.empty_like(y)
+def norm_backward(
+    saved: tuple[Tensor, Tensor], grad_y: Tensor, grad_x: Tensor, copies: Sequence[Tensor]
+) -> None:
+    """Adds the gradient through the norm to grad_x [N, d] (fp32). saved: what `norm` returned.
+    copies, written: grad_x as products want it [N, d], then it and y transposed [d, N or more]."""
+    y, factor = saved
+    grad, grad_transposed, y_transposed = (_array(x) for x in copies)
+    transposed = (grad_transposed, y_transposed)
     rustler.norm_backward(
-        (_array(y), _array(factor)),
-        _array(grad_y),
-        _array(residual),
-        _array(grad),
-        torch.get_num_threads(),
+        (_array(y), _array(factor)), _array(grad_y), _array(grad_x), (grad, *transposed), _threads()
     )
-    return grad
 
 
-def _forward(function: Callable[..., Any]) -> Callable[..., Any]:
-    """In fp32, also where autocast would compute in another type."""
-    return custom_fwd(function, device_type="cpu", cast_inputs=torch.float32)
+def gate(gates: Tensor) -> Tensor:
+    """silu(g) * u [N, f] of the halves g and u of gates [N, 2f]."""
+    a = torch.empty(gates.shape[0], gates.shape[1] // 2, dtype=gates.dtype)
+    rustler.swiglu_forward(_array(gates), _array(a), _threads())
+    return a
 
 
-def _backward(function: Callable[..., Any]) -> Callable[..., Any]:
-    return once_differentiable(custom_bwd(function, device_type="cpu"))
+def gate_backward(gates: Tensor, grad_a: Tensor) -> None:
+    """In place: gates become their gradients, grad_a becomes what `gate` returned."""
+    rustler.swiglu_backward(_array(gates), _array(grad_a), _threads())
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    tensor = tensor.detach()
+    # numpy has no bfloat16: its bits
+    bits = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+    return bits.numpy()
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    @_forward
     def forward(ctx: Any, qkv: Tensor, groups: Groups) -> Tensor:
         qkv = qkv.float().contiguous()
-        out, lse = _attend(qkv, None, groups)
+        ctx.groups = checked(groups)
+        out, lse = attend(qkv, None, ctx.groups)
         ctx.save_for_backward(qkv, out, lse)
-        ctx.groups = groups
         return out
 
     @staticmethod
-    @_backward
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         qkv, out, lse = ctx.saved_tensors
-        saved = (out, lse, grad.contiguous())
-        return _attend_backward(qkv, None, ctx.groups, saved)[0], None
-
-
-class _AttentionLayer(torch.autograd.Function):
-    @staticmethod
-    @_forward
-    def forward(
-        ctx: Any, x: Tensor, w_qkv: Tensor, weight: Tensor, w_out: Tensor, groups: Groups
-    ) -> Tensor:
-        x = x.contiguous()
-        y, factor = _norm(x)
-        dim = weight.shape[0]
-        qkv = (y @ w_qkv.T).view(x.shape[0], 3, -1, dim)
-        out, lse = _attend(qkv, weight, groups)
-        ctx.save_for_backward(y, factor, qkv, out, lse, w_qkv, weight, w_out)
-        ctx.groups = groups
-        return torch.addmm(x, out.view_as(x), w_out.T)
-
-    @staticmethod
-    @_backward
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        y, factor, qkv, out, lse, w_qkv, weight, w_out = ctx.saved_tensors
-        grad = grad.contiguous()
-        saved = (out, lse, (grad @ w_out).view_as(out))
-        grad_w_out = grad.T @ out.view_as(grad)
-        grad_qkv, grad_weight = _attend_backward(qkv, weight, ctx.groups, saved)
-        grad_qkv = grad_qkv.flatten(1)
-        grad_x = _norm_backward(y, factor, grad_qkv @ w_qkv, grad)
-        return grad_x, grad_qkv.T @ y, grad_weight, grad_w_out, None
-
-
-def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Slices of `CHUNK` rows of each tensor. A tensor of one chunk's rows is used again and again:
-    a buffer that stays in the cache."""
-    rows = max(x.shape[0] for x in tensors)
-    for first in range(0, rows, CHUNK):
-        end = min(first + CHUNK, rows)
-        yield tuple(x[first:end] if x.shape[0] == rows else x[: end - first] for x in tensors)
-
-
-class _FeedForwardLayer(torch.autograd.Function):
-    @staticmethod
-    @_forward
-    def forward(ctx: Any, x: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
-        x = x.contiguous()
-        y, factor = _norm(x)
-        gates, out = x.new_empty(len(x), len(w_in)), torch.empty_like(x)
-        buffer = x.new_empty(min(len(x), CHUNK), w_out.shape[1])
-        for x_part, y_part, gates_part, out_part, a in _chunks(x, y, gates, out, buffer):
-            torch.mm(y_part, w_in.T, out=gates_part)
-            rustler.swiglu_forward(_array(gates_part), _array(a), torch.get_num_threads())
-            torch.addmm(x_part, a, w_out.T, out=out_part)
-        # a is made again in the backward pass: that is cheaper than keeping it
-        ctx.save_for_backward(y, factor, gates, w_in, w_out)
-        return out
-
-    @staticmethod
-    @_backward
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, factor, gates, w_in, w_out = ctx.saved_tensors
-        grad, grad_y = grad.contiguous(), torch.empty_like(y)
-        grad_w_in, grad_w_out = torch.zeros_like(w_in), torch.zeros_like(w_out)
-        buffer = y.new_empty(min(len(y), CHUNK), w_out.shape[1])
-        gates_buffer = y.new_empty(len(buffer), len(w_in))
-        tensors = (y, gates, grad, grad_y, buffer, gates_buffer)
-        for y_part, gates_part, grad_part, grad_y_part, a, grad_gates in _chunks(*tensors):
-            torch.mm(grad_part, w_out, out=a)
-            arrays = (_array(gates_part), _array(a), _array(grad_gates))
-            rustler.swiglu_backward(*arrays, torch.get_num_threads())
-            torch.mm(grad_gates, w_in, out=grad_y_part)
-            grad_w_in.addmm_(grad_gates.T, y_part)
-            grad_w_out.addmm_(grad_part.T, a)
-        return _norm_backward(y, factor, grad_y, grad), grad_w_in, grad_w_out
+        return attend_backward(qkv, None, ctx.groups, (out, lse, grad.contiguous()))[0], None

@@ -20,6 +20,7 @@ from plurel.rng import stream
 from rt.corpus import Database, DataConfig, build_sampler
 from rt.data import BOOLEAN, Batch
 from rt.model import target_losses
+from rt.precision import autocast
 from rt.ranks import Ranks
 from rt.tasks import Task
 
@@ -90,11 +91,6 @@ class HeldoutSet:
                 sums[number] = _sums(batch, own, heldout.rate)
         model.train(training)
         return _means(ranks.total(sums))
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context of a forward pass in "fp32" or "bf16"."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _draw(databases: Sequence[Database], config: DataConfig, seed: int) -> list[HeldoutBatch]:

@@ -9,6 +9,7 @@ head a type. The names of the parameters are those of the published checkpoints.
 Letters: B contexts, S slots, N packed cells (no padding), d = d_model, H heads, D = d / H.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from typing import Any
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plurel.errors import InputError
-from rt import cpu
+from rt import cpu_blocks
 from rt.attention import FORMS, choose_form, masked_attention
 from rt.config import from_dict
 from rt.data import BOOLEAN, DATETIME, NUMBER, TEXT, Batch
@@ -126,28 +127,30 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, plan: Plan, form: str) -> Tensor:
         """x and the result: [N, d]."""
-        if form == "cpu":
-            return self._native(x, plan)
         for name in MASKS:
             x = x + self.attns[name](self.norms[name](x), getattr(plan, name), form)
         return x + self.ffn(self.norms["ffn"](x))
 
-    def _native(self, x: Tensor, plan: Plan) -> Tensor:
-        """The same with the kernels of `rt.cpu`."""
-        p = dict(self.named_parameters())
-        for name in MASKS:
-            at = f"attns.{name}"
-            qkv = torch.cat([p[f"{at}.{w}.weight"] for w in ("wq", "wk", "wv")])
-            weight = p[f"{at}.q_norm.weight"] * p[f"{at}.k_norm.weight"]
-            x = cpu.attention_layer(
-                x,
-                qkv * p[f"norms.{name}.weight"],
-                weight * len(weight) ** -0.5,
-                p[f"{at}.wo.weight"],
-                getattr(plan, name),
-            )
-        w_in = torch.cat((p["ffn.w1.weight"], p["ffn.w3.weight"])) * p["norms.ffn.weight"]
-        return cpu.feed_forward_layer(x, w_in, p["ffn.w2.weight"])
+    def native(self) -> list[Tensor]:
+        """The parameters for `rt.cpu_blocks`, none if it does not know all that the block does."""
+        named = dict(self.named_parameters())
+        known = set(named) == set(cpu_blocks.PARAMETERS)
+        return [named[name] for name in cpu_blocks.PARAMETERS] if known else []
+
+
+def without_autocast(device: torch.device) -> torch.autocast:
+    """For the small products at both ends: rounding values to bf16 would save no time."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def run_blocks(x: Tensor, blocks: Iterable[nn.Module], plan: Plan, form: str) -> Tensor:
+    """x [N, d] after the blocks."""
+    parameters = [block.native() if isinstance(block, Block) else [] for block in blocks]
+    if form == "cpu" and all(parameters):
+        return cpu_blocks.run_blocks(x, plan, parameters, cpu_blocks.compute_dtype())
+    for block in blocks:
+        x = block(x, plan, form)
+    return x
 
 
 @dataclass(frozen=True)
@@ -209,18 +212,22 @@ class RelationalTransformer(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         """The outputs of the three scalar heads at every slot."""
-        heads = self._heads(self.hidden(batch))
+        return self.outputs(self.hidden(batch), batch)
+
+    def outputs(self, hidden: Tensor, batch: Batch) -> Outputs:
+        """The outputs from what `hidden` returned."""
+        with without_autocast(hidden.device):
+            heads = self._heads(hidden)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
         slots = slots.index_copy(0, batch.plan.cell, heads).unflatten(0, batch.row.shape)
         return Outputs(*slots.unbind(-1))
 
     def hidden(self, batch: Batch) -> Tensor:
         """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]."""
-        x = self.embed(batch)
+        with without_autocast(batch.value.device):
+            x = self.embed(batch)
         form = choose_form(self.attention, x.device)
-        for block in self.blocks:
-            x = block(x, batch.plan, form)
-        return self.norm_out(x)
+        return self.norm_out(run_blocks(x, self.blocks, batch.plan, form))
 
     def loss(self, batch: Batch) -> Tensor:
         """`target_loss` of the outputs on a batch."""

@@ -21,6 +21,7 @@ from rt.data import BOOLEAN, DATETIME, TEXT, Batch
 from rt.embedding_file import check_fingerprint
 from rt.meta import SEMANTIC_TYPES, StoreMeta, open_meta
 from rt.model import RelationalTransformer
+from rt.precision import autocast
 from rt.recipes import Recipe, context_of
 from rt.scores import PROTOCOLS, Protocol
 from rt.settings import Settings
@@ -180,8 +181,7 @@ def _target_outputs(model: RelationalTransformer, batch: Batch, precision: str) 
     slot = batch.target_slot.long()[:, None].to(device)
     training = model.training
     model.eval()
-    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-    with torch.inference_mode(), bf16:
+    with torch.inference_mode(), autocast(device, precision):
         outputs = model(batch.to(device)).of_type(kind).gather(1, slot)[:, 0]
     model.train(training)
     return outputs.double().cpu()

@@ -9,6 +9,7 @@ from rt.corpus import DataConfig
 from rt.logs import LoggerConfig
 from rt.model import ModelConfig
 from rt.optim import OptimConfig
+from rt.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,17 @@ class TrainerConfig:
 
     run_dir: the run's folder. The budget is `steps`, or `token_budget`: cells without padding,
     all ranks together; give one of them. micro_batches: parts of a rank's batch that pass the
-    model one after the other. precision: of the forward pass; weights are fp32. threads: of
-    torch in each process, null for cores / processes. eval_every, save_every: steps between
-    held-out losses and between checkpoints. keep: latest checkpoints kept beside the best one.
+    model one after the other. precision: of the passes (`rt.precision`); weights are fp32.
+    threads: of torch in each process, null for cores / processes. eval_every, save_every: steps
+    between held-out losses and between checkpoints. keep: latest checkpoints kept beside the best
+    one.
     """
 
     run_dir: str
     steps: int | None = None
     token_budget: int | None = None
     micro_batches: int = 1
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     eval_every: int = 1000

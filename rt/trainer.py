@@ -22,11 +22,12 @@ from rt.config import to_dict
 from rt.corpus import Corpus, build_sampler, text_width
 from rt.data import Batch
 from rt.embedding_file import check_fingerprint, one_fingerprint
-from rt.heldout import HeldoutSet, autocast
+from rt.heldout import HeldoutSet
 from rt.loader import BatchStream, Loader, Share
 from rt.logs import RunLog, Window
 from rt.model import RelationalTransformer, target_loss
 from rt.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from rt.precision import autocast
 from rt.ranks import Ranks
 from rt.runs import Run
 from rt.train_config import TrainConfig

@@ -26,6 +26,9 @@ INSTRUCTIONS: str
 """The instructions that kernels use: "plain", "avx2" or "avx512"; the best that the processor has,
 unless the environment variable RUSTLER_INSTRUCTIONS names another set when the module is loaded."""
 
+FAST_BF16: bool
+"""Whether this processor has instructions for products of bf16."""
+
 class RustlerError(ValueError):
     """Bad store, task or argument; the message names it."""
 
@@ -193,65 +196,76 @@ class Sampler:
         text_embedding f16[U, d_text]: each text of the batch once."""
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
-# Kernels of the CPU training path (used by rt.cpu). Arrays are float32, contiguous; results are
-# written into the arrays that are passed for them. N cells, H heads, D channels a head.
-
 def encode_distinct(
     values: NDArray[np.uint32], valid: NDArray[np.bool_] | None, limit: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint16]] | None:
     """Distinct values in the order in which they come, and for each value its place among them;
     None if there are more than `limit` (at most 65536). Where `valid` is false the place is 0."""
 
+# Kernels of the CPU training path (used by rt.cpu). Arrays are contiguous; results are written into
+# the arrays that are passed for them. N cells, H heads, D channels a head. Numbers are float32, or
+# bfloat16 as the uint16 of the same bits, all of one call alike.
+
+_Floats = NDArray[np.float32]
+_Numbers = NDArray[np.float32] | NDArray[np.uint16]
+
+@final
+class Groups:
+    """The arrays of rt.plan.Groups, copied and checked: ValueError for a wrong offset or index."""
+
+    def __init__(
+        self,
+        query_ptr: NDArray[np.int32],
+        query: NDArray[np.int32],
+        key_ptr: NDArray[np.int32],
+        key: NDArray[np.int32],
+        group_ptr: NDArray[np.int32],
+        cell_ptr: NDArray[np.int32],
+    ) -> None: ...
+
 def attention_forward(
-    qkv: NDArray[np.float32],
-    weight: NDArray[np.float32] | None,
-    groups: tuple[NDArray[np.int32], ...],
-    out: NDArray[np.float32],
-    lse: NDArray[np.float32],
+    qkv: _Numbers,
+    weight: _Floats | None,
+    groups: Groups,
+    out: _Numbers,
+    lse: _Floats,
     num_threads: int,
 ) -> None:
-    """Attention of qkv [N, 3, H, D] over groups: query_ptr, query, key_ptr, key, group_ptr and
-    cell_ptr of rt.plan.Groups. With a weight [D], queries and keys are RMS-normalised per head and
-    queries multiplied by it; without, queries are multiplied by 1 / sqrt(D).
-    Fills out [N, H, D] and lse [N, H], the log-sum-exp of each query's scores."""
+    """Attention of qkv [N, 3, H, D] over groups. With a weight [D], queries and keys are
+    RMS-normalised per head and queries multiplied by it; without, queries are multiplied by
+    1 / sqrt(D). Fills out [N, H, D] and lse [N, H], the log-sum-exp of each query's scores."""
 
 def attention_backward(
-    qkv: NDArray[np.float32],
-    weight: NDArray[np.float32] | None,
-    groups: tuple[NDArray[np.int32], ...],
-    saved: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
-    gradients: tuple[NDArray[np.float32], NDArray[np.float32]],
+    qkv: _Numbers,
+    weight: _Floats | None,
+    groups: Groups,
+    saved: tuple[_Numbers, _Floats, _Numbers],
+    gradients: tuple[_Numbers, _Floats],
     num_threads: int,
 ) -> None:
     """saved: out, lse and the gradient of out. Fills gradients: of qkv, and of weight [D]."""
 
 def norm_forward(
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    factor: NDArray[np.float32],
-    num_threads: int,
+    x: _Floats, update: _Numbers | None, y: _Numbers, factor: _Floats, num_threads: int
 ) -> None:
-    """RMS norm of the rows of x [N, d] without a weight: fills y = x * factor and factor [N]."""
+    """Adds update to x [N, d] in place, then RMS norm of its rows without a weight: fills
+    y = x * factor and factor [N]."""
 
 def norm_backward(
-    saved: tuple[NDArray[np.float32], NDArray[np.float32]],
-    grad_y: NDArray[np.float32],
-    grad_residual: NDArray[np.float32],
-    grad_x: NDArray[np.float32],
+    saved: tuple[_Numbers, _Floats],
+    grad_y: _Numbers,
+    grad_x: _Floats,
+    copies: tuple[_Numbers, _Numbers, _Numbers],
     num_threads: int,
 ) -> None:
-    """saved: y and factor. Fills grad_x = grad_residual + the gradient through the norm."""
+    """saved: y and factor. Adds the gradient through the norm to grad_x in place. Fills copies:
+    grad_x [N, d], and it and y transposed [d, N or more]."""
 
-def swiglu_forward(gates: NDArray[np.float32], a: NDArray[np.float32], num_threads: int) -> None:
+def swiglu_forward(gates: _Numbers, a: _Numbers, num_threads: int) -> None:
     """Fills a [N, f] = silu(g) * u from the halves g, u of the rows of gates [N, 2f]."""
 
-def swiglu_backward(
-    gates: NDArray[np.float32],
-    grad_a: NDArray[np.float32],
-    grad_gates: NDArray[np.float32],
-    num_threads: int,
-) -> None:
-    """Fills grad_gates; grad_a, the gradient of a, becomes a itself."""
+def swiglu_backward(gates: _Numbers, grad_a: _Numbers, num_threads: int) -> None:
+    """In place: gates become their gradients; grad_a, the gradient of a, becomes a itself."""
 
 ACTIVATIONS: list[str]
 """Activation functions of synthetic tables' models, in the order of their codes."""

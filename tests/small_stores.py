@@ -80,6 +80,7 @@ def small_config(pre: Path, run_dir: Path) -> dict[str, Any]:
         "trainer": {
             "run_dir": str(run_dir),
             "steps": 6,
+            "precision": "fp32",
             "threads": 1,
             "eval_every": 3,
             "save_every": 2,

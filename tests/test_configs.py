@@ -98,7 +98,7 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
         ("trainer.steps=true", "trainer.steps must be an integer, not True"),
         ("trainer.steps=0", "trainer.steps must be 1 or more, not 0"),
         ("trainer.token_budget=5", "give either trainer.steps or trainer.token_budget"),
-        ("trainer.precision=fp16", "trainer.precision must be one of fp32, bf16, not 'fp16'"),
+        ("trainer.precision=fp16", "trainer.precision must be one of fp32, bf16, auto, not 'fp16'"),
         ("trainer.run_dir=null", "trainer.run_dir must be text, not None"),
         ("~trainer.run_dir", "trainer.run_dir is missing: give it a value"),
         ("optim.betas=[0.9]", "optim.betas must be a list of 2 values, not [0.9]"),

@@ -213,7 +213,7 @@ fn attention(c: &mut Criterion) {
     let input = Input {
         qkv: &qkv,
         weight: Some(&weight),
-        groups: Groups::new(&groups).unwrap(),
+        groups: &Groups::new(&groups).unwrap(),
         heads,
         dim,
     };

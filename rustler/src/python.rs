@@ -235,6 +235,7 @@ mod rustler {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::guard(|| {
             let instructions = crate::kernels::simd::instructions();
+            module.add("FAST_BF16", crate::kernels::simd::fast_bf16())?;
             match instructions {
                 Ok(chosen) => module.add("INSTRUCTIONS", chosen.name()),
                 Err(message) => Err(super::RustlerError::new_err(message.clone())),
@@ -274,8 +275,8 @@ mod rustler {
     };
     #[pymodule_export]
     use crate::kernels::python::{
-        attention_backward, attention_forward, norm_backward, norm_forward, swiglu_backward,
-        swiglu_forward,
+        PyGroups, attention_backward, attention_forward, norm_backward, norm_forward,
+        swiglu_backward, swiglu_forward,
     };
     #[pymodule_export]
     use crate::scm::python::{EncodedRows, TableModel, activate, draw_matrices};

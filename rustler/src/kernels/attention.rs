@@ -4,10 +4,11 @@
 //! values are copied into arrays of their own (normalised once a cell, however many groups it is a
 //! key of), and the groups then read them from the first-level cache.
 
+use super::element::{Element, dot, load_at, store_at};
 use super::groups::{Group, Groups};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
-use super::tile::{Row, Tile, dot, dots, exponentials, mix, to_tiles};
+use super::tile::{Row, Tile, dots, exponentials, mix, to_tiles};
 use super::{KernelError, check_length};
 
 /// Most channels of a head.
@@ -20,20 +21,19 @@ pub const EPSILON: f32 = f32::EPSILON;
 pub const QUERIES: usize = 4;
 
 /// What attention reads: N cells, H heads, D channels a head.
-#[derive(Clone, Copy)]
-pub struct Input<'a> {
+pub struct Input<'a, T> {
     /// [N, 3, H, D]: query, key and value of each cell.
-    pub qkv: &'a [f32],
+    pub qkv: &'a [T],
     /// [D]: with it, queries and keys are RMS-normalised per head and the queries then multiplied
     /// by it (it includes the scale of the scores); without it, queries are multiplied by
     /// 1 / sqrt(D).
     pub weight: Option<&'a [f32]>,
-    pub groups: Groups<'a>,
+    pub groups: &'a Groups,
     pub heads: usize,
     pub dim: usize,
 }
 
-impl Input<'_> {
+impl<T> Input<'_, T> {
     pub(super) fn check(&self) -> Result<(), KernelError> {
         if self.dim > MAX_DIM {
             return Err(KernelError::Dim(self.dim));
@@ -47,9 +47,9 @@ impl Input<'_> {
 
 /// Attention. `out` [N, H, D]: 0 for a query without keys; `lse` [N, H]: the logarithm of the sum
 /// of the exponentials of a query's scores, which the backward pass needs.
-pub fn forward(
-    input: &Input,
-    out: &mut [f32],
+pub fn forward<T: Element>(
+    input: &Input<T>,
+    out: &mut [T],
     lse: &mut [f32],
     num_threads: usize,
 ) -> Result<(), KernelError> {
@@ -74,15 +74,15 @@ pub fn forward(
 }
 
 /// One context of the forward pass; the slices hold its cells only.
-struct Forward<'a> {
-    input: &'a Input<'a>,
+struct Forward<'a, T> {
+    input: &'a Input<'a, T>,
     context: usize,
-    qkv: &'a [f32],
-    out: &'a mut [f32],
+    qkv: &'a [T],
+    out: &'a mut [T],
     lse: &'a mut [f32],
 }
 
-impl Kernel for Forward<'_> {
+impl<T: Element> Kernel for Forward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match self.input.dim.div_ceil(LANES) {
@@ -93,11 +93,11 @@ impl Kernel for Forward<'_> {
     }
 }
 
-impl Forward<'_> {
+impl<T: Element> Forward<'_, T> {
     #[inline(always)]
     fn context<S: Simd, const E: usize>(self, simd: S) {
-        let Input { heads, dim, .. } = *self.input;
-        self.out.fill(0.0);
+        let (heads, dim) = (self.input.heads, self.input.dim);
+        self.out.fill(T::ZERO);
         self.lse.fill(0.0);
         let mut head = Head::<E>::new(self.input);
         let mut keys = Keys::<E>::default();
@@ -114,10 +114,9 @@ impl Forward<'_> {
                     for i in 0..block.used {
                         let at = block.cell[i] * heads + h;
                         self.lse[at] = max[i] + sum[i].ln();
+                        let scale = simd.splat(1.0 / sum[i]);
                         let out = &mut self.out[at * dim..(at + 1) * dim];
-                        for (out, x) in out.iter_mut().zip(found[i].as_flattened()) {
-                            *out = x / sum[i];
-                        }
+                        put(simd, &found[i], scale, out);
                     }
                 }
             }
@@ -155,7 +154,7 @@ pub(super) struct Head<const E: usize> {
 }
 
 impl<const E: usize> Head<E> {
-    pub fn new(input: &Input) -> Self {
+    pub fn new<T>(input: &Input<T>) -> Self {
         let mut weight = [[0.0; LANES]; E];
         let used = &mut weight.as_flattened_mut()[..input.dim];
         match input.weight {
@@ -173,7 +172,7 @@ impl<const E: usize> Head<E> {
     }
 
     #[inline(always)]
-    pub fn load<S: Simd>(&mut self, simd: S, input: &Input, qkv: &[f32], head: usize) {
+    pub fn load<S: Simd, T: Element>(&mut self, simd: S, input: &Input<T>, qkv: &[T], head: usize) {
         let (width, dim) = (input.heads * input.dim, input.dim);
         let normalise = input.weight.is_some();
         let cells = qkv.chunks_exact(3 * width);
@@ -186,7 +185,7 @@ impl<const E: usize> Head<E> {
             let part = |which: usize| &cell[which * width + head * dim..][..dim];
             (self.q[i], self.q_factor[i]) = row(simd, part(0), normalise);
             (self.k[i], self.k_factor[i]) = row(simd, part(1), normalise);
-            self.v[i] = pad(part(2));
+            self.v[i] = pad(simd, part(2));
         }
     }
 
@@ -206,12 +205,16 @@ impl<const E: usize> Head<E> {
 
 /// One row of a head, RMS-normalised if wanted, and the factor that did it.
 #[inline(always)]
-fn row<S: Simd, const E: usize>(simd: S, source: &[f32], normalise: bool) -> (Row<E>, f32) {
-    let mut row = pad(source);
+fn row<S: Simd, T: Element, const E: usize>(
+    simd: S,
+    source: &[T],
+    normalise: bool,
+) -> (Row<E>, f32) {
+    let mut row = pad(simd, source);
     if !normalise {
         return (row, 1.0);
     }
-    let mean = dot(simd, &row, &row) / source.len() as f32;
+    let mean = dot(simd, row.as_flattened(), row.as_flattened()) / source.len() as f32;
     let factor = 1.0 / (mean + EPSILON).sqrt();
     for e in 0..E {
         let product = simd.mul(simd.load(&row[e]), simd.splat(factor));
@@ -222,14 +225,29 @@ fn row<S: Simd, const E: usize>(simd: S, source: &[f32], normalise: bool) -> (Ro
 
 /// A row with zeros behind its channels.
 #[inline(always)]
-pub(super) fn pad<const E: usize>(source: &[f32]) -> Row<E> {
+pub(super) fn pad<S: Simd, T: Element, const E: usize>(simd: S, source: &[T]) -> Row<E> {
     let mut row = [[0.0; LANES]; E];
-    let (whole, rest) = source.as_chunks::<LANES>();
-    row[..whole.len()].copy_from_slice(whole);
-    if !rest.is_empty() {
-        row[whole.len()][..rest.len()].copy_from_slice(rest);
+    for (e, to) in row
+        .iter_mut()
+        .enumerate()
+        .take(source.len().div_ceil(LANES))
+    {
+        simd.store(load_at(simd, source, e * LANES), to);
     }
     row
+}
+
+/// The channels of a row, multiplied by `scale`.
+#[inline(always)]
+pub(super) fn put<S: Simd, T: Element, const E: usize>(
+    simd: S,
+    row: &Row<E>,
+    scale: S::V,
+    to: &mut [T],
+) {
+    for e in 0..to.len().div_ceil(LANES) {
+        store_at(simd, simd.mul(simd.load(&row[e]), scale), to, e * LANES);
+    }
 }
 
 /// Keys and values of one group, gathered: rows, and tiles for products with queries.

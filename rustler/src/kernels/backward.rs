@@ -1,28 +1,29 @@
 //! The backward kernel of attention: gradients of queries, keys, values and the norms' weight.
 
-use super::attention::{Block, Head, Input, Keys, QUERIES, pad};
+use super::attention::{Block, Head, Input, Keys, QUERIES, pad, put};
+use super::element::{Element, dot};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
-use super::tile::{Row, dot, dots, mix, spread, to_tiles, weights_again};
+use super::tile::{Row, dots, mix, spread, to_tiles, weights_again};
 use super::{KernelError, check_length};
 
 /// What the forward pass returned, and the gradient of its output.
 #[derive(Clone, Copy)]
-pub struct Saved<'a> {
+pub struct Saved<'a, T> {
     /// [N, H, D].
-    pub out: &'a [f32],
+    pub out: &'a [T],
     /// [N, H].
     pub lse: &'a [f32],
     /// [N, H, D].
-    pub grad_out: &'a [f32],
+    pub grad_out: &'a [T],
 }
 
 /// Gradients of attention: `grad_qkv` as `input.qkv`, and the gradient of `input.weight` [D] (zero
 /// without one), added up over the contexts in their order.
-pub fn backward(
-    input: &Input,
-    saved: &Saved,
-    grad_qkv: &mut [f32],
+pub fn backward<T: Element>(
+    input: &Input<T>,
+    saved: &Saved<T>,
+    grad_qkv: &mut [T],
     grad_weight: &mut [f32],
     num_threads: usize,
 ) -> Result<(), KernelError> {
@@ -59,8 +60,8 @@ pub fn backward(
     Ok(())
 }
 
-impl<'a> Saved<'a> {
-    fn split_off(&mut self, outputs: usize, sums: usize) -> Saved<'a> {
+impl<'a, T> Saved<'a, T> {
+    fn split_off(&mut self, outputs: usize, sums: usize) -> Saved<'a, T> {
         Saved {
             out: self.out.split_off(..outputs).unwrap_or_default(),
             lse: self.lse.split_off(..sums).unwrap_or_default(),
@@ -70,16 +71,16 @@ impl<'a> Saved<'a> {
 }
 
 /// One context of the backward pass; the slices hold its cells only.
-struct Backward<'a> {
-    input: &'a Input<'a>,
+struct Backward<'a, T> {
+    input: &'a Input<'a, T>,
     context: usize,
-    qkv: &'a [f32],
-    saved: Saved<'a>,
-    grad_qkv: &'a mut [f32],
+    qkv: &'a [T],
+    saved: Saved<'a, T>,
+    grad_qkv: &'a mut [T],
     grad_weight: &'a mut [f32],
 }
 
-impl Kernel for Backward<'_> {
+impl<T: Element> Kernel for Backward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match self.input.dim.div_ceil(LANES) {
@@ -90,7 +91,7 @@ impl Kernel for Backward<'_> {
     }
 }
 
-impl Backward<'_> {
+impl<T: Element> Backward<'_, T> {
     #[inline(always)]
     fn context<S: Simd, const E: usize>(mut self, simd: S) {
         let mut head = Head::<E>::new(self.input);
@@ -137,15 +138,19 @@ impl Backward<'_> {
         block: &Block,
         head: usize,
     ) -> ([Row<E>; QUERIES], [f32; QUERIES], [f32; QUERIES]) {
-        let Input { heads, dim, .. } = *self.input;
+        let (heads, dim) = (self.input.heads, self.input.dim);
         let mut grad = [[[0.0; LANES]; E]; QUERIES];
         let (mut lse, mut delta) = ([0.0; QUERIES], [0.0; QUERIES]);
         for i in 0..QUERIES {
             let at = block.cell[i] * heads + head;
             lse[i] = self.saved.lse[at];
             if i < block.used {
-                grad[i] = pad(&self.saved.grad_out[at * dim..][..dim]);
-                delta[i] = dot(simd, &pad(&self.saved.out[at * dim..][..dim]), &grad[i]);
+                let (out, of_out) = (
+                    &self.saved.out[at * dim..],
+                    &self.saved.grad_out[at * dim..],
+                );
+                grad[i] = pad(simd, &of_out[..dim]);
+                delta[i] = dot(simd, &out[..dim], &of_out[..dim]);
             }
         }
         (grad, lse, delta)
@@ -160,7 +165,7 @@ impl Backward<'_> {
         grads: &Grads<E>,
         at: usize,
     ) {
-        let Input { heads, dim, .. } = *self.input;
+        let (heads, dim) = (self.input.heads, self.input.dim);
         let normalised = self.input.weight.is_some();
         let (width, first) = (heads * dim, at * dim);
         let mut grad_weight = [simd.splat(0.0); E];
@@ -175,10 +180,10 @@ impl Backward<'_> {
                 through_norm(simd, &mut q, (&head.q[cell], head.q_factor[cell]), dim);
                 through_norm(simd, &mut k, (&head.k[cell], head.k_factor[cell]), dim);
             }
-            target[first..][..dim].copy_from_slice(&q.as_flattened()[..dim]);
-            target[width + first..][..dim].copy_from_slice(&k.as_flattened()[..dim]);
-            let v = &grads.v[cell].as_flattened()[..dim];
-            target[2 * width + first..][..dim].copy_from_slice(v);
+            for (which, row) in [&q, &k, &grads.v[cell]].into_iter().enumerate() {
+                let to = &mut target[which * width + first..][..dim];
+                put(simd, row, simd.splat(1.0), to);
+            }
         }
         if normalised {
             let mut found = [[0.0; LANES]; E];
@@ -200,7 +205,7 @@ fn through_norm<S: Simd, const E: usize>(
     (y, factor): (&Row<E>, f32),
     dim: usize,
 ) {
-    let mean = simd.splat(-dot(simd, grad, y) / dim as f32);
+    let mean = simd.splat(-dot(simd, grad.as_flattened(), y.as_flattened()) / dim as f32);
     for e in 0..E {
         let through = simd.fma(mean, simd.load(&y[e]), simd.load(&grad[e]));
         simd.store(simd.mul(simd.splat(factor), through), &mut grad[e]);

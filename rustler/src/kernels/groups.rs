@@ -5,14 +5,15 @@ use super::{KernelError, check_length};
 /// Group g: the queries `query[query_ptr[g]..query_ptr[g+1]]` attend to the keys
 /// `key[key_ptr[g]..key_ptr[g+1]]`. The groups of context b are `group_ptr[b]..group_ptr[b+1]`, its
 /// cells `cell_ptr[b]..cell_ptr[b+1]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Groups<'a> {
-    query_ptr: &'a [i32],
-    query: &'a [i32],
-    key_ptr: &'a [i32],
-    key: &'a [i32],
-    group_ptr: &'a [i32],
-    cell_ptr: &'a [i32],
+/// A copy, so that what was checked stays as it was.
+#[derive(Debug)]
+pub struct Groups {
+    query_ptr: Vec<i32>,
+    query: Vec<i32>,
+    key_ptr: Vec<i32>,
+    key: Vec<i32>,
+    group_ptr: Vec<i32>,
+    cell_ptr: Vec<i32>,
 }
 
 /// The arrays of a mask, as they come from `rt.plan.Groups`.
@@ -25,31 +26,31 @@ pub struct GroupArrays<'a> {
     pub cell_ptr: &'a [i32],
 }
 
-impl<'a> Groups<'a> {
+impl Groups {
     /// Checks every offset and index, so that the kernels need not.
-    pub fn new(arrays: &GroupArrays<'a>) -> Result<Self, KernelError> {
+    pub fn new(arrays: &GroupArrays) -> Result<Self, KernelError> {
         let groups = Groups {
-            query_ptr: arrays.query_ptr,
-            query: arrays.query,
-            key_ptr: arrays.key_ptr,
-            key: arrays.key,
-            group_ptr: arrays.group_ptr,
-            cell_ptr: arrays.cell_ptr,
+            query_ptr: arrays.query_ptr.to_vec(),
+            query: arrays.query.to_vec(),
+            key_ptr: arrays.key_ptr.to_vec(),
+            key: arrays.key.to_vec(),
+            group_ptr: arrays.group_ptr.to_vec(),
+            cell_ptr: arrays.cell_ptr.to_vec(),
         };
         let cells = groups.num_cells();
-        check_pointers("cell_ptr", groups.cell_ptr, cells)?;
-        check_pointers("query_ptr", groups.query_ptr, groups.query.len())?;
-        check_pointers("key_ptr", groups.key_ptr, groups.key.len())?;
+        check_pointers("cell_ptr", &groups.cell_ptr, cells)?;
+        check_pointers("query_ptr", &groups.query_ptr, groups.query.len())?;
+        check_pointers("key_ptr", &groups.key_ptr, groups.key.len())?;
         let num_groups = groups.query_ptr.len() - 1;
         check_length("key_ptr", groups.key_ptr.len(), num_groups + 1)?;
         check_length("group_ptr", groups.group_ptr.len(), groups.cell_ptr.len())?;
-        check_pointers("group_ptr", groups.group_ptr, num_groups)?;
+        check_pointers("group_ptr", &groups.group_ptr, num_groups)?;
         let mut seen = vec![false; cells];
         for context in 0..groups.num_contexts() {
             let bounds = groups.cell_ptr[context]..groups.cell_ptr[context + 1];
-            for group in range(groups.group_ptr, context) {
+            for group in range(&groups.group_ptr, context) {
                 let inside = |list: &[i32]| list.iter().all(|cell| bounds.contains(cell));
-                let (name, queries) = ("query", &groups.query[range(groups.query_ptr, group)]);
+                let (name, queries) = ("query", &groups.query[range(&groups.query_ptr, group)]);
                 if !inside(queries) {
                     return Err(KernelError::Outside { name, context });
                 }
@@ -59,7 +60,7 @@ impl<'a> Groups<'a> {
                         return Err(KernelError::Twice { cell });
                     }
                 }
-                if !inside(&groups.key[range(groups.key_ptr, group)]) {
+                if !inside(&groups.key[range(&groups.key_ptr, group)]) {
                     let name = "key";
                     return Err(KernelError::Outside { name, context });
                 }
@@ -78,17 +79,16 @@ impl<'a> Groups<'a> {
 
     /// Cells of one context.
     pub fn context_cells(&self, context: usize) -> usize {
-        range(self.cell_ptr, context).len()
+        range(&self.cell_ptr, context).len()
     }
 
     /// Queries and keys of each group of a context that has both, as positions among its cells.
-    pub fn of_context(&self, context: usize) -> impl Iterator<Item = Group<'a>> {
-        let this = *self;
-        let first_cell = this.cell_ptr[context];
-        range(this.group_ptr, context)
+    pub fn of_context(&self, context: usize) -> impl Iterator<Item = Group<'_>> {
+        let first_cell = self.cell_ptr[context];
+        range(&self.group_ptr, context)
             .map(move |group| Group {
-                query: &this.query[range(this.query_ptr, group)],
-                key: &this.key[range(this.key_ptr, group)],
+                query: &self.query[range(&self.query_ptr, group)],
+                key: &self.key[range(&self.key_ptr, group)],
                 first_cell,
             })
             .filter(|group| !group.query.is_empty() && !group.key.is_empty())

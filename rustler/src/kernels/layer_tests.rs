@@ -2,7 +2,7 @@
 
 use super::KernelError;
 use super::attention::EPSILON;
-use super::norm::{norm_backward, norm_forward};
+use super::norm::{Copies, norm_backward, norm_forward};
 use super::swiglu::{swiglu_backward, swiglu_forward};
 use super::tests::{close, random, wide};
 
@@ -11,10 +11,29 @@ fn norm_and_swiglu_are_their_definitions() -> Result<(), KernelError> {
     let (rows, width) = (150, 21);
     let x = random(6, rows * width);
     let (mut y, mut factor) = (vec![0.0; x.len()], vec![0.0; rows]);
-    norm_forward(&x, &mut y, &mut factor, 2)?;
+    let (mut stream, update) = (x.clone(), vec![0.25; x.len()]);
+    norm_forward(&mut stream, Some(&update), &mut y, &mut factor, 2)?;
+    let x: Vec<f32> = x.iter().map(|x| x + 0.25).collect();
+    assert_eq!(stream, x);
     let (grad_y, residual) = (random(7, x.len()), random(8, x.len()));
-    let mut grad_x = vec![0.0; x.len()];
-    norm_backward((&y, &factor), &grad_y, &residual, &mut grad_x, 2)?;
+    let (mut grad_x, mut copy) = (residual.clone(), vec![0.0; x.len()]);
+    let stride = rows + 3;
+    let mut transposed = [vec![9.0; width * stride], vec![9.0; width * stride]];
+    let [of_grad, of_y] = &mut transposed;
+    let copies = Copies {
+        grad: &mut copy,
+        grad_transposed: of_grad,
+        y_transposed: of_y,
+    };
+    norm_backward((&y, &factor), &grad_y, &mut grad_x, copies, 2)?;
+    assert_eq!(copy, grad_x);
+    for (from, to) in [&grad_x, &y].into_iter().zip(&transposed) {
+        for (column, found) in to.chunks_exact(stride).enumerate() {
+            let expected = from.iter().skip(column).step_by(width);
+            assert!(found[..rows].iter().eq(expected));
+            assert_eq!(found[rows..], [9.0; 3]);
+        }
+    }
     let norm = |x: &[f64]| {
         let mean = x.iter().map(|x| x * x).sum::<f64>() / width as f64;
         x.iter()
@@ -48,9 +67,9 @@ fn swiglu(rows: usize, width: usize) -> Result<(), KernelError> {
     let gates = random(9, rows * 2 * width);
     let mut a = vec![0.0; rows * width];
     swiglu_forward(&gates, &mut a, width, 2)?;
-    let (mut grad_gates, grad_a) = (vec![0.0; gates.len()], random(10, a.len()));
+    let (mut grad_gates, grad_a) = (gates.clone(), random(10, a.len()));
     let mut again = grad_a.clone();
-    swiglu_backward(&gates, &mut again, &mut grad_gates, width, 2)?;
+    swiglu_backward(&mut grad_gates, &mut again, width, 2)?;
     let value = |g: f64, u: f64| g / (1.0 + (-g).exp()) * u;
     for row in 0..rows {
         for d in 0..width {
@@ -84,8 +103,7 @@ fn rows_without_elements_are_refused() {
     for gates in [vec![], vec![0.0; 4]] {
         let found = swiglu_forward(&gates, &mut [], 0, 1);
         assert!(matches!(found, Err(KernelError::Length { .. })));
-        let mut grad_gates = gates.clone();
-        let found = swiglu_backward(&gates, &mut [], &mut grad_gates, 0, 1);
+        let found = swiglu_backward(&mut gates.clone(), &mut [], 0, 1);
         assert!(matches!(found, Err(KernelError::Length { .. })));
     }
 }

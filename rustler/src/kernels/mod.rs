@@ -1,6 +1,6 @@
 //! Kernels of the CPU training path: attention over groups, RMS norm, SwiGLU, forward and backward.
 //!
-//! Everything computes in fp32 and is deterministic: contexts and rows are independent of each
+//! Numbers are stored in fp32 or bf16 (`element`); everything computes in fp32 and is deterministic: contexts and rows are independent of each
 //! other, so the result does not depend on the number of threads. The inner loops are plain Rust
 //! over arrays of fixed length; `dispatch` compiles them once for each instruction set and picks
 //! one when the program runs.
@@ -10,11 +10,13 @@
 
 pub mod attention;
 pub mod backward;
+#[cfg(test)]
+mod bf16_tests;
+pub mod element;
 pub mod groups;
 #[cfg(test)]
 mod layer_tests;
 pub mod norm;
-mod pointwise;
 #[cfg(feature = "python")]
 pub mod python;
 pub(crate) mod simd;
@@ -23,6 +25,7 @@ pub mod swiglu;
 mod tests;
 mod threads;
 mod tile;
+mod transpose;
 
 use thiserror::Error;
 

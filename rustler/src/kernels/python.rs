@@ -1,25 +1,26 @@
 //! The kernels for Python: numpy arrays in, given numpy arrays filled, the GIL released.
+//!
+//! Numbers are float32, or bfloat16 as the uint16 of the same bits: numpy has no bfloat16.
 
-use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
+use half::bf16;
+use half::slice::HalfBitsSliceExt;
+use numpy::{
+    PyArrayDescrMethods, PyReadonlyArray1, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray,
+    PyUntypedArrayMethods,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::attention::{self, Input};
 use super::backward::{self, Saved};
+use super::element::Element;
 use super::groups::{GroupArrays, Groups};
-use super::{KernelError, norm, swiglu};
+use super::norm::{self, Copies};
+use super::{KernelError, swiglu};
 use crate::python::convert::guard;
 
 type Ints<'py> = PyReadonlyArray1<'py, i32>;
-/// query_ptr, query, key_ptr, key, group_ptr, cell_ptr.
-type PyGroups<'py> = (
-    Ints<'py>,
-    Ints<'py>,
-    Ints<'py>,
-    Ints<'py>,
-    Ints<'py>,
-    Ints<'py>,
-);
+type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
 type FloatsMut<'py> = PyReadwriteArrayDyn<'py, f32>;
 
@@ -29,31 +30,89 @@ impl From<KernelError> for PyErr {
     }
 }
 
-fn groups_of<'a>(groups: &'a PyGroups<'_>) -> PyResult<Groups<'a>> {
-    Ok(Groups::new(&GroupArrays {
-        query_ptr: groups.0.as_slice()?,
-        query: groups.1.as_slice()?,
-        key_ptr: groups.2.as_slice()?,
-        key: groups.3.as_slice()?,
-        group_ptr: groups.4.as_slice()?,
-        cell_ptr: groups.5.as_slice()?,
-    })?)
+/// An element and what it is in numpy.
+trait Stored: Element {
+    type Raw: numpy::Element;
+    fn read(raw: &[Self::Raw]) -> &[Self];
+    fn write(raw: &mut [Self::Raw]) -> &mut [Self];
 }
 
-fn input_of<'a>(
-    qkv: &'a Floats<'_>,
+impl Stored for f32 {
+    type Raw = f32;
+    fn read(raw: &[f32]) -> &[f32] {
+        raw
+    }
+    fn write(raw: &mut [f32]) -> &mut [f32] {
+        raw
+    }
+}
+
+impl Stored for bf16 {
+    type Raw = u16;
+    fn read(raw: &[u16]) -> &[bf16] {
+        raw.reinterpret_cast()
+    }
+    fn write(raw: &mut [u16]) -> &mut [bf16] {
+        raw.reinterpret_cast_mut()
+    }
+}
+
+type Numbers<'py, T> = PyReadonlyArrayDyn<'py, <T as Stored>::Raw>;
+type NumbersMut<'py, T> = PyReadwriteArrayDyn<'py, <T as Stored>::Raw>;
+
+/// Calls a function for the type that an array holds.
+macro_rules! by_type {
+    ($array:expr, $function:ident($($argument:expr),*)) => {
+        if $array.cast::<PyUntypedArray>()?.dtype().num() == numpy::dtype::<u16>($array.py()).num() {
+            $function::<bf16>($($argument),*)
+        } else {
+            $function::<f32>($($argument),*)
+        }
+    };
+}
+
+/// One mask of a batch, checked once for all its uses.
+#[pyclass(frozen, module = "rustler", name = "Groups")]
+pub struct PyGroups(Groups);
+
+#[pymethods]
+impl PyGroups {
+    #[new]
+    fn new(
+        query_ptr: Ints<'_>,
+        query: Ints<'_>,
+        key_ptr: Ints<'_>,
+        key: Ints<'_>,
+        group_ptr: Ints<'_>,
+        cell_ptr: Ints<'_>,
+    ) -> PyResult<Self> {
+        guard(|| {
+            Ok(PyGroups(Groups::new(&GroupArrays {
+                query_ptr: query_ptr.as_slice()?,
+                query: query.as_slice()?,
+                key_ptr: key_ptr.as_slice()?,
+                key: key.as_slice()?,
+                group_ptr: group_ptr.as_slice()?,
+                cell_ptr: cell_ptr.as_slice()?,
+            })?))
+        })
+    }
+}
+
+fn input_of<'a, T: Stored>(
+    qkv: &'a Numbers<'_, T>,
     weight: Option<&'a Floats<'_>>,
-    groups: &'a PyGroups<'_>,
-) -> PyResult<Input<'a>> {
+    groups: &'a PyGroups,
+) -> PyResult<Input<'a, T>> {
     let &[_, 3, heads, dim] = qkv.shape() else {
         return Err(PyValueError::new_err(
             "qkv must have the shape [N, 3, H, D]",
         ));
     };
     Ok(Input {
-        qkv: qkv.as_slice()?,
+        qkv: T::read(qkv.as_slice()?),
         weight: weight.map(|w| w.as_slice()).transpose()?,
-        groups: groups_of(groups)?,
+        groups: &groups.0,
         heads,
         dim,
     })
@@ -62,105 +121,162 @@ fn input_of<'a>(
 #[pyfunction]
 #[pyo3(signature = (qkv, weight, groups, out, lse, num_threads))]
 pub fn attention_forward(
-    py: Python<'_>,
-    qkv: Floats<'_>,
+    qkv: Any,
     weight: Option<Floats<'_>>,
-    groups: PyGroups<'_>,
-    mut out: FloatsMut<'_>,
-    mut lse: FloatsMut<'_>,
+    groups: &PyGroups,
+    out: Any,
+    lse: FloatsMut<'_>,
     num_threads: usize,
 ) -> PyResult<()> {
-    guard(|| {
-        let input = input_of(&qkv, weight.as_ref(), &groups)?;
-        let (out, lse) = (out.as_slice_mut()?, lse.as_slice_mut()?);
-        Ok(py.detach(|| attention::forward(&input, out, lse, num_threads))?)
-    })
+    guard(|| by_type!(qkv, attend(qkv, weight, groups, (out, lse), num_threads)))
+}
+
+fn attend<T: Stored>(
+    qkv: Any,
+    weight: Option<Floats<'_>>,
+    groups: &PyGroups,
+    (out, mut lse): (Any, FloatsMut<'_>),
+    num_threads: usize,
+) -> PyResult<()> {
+    let py = qkv.py();
+    let (qkv, mut out): (Numbers<T>, NumbersMut<T>) = (qkv.extract()?, out.extract()?);
+    let input = input_of::<T>(&qkv, weight.as_ref(), groups)?;
+    let (out, lse) = (T::write(out.as_slice_mut()?), lse.as_slice_mut()?);
+    Ok(py.detach(|| attention::forward(&input, out, lse, num_threads))?)
 }
 
 /// Saved: out, lse, grad_out. Gradients: grad_qkv, grad_weight.
 #[pyfunction]
 #[pyo3(signature = (qkv, weight, groups, saved, gradients, num_threads))]
 pub fn attention_backward(
-    py: Python<'_>,
-    qkv: Floats<'_>,
+    qkv: Any,
     weight: Option<Floats<'_>>,
-    groups: PyGroups<'_>,
-    saved: (Floats<'_>, Floats<'_>, Floats<'_>),
-    gradients: (FloatsMut<'_>, FloatsMut<'_>),
+    groups: &PyGroups,
+    saved: (Bound<'_, PyAny>, Floats<'_>, Bound<'_, PyAny>),
+    gradients: (Bound<'_, PyAny>, FloatsMut<'_>),
     num_threads: usize,
 ) -> PyResult<()> {
     guard(|| {
-        let input = input_of(&qkv, weight.as_ref(), &groups)?;
-        let saved = Saved {
-            out: saved.0.as_slice()?,
-            lse: saved.1.as_slice()?,
-            grad_out: saved.2.as_slice()?,
-        };
-        let (mut grad_qkv, mut grad_weight) = gradients;
-        let (grad_qkv, grad_weight) = (grad_qkv.as_slice_mut()?, grad_weight.as_slice_mut()?);
-        Ok(py.detach(|| backward::backward(&input, &saved, grad_qkv, grad_weight, num_threads))?)
+        let of = (qkv, weight, groups);
+        by_type!(qkv, attend_backward(of, saved, gradients, num_threads))
     })
 }
 
+fn attend_backward<T: Stored>(
+    (qkv, weight, groups): (Any, Option<Floats<'_>>, &PyGroups),
+    (out, lse, grad_out): (Bound<'_, PyAny>, Floats<'_>, Bound<'_, PyAny>),
+    (grad_qkv, mut grad_weight): (Bound<'_, PyAny>, FloatsMut<'_>),
+    num_threads: usize,
+) -> PyResult<()> {
+    let py = qkv.py();
+    let qkv: Numbers<T> = qkv.extract()?;
+    let (out, grad_out): (Numbers<T>, Numbers<T>) = (out.extract()?, grad_out.extract()?);
+    let mut grad_qkv: NumbersMut<T> = grad_qkv.extract()?;
+    let input = input_of::<T>(&qkv, weight.as_ref(), groups)?;
+    let saved = Saved {
+        out: T::read(out.as_slice()?),
+        lse: lse.as_slice()?,
+        grad_out: T::read(grad_out.as_slice()?),
+    };
+    let grad_qkv = T::write(grad_qkv.as_slice_mut()?);
+    let grad_weight = grad_weight.as_slice_mut()?;
+    Ok(py.detach(|| backward::backward(&input, &saved, grad_qkv, grad_weight, num_threads))?)
+}
+
 #[pyfunction]
+#[pyo3(signature = (x, update, y, factor, num_threads))]
 pub fn norm_forward(
-    py: Python<'_>,
-    x: Floats<'_>,
-    mut y: FloatsMut<'_>,
+    x: FloatsMut<'_>,
+    update: Option<Bound<'_, PyAny>>,
+    y: Any,
+    factor: FloatsMut<'_>,
+    num_threads: usize,
+) -> PyResult<()> {
+    guard(|| by_type!(y, normalise(x, update, y, factor, num_threads)))
+}
+
+fn normalise<T: Stored>(
+    mut x: FloatsMut<'_>,
+    update: Option<Bound<'_, PyAny>>,
+    y: Any,
     mut factor: FloatsMut<'_>,
     num_threads: usize,
 ) -> PyResult<()> {
-    guard(|| {
-        let (x, y, factor) = (x.as_slice()?, y.as_slice_mut()?, factor.as_slice_mut()?);
-        Ok(py.detach(|| norm::norm_forward(x, y, factor, num_threads))?)
-    })
+    let (py, mut y): (_, NumbersMut<T>) = (y.py(), y.extract()?);
+    let update: Option<Numbers<T>> = update.map(|u| u.extract()).transpose()?;
+    let update = update.as_ref().map(|u| u.as_slice()).transpose()?;
+    let update = update.map(T::read);
+    let (x, factor) = (x.as_slice_mut()?, factor.as_slice_mut()?);
+    let y = T::write(y.as_slice_mut()?);
+    Ok(py.detach(|| norm::norm_forward(x, update, y, factor, num_threads))?)
 }
 
+/// Saved: y, factor. Copies: grad, grad_transposed, y_transposed.
 #[pyfunction]
 pub fn norm_backward(
-    py: Python<'_>,
-    saved: (Floats<'_>, Floats<'_>),
-    grad_y: Floats<'_>,
-    grad_residual: Floats<'_>,
+    saved: (Bound<'_, PyAny>, Floats<'_>),
+    grad_y: Any,
+    grad_x: FloatsMut<'_>,
+    copies: [Bound<'_, PyAny>; 3],
+    num_threads: usize,
+) -> PyResult<()> {
+    guard(|| {
+        by_type!(
+            grad_y,
+            normalise_backward(saved, grad_y, grad_x, copies, num_threads)
+        )
+    })
+}
+
+fn normalise_backward<T: Stored>(
+    (y, factor): (Bound<'_, PyAny>, Floats<'_>),
+    grad_y: Any,
     mut grad_x: FloatsMut<'_>,
+    [grad, grad_transposed, y_transposed]: [Bound<'_, PyAny>; 3],
     num_threads: usize,
 ) -> PyResult<()> {
-    guard(|| {
-        let saved = (saved.0.as_slice()?, saved.1.as_slice()?);
-        let (grad_y, grad_residual) = (grad_y.as_slice()?, grad_residual.as_slice()?);
-        let grad_x = grad_x.as_slice_mut()?;
-        Ok(py.detach(|| norm::norm_backward(saved, grad_y, grad_residual, grad_x, num_threads))?)
-    })
+    let py = grad_y.py();
+    let (y, grad_y): (Numbers<T>, Numbers<T>) = (y.extract()?, grad_y.extract()?);
+    let mut grad: NumbersMut<T> = grad.extract()?;
+    let mut grad_transposed: NumbersMut<T> = grad_transposed.extract()?;
+    let mut y_transposed: NumbersMut<T> = y_transposed.extract()?;
+    let saved = (T::read(y.as_slice()?), factor.as_slice()?);
+    let copies = Copies {
+        grad: T::write(grad.as_slice_mut()?),
+        grad_transposed: T::write(grad_transposed.as_slice_mut()?),
+        y_transposed: T::write(y_transposed.as_slice_mut()?),
+    };
+    let (grad_y, grad_x) = (T::read(grad_y.as_slice()?), grad_x.as_slice_mut()?);
+    Ok(py.detach(|| norm::norm_backward(saved, grad_y, grad_x, copies, num_threads))?)
 }
 
 #[pyfunction]
-pub fn swiglu_forward(
-    py: Python<'_>,
-    gates: Floats<'_>,
-    mut a: FloatsMut<'_>,
-    num_threads: usize,
-) -> PyResult<()> {
-    guard(|| {
-        let width = last_dimension(a.shape());
-        let (gates, a) = (gates.as_slice()?, a.as_slice_mut()?);
-        Ok(py.detach(|| swiglu::swiglu_forward(gates, a, width, num_threads))?)
-    })
+pub fn swiglu_forward(gates: Any, a: Any, num_threads: usize) -> PyResult<()> {
+    guard(|| by_type!(gates, gate(gates, a, num_threads)))
+}
+
+fn gate<T: Stored>(gates: Any, a: Any, num_threads: usize) -> PyResult<()> {
+    let (py, gates, mut a): (_, Numbers<T>, NumbersMut<T>) =
+        (gates.py(), gates.extract()?, a.extract()?);
+    let width = last_dimension(a.shape());
+    let (gates, a) = (T::read(gates.as_slice()?), T::write(a.as_slice_mut()?));
+    Ok(py.detach(|| swiglu::swiglu_forward(gates, a, width, num_threads))?)
 }
 
 #[pyfunction]
-pub fn swiglu_backward(
-    py: Python<'_>,
-    gates: Floats<'_>,
-    mut grad_a: FloatsMut<'_>,
-    mut grad_gates: FloatsMut<'_>,
-    num_threads: usize,
-) -> PyResult<()> {
-    guard(|| {
-        let width = last_dimension(grad_a.shape());
-        let (gates, grad_a) = (gates.as_slice()?, grad_a.as_slice_mut()?);
-        let grad_gates = grad_gates.as_slice_mut()?;
-        Ok(py.detach(|| swiglu::swiglu_backward(gates, grad_a, grad_gates, width, num_threads))?)
-    })
+pub fn swiglu_backward(gates: Any, grad_a: Any, num_threads: usize) -> PyResult<()> {
+    guard(|| by_type!(gates, gate_backward(gates, grad_a, num_threads)))
+}
+
+fn gate_backward<T: Stored>(gates: Any, grad_a: Any, num_threads: usize) -> PyResult<()> {
+    let (py, mut gates, mut grad_a): (_, NumbersMut<T>, NumbersMut<T>) =
+        (gates.py(), gates.extract()?, grad_a.extract()?);
+    let width = last_dimension(grad_a.shape());
+    let (gates, grad_a) = (
+        T::write(gates.as_slice_mut()?),
+        T::write(grad_a.as_slice_mut()?),
+    );
+    Ok(py.detach(|| swiglu::swiglu_backward(gates, grad_a, width, num_threads))?)
 }
 
 fn last_dimension(shape: &[usize]) -> usize {

@@ -1,14 +1,14 @@
 //! SwiGLU: the gate, and its backward pass.
 
-use super::pointwise::{Map, chunk_rows, each};
-use super::simd::{Kernel, Simd, dispatch};
-use super::threads::for_each;
+use super::element::{Element, load_at, store_at};
+use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::threads::{chunk_rows, for_each};
 use super::{KernelError, check_length};
 
 /// a = silu(g) * u of the two halves g, u of every row of `gates` [N, 2f]; a: [N, f].
-pub fn swiglu_forward(
-    gates: &[f32],
-    a: &mut [f32],
+pub fn swiglu_forward<T: Element>(
+    gates: &[T],
+    a: &mut [T],
     width: usize,
     num_threads: usize,
 ) -> Result<(), KernelError> {
@@ -22,92 +22,73 @@ pub fn swiglu_forward(
     for_each(work.collect(), num_threads, dispatch)
 }
 
-struct SwigluForward<'a> {
-    gates: &'a [f32],
-    a: &'a mut [f32],
+struct SwigluForward<'a, T> {
+    gates: &'a [T],
+    a: &'a mut [T],
     width: usize,
 }
 
-impl Kernel for SwigluForward<'_> {
+impl<T: Element> Kernel for SwigluForward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let rows = self.gates.chunks_exact(2 * self.width);
         for (gates, a) in rows.zip(self.a.chunks_exact_mut(self.width)) {
             let (g, u) = gates.split_at(self.width);
-            each(simd, Swiglu, [g, u], [a]);
+            for at in (0..self.width).step_by(LANES) {
+                let (g, u) = (load_at(simd, g, at), load_at(simd, u, at));
+                let silu = simd.mul(g, sigmoid(simd, g));
+                store_at(simd, simd.mul(silu, u), a, at);
+            }
         }
     }
 }
 
-/// The backward pass of `swiglu_forward`: `grad_a` [N, f] becomes a itself, which the next product
-/// needs, and `grad_gates` [N, 2f] is filled.
-pub fn swiglu_backward(
-    gates: &[f32],
-    grad_a: &mut [f32],
-    grad_gates: &mut [f32],
+/// The backward pass of `swiglu_forward`, in place: `gates` [N, 2f] become their gradients, and
+/// `grad_a` [N, f] becomes a itself, which the next product needs.
+pub fn swiglu_backward<T: Element>(
+    gates: &mut [T],
+    grad_a: &mut [T],
     width: usize,
     num_threads: usize,
 ) -> Result<(), KernelError> {
     let count = num_rows(grad_a.len(), width)?;
     check_length("gates", gates.len(), 2 * grad_a.len())?;
-    check_length("grad_gates", grad_gates.len(), gates.len())?;
     let rows = chunk_rows(count, num_threads);
     let work = gates
-        .chunks(2 * rows * width)
-        .zip(grad_gates.chunks_mut(2 * rows * width))
+        .chunks_mut(2 * rows * width)
         .zip(grad_a.chunks_mut(rows * width))
-        .map(|((gates, grad_gates), grad_a)| SwigluBackward {
+        .map(|(gates, grad_a)| SwigluBackward {
             gates,
-            grad_gates,
             grad_a,
             width,
         });
     for_each(work.collect(), num_threads, dispatch)
 }
 
-struct SwigluBackward<'a> {
-    gates: &'a [f32],
-    grad_gates: &'a mut [f32],
-    grad_a: &'a mut [f32],
+struct SwigluBackward<'a, T> {
+    gates: &'a mut [T],
+    grad_a: &'a mut [T],
     width: usize,
 }
 
-impl Kernel for SwigluBackward<'_> {
+impl<T: Element> Kernel for SwigluBackward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let rows = self.gates.chunks_exact(2 * self.width);
-        let outputs = self.grad_gates.chunks_exact_mut(2 * self.width);
-        let grads = self.grad_a.chunks_exact_mut(self.width);
-        for ((gates, grad_gates), a) in rows.zip(outputs).zip(grads) {
-            let (g, u) = gates.split_at(self.width);
-            let (grad_g, grad_u) = grad_gates.split_at_mut(self.width);
-            each(simd, GradSwiglu, [g, u, a], [grad_g, grad_u]);
-            each(simd, Swiglu, [g, u], [a]);
+        let rows = self.gates.chunks_exact_mut(2 * self.width);
+        for (gates, a) in rows.zip(self.grad_a.chunks_exact_mut(self.width)) {
+            let (g_row, u_row) = gates.split_at_mut(self.width);
+            for at in (0..self.width).step_by(LANES) {
+                let (g, u) = (load_at(simd, g_row, at), load_at(simd, u_row, at));
+                let grad = load_at(simd, a, at);
+                let s = sigmoid(simd, g);
+                let silu = simd.mul(g, s);
+                // the derivative of silu: s + silu (1 - s)
+                let slope = simd.fma(silu, simd.sub(simd.splat(1.0), s), s);
+                store_at(simd, simd.mul(silu, u), a, at);
+                store_at(simd, simd.mul(grad, silu), u_row, at);
+                store_at(simd, simd.mul(simd.mul(grad, u), slope), g_row, at);
+            }
         }
-    }
-}
-
-/// silu(g) * u.
-struct Swiglu;
-
-impl<S: Simd> Map<S, 2, 1> for Swiglu {
-    #[inline(always)]
-    fn of(&self, simd: S, [g, u]: [S::V; 2]) -> [S::V; 1] {
-        [simd.mul(simd.mul(g, sigmoid(simd, g)), u)]
-    }
-}
-
-/// g, u and the gradient of silu(g) * u to the gradients of g and u.
-struct GradSwiglu;
-
-impl<S: Simd> Map<S, 3, 2> for GradSwiglu {
-    #[inline(always)]
-    fn of(&self, simd: S, [g, u, grad]: [S::V; 3]) -> [S::V; 2] {
-        let s = sigmoid(simd, g);
-        let silu = simd.mul(g, s);
-        // the derivative of silu: s + silu (1 - s)
-        let slope = simd.fma(silu, simd.sub(simd.splat(1.0), s), s);
-        [simd.mul(simd.mul(grad, u), slope), simd.mul(grad, silu)]
     }
 }
 

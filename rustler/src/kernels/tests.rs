@@ -8,8 +8,8 @@ use super::attention::{EPSILON, Input, forward};
 use super::backward::{Saved, backward};
 use super::groups::{GroupArrays, Groups};
 
-const CELLS: usize = 40;
-const HEADS: usize = 2;
+pub const CELLS: usize = 40;
+pub const HEADS: usize = 2;
 
 /// Two contexts of 25 and 15 cells; cell 24 is no query, cells are keys of several groups.
 const QUERY_PTR: [i32; 5] = [0, 9, 24, 25, 39];
@@ -17,12 +17,12 @@ const KEY_PTR: [i32; 5] = [0, 20, 23, 24, 34];
 const GROUP_PTR: [i32; 3] = [0, 2, 4];
 const CELL_PTR: [i32; 3] = [0, 25, 40];
 
-struct Lists {
+pub struct Lists {
     query: Vec<i32>,
     key: Vec<i32>,
 }
 
-fn lists() -> Lists {
+pub fn lists() -> Lists {
     let query = (0..24).chain(25..40).collect();
     let key = (3..23)
         .chain([0, 24, 5])
@@ -32,7 +32,7 @@ fn lists() -> Lists {
     Lists { query, key }
 }
 
-fn arrays(lists: &Lists) -> GroupArrays<'_> {
+pub fn arrays(lists: &Lists) -> GroupArrays<'_> {
     GroupArrays {
         query_ptr: &QUERY_PTR,
         query: &lists.query,
@@ -104,7 +104,7 @@ pub fn close(found: &[f32], expected: &[f64], tolerance: f64) {
 type Results = (Vec<f32>, Vec<f32>, Vec<f32>);
 
 /// The output, and the gradients that follow from `grad_out`.
-fn run(input: &Input, grad_out: &[f32], num_threads: usize) -> Result<Results, KernelError> {
+fn run(input: &Input<f32>, grad_out: &[f32], num_threads: usize) -> Result<Results, KernelError> {
     // what was in the arrays before must not matter
     let mut out = vec![f32::NAN; CELLS * HEADS * input.dim];
     let mut lse = vec![f32::NAN; CELLS * HEADS];
@@ -123,7 +123,7 @@ fn run(input: &Input, grad_out: &[f32], num_threads: usize) -> Result<Results, K
 #[test]
 fn attention_is_its_definition() -> Result<(), KernelError> {
     let lists = lists();
-    let groups = Groups::new(&arrays(&lists))?;
+    let groups = &Groups::new(&arrays(&lists))?;
     for (dim, normalised) in [
         (8, true),
         (16, true),
@@ -187,7 +187,7 @@ fn a_query_without_keys_gets_zero_and_gives_none() -> Result<(), KernelError> {
     let input = Input {
         qkv: &qkv,
         weight: None,
-        groups: Groups::new(&arrays(&lists))?,
+        groups: &Groups::new(&arrays(&lists))?,
         heads: HEADS,
         dim,
     };

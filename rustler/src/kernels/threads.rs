@@ -75,3 +75,11 @@ impl Drop for Pools {
         }
     }
 }
+
+/// Rows that one thread takes at a time: a few pieces each, so that none waits long for another.
+/// A multiple of 16.
+pub fn chunk_rows(rows: usize, num_threads: usize) -> usize {
+    rows.div_ceil(num_threads.max(1).saturating_mul(4))
+        .max(64)
+        .next_multiple_of(16)
+}

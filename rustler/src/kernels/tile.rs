@@ -174,16 +174,6 @@ pub fn weights_again<S: Simd, const Q: usize>(
     }
 }
 
-/// a . b.
-#[inline(always)]
-pub fn dot<S: Simd, const E: usize>(simd: S, a: &Row<E>, b: &Row<E>) -> f32 {
-    let mut sum = simd.splat(0.0);
-    for e in 0..E {
-        sum = simd.fma(simd.load(&a[e]), simd.load(&b[e]), sum);
-    }
-    simd.sum(sum)
-}
-
 /// What is added to the scores of a tile of which the first `used` lanes stand for keys: nothing,
 /// and for the others so much that they become the lowest.
 #[inline(always)]

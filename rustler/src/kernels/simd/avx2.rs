@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use half::bf16;
+
 use super::{Kernel, LANES, Lanes, Simd};
 
 /// Proof that the processor has AVX2 and FMA.
@@ -47,6 +49,26 @@ impl Simd for Avx2 {
         unsafe {
             _mm256_storeu_ps(x.as_mut_ptr(), v[0]);
             _mm256_storeu_ps(x.as_mut_ptr().add(8), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[bf16; LANES]) -> Self::V {
+        // SAFETY: `self` proves AVX2; the 16 numbers of x are two vectors of 8 times 16 bits.
+        unsafe {
+            [
+                from_bf16(_mm_loadu_si128(x.as_ptr().cast())),
+                from_bf16(_mm_loadu_si128(x.as_ptr().add(8).cast())),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn store_bf16(self, v: Self::V, x: &mut [bf16; LANES]) {
+        // SAFETY: as in `load_bf16`.
+        unsafe {
+            // packing works within halves of registers: the middle quarters change places
+            let packed = _mm256_packus_epi32(to_bf16(v[0]), to_bf16(v[1]));
+            let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+            _mm256_storeu_si256(x.as_mut_ptr().cast(), ordered);
         }
     }
     #[inline(always)]
@@ -113,6 +135,27 @@ impl Simd for Avx2 {
             }
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn from_bf16(bits: __m128i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
+}
+
+/// Adds just below half of the last place that stays, or half where that place is odd, and cuts:
+/// bf16 in the lower halves of 32 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn to_bf16(v: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(v);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    let rounded = _mm256_add_epi32(bits, half);
+    // the addition could carry one that is not a number over into zero
+    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+    let wrong = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+    _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, wrong))
 }
 
 /// Transposes 8 x 8 numbers: pairs, then fours, then halves change places.

@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use half::bf16;
+
 use super::{Kernel, LANES, Lanes, Simd};
 
 /// Proof that the processor has the parts of AVX-512 that `available` asks for.
@@ -37,6 +39,19 @@ impl Simd for Avx512 {
     fn store(self, v: __m512, x: &mut Lanes) {
         // SAFETY: as in `load`.
         unsafe { _mm512_storeu_ps(x.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[bf16; LANES]) -> __m512 {
+        // SAFETY: `self` proves AVX-512; x is one vector of 16 numbers of 16 bits.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+    #[inline(always)]
+    fn store_bf16(self, v: __m512, x: &mut [bf16; LANES]) {
+        // SAFETY: as in `load_bf16`.
+        unsafe { _mm256_storeu_si256(x.as_mut_ptr().cast(), to_bf16(v)) }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -97,6 +112,21 @@ impl Simd for Avx512 {
             }
         }
     }
+}
+
+/// Adds just below half of the last place that stays, or half where that place is odd, and cuts.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn to_bf16(v: __m512) -> __m256i {
+    let bits = _mm512_castps_si512(v);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    let rounded = _mm512_add_epi32(bits, half);
+    // the addition could carry one that is not a number over into zero
+    let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
+    let wrong = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+    let chosen = _mm512_mask_mov_epi32(rounded, wrong, quiet);
+    _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(chosen))
 }
 
 /// Transposes 16 x 16 numbers: within quarters of registers first (pairs, then fours), then the

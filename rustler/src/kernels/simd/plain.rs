@@ -1,4 +1,6 @@
-//! Plain Rust, for every processor.
+//! Vectors as arrays.
+
+use half::bf16;
 
 use super::{Kernel, LANES, Lanes, Simd};
 
@@ -32,6 +34,20 @@ impl Simd for Plain {
     #[inline(always)]
     fn store(self, v: Lanes, x: &mut Lanes) {
         *x = v;
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[bf16; LANES]) -> Lanes {
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            out[i] = x[i].to_f32();
+        }
+        out
+    }
+    #[inline(always)]
+    fn store_bf16(self, v: Lanes, x: &mut [bf16; LANES]) {
+        for i in 0..LANES {
+            x[i] = bf16::from_f32(v[i]);
+        }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> Lanes {
