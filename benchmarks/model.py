@@ -1,17 +1,18 @@
 """Training steps of the model: forward, backward, and all with clipping and AdamW.
 
     python benchmarks/model.py [--sizes tiny small paper] [--lengths 256 1024 4096 8192]
-        [--cells 4096] [--threads 1] [--limit 12] [--quick]
+        [--cells 4096] [--threads 1] [--limit 3] [--quick]
 
 Contexts are those of generated databases, ready in memory. `native`: the form that the model picks
 on a CPU; `grouped`, `dense`: torch's own operations, in groups or with S x S masks, bf16 by
-autocast. share: of the rate that the processor's matrix products reach at the shapes of the size's
-blocks and in the same type, measured in the same run; 100 % would be a step of products alone.
-Forms whose step would take more than --limit seconds are left out.
+autocast. share: of the rate that the processor's matrix products reach at the shapes of the
+size's blocks and in the same type, measured in the same run; 100 % would be a step of nothing but
+products. Forms whose step would take more than --limit seconds are left out.
 
 tokens_per_s, peak_share: of the small size in bf16, native, at the shortest length. longer_cost:
-time of a cell at S = 1024 over that at S = 256, the same form and the worst size; over_grouped: the
-least ratio of native to grouped in bf16; over_dense_1024: of native to dense in fp32 at S = 1024.
+time of a cell at S = 1024 over that at S = 256, the same form and the worst size; over_grouped:
+the least ratio of native to grouped in bf16; over_dense_1024: of native to dense in fp32 at
+S = 1024.
 """
 
 import argparse
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=4096, help="of a step, if S allows")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=6.0)
+    parser.add_argument("--limit", type=float, default=3.0)
     parser.add_argument("--quick", action="store_true", help="small, bf16, S 256 and 1024")
     options = parser.parse_args()
     if options.quick:
@@ -165,8 +166,8 @@ def main() -> None:
     )
     lines = []
     for key, (parts, share) in found.items():
-        times = (1e3 * parts[0], 1e3 * parts[1], 1e3 * sum(parts))
-        lines.append((*key, *times, cells[key[1]] / sum(parts), f"{share:.0%}"))
+        spent = (1e3 * parts[0], 1e3 * parts[1], 1e3 * sum(parts))
+        lines.append((*key, *spent, cells[key[1]] / sum(parts), f"{share:.0%}"))
     print_table(heads, lines)
     every = [(s, n, f) for s in options.sizes for n in options.lengths for f in options.forms]
     missing = [f"{f} {s} {n}" for s, n, f in every if (s, n, f, options.types[0]) not in found]

@@ -4,8 +4,10 @@
 //! values are copied into arrays of their own (normalised once a cell, however many groups it is a
 //! key of), and the groups then read them from the first-level cache.
 
+use std::ops::Range;
+
 use super::element::{Element, dot, load_at, store_at};
-use super::groups::{Group, Groups};
+use super::groups::{Groups, Pack};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
 use super::tile::{Row, Tile, dots, exponentials, mix, to_tiles};
@@ -104,13 +106,13 @@ impl<T: Element> Forward<'_, T> {
         let mut scores = Vec::new();
         for h in 0..heads {
             head.load(simd, self.input, self.qkv, h);
-            for group in self.input.groups.of_context(self.context) {
-                keys.gather(simd, &head, &group);
-                for block in Block::all(&group) {
+            for pack in self.input.groups.packs(self.context) {
+                keys.gather(simd, &head, &pack);
+                for block in Block::all(&pack) {
                     let q = head.queries(simd, &block);
                     dots(simd, &q, &keys.k_tiles, &mut scores);
-                    let (max, sum) = exponentials(simd, &mut scores, group.num_keys());
-                    let found = mix(simd, &scores, &keys.v);
+                    let (max, sum) = exponentials(simd, &mut scores, &block.keys);
+                    let found = mix(simd, &scores, &keys.v, block.all_keys());
                     for i in 0..block.used {
                         let at = block.cell[i] * heads + h;
                         self.lse[at] = max[i] + sum[i].ln();
@@ -124,20 +126,29 @@ impl<T: Element> Forward<'_, T> {
     }
 }
 
-/// Queries of one group that are worked on together; beyond `used`, the last one again.
+/// Queries of one pack that are worked on together; beyond `used`, the last one again.
 pub(super) struct Block {
     pub cell: [usize; QUERIES],
+    /// Where the keys of each stand among those of the pack.
+    pub keys: [Range<usize>; QUERIES],
     pub used: usize,
 }
 
 impl Block {
     #[inline(always)]
-    pub fn all(group: &Group) -> impl Iterator<Item = Block> {
-        let count = group.num_queries();
+    pub fn all(pack: &Pack) -> impl Iterator<Item = Block> {
+        let count = pack.num_queries();
         (0..count).step_by(QUERIES).map(move |first| Block {
-            cell: std::array::from_fn(|i| group.query((first + i).min(count - 1))),
+            cell: std::array::from_fn(|i| pack.query((first + i).min(count - 1))),
+            keys: std::array::from_fn(|i| pack.keys_of((first + i).min(count - 1))),
             used: QUERIES.min(count - first),
         })
+    }
+
+    /// The keys from the first of the first query to the last of the last one.
+    #[inline(always)]
+    pub fn all_keys(&self) -> Range<usize> {
+        self.keys[0].start..self.keys[QUERIES - 1].end
     }
 }
 
@@ -250,7 +261,7 @@ pub(super) fn put<S: Simd, T: Element, const E: usize>(
     }
 }
 
-/// Keys and values of one group, gathered: rows, and tiles for products with queries.
+/// Keys and values of one pack, gathered: rows, and tiles for products with queries.
 #[derive(Default)]
 pub(super) struct Keys<const E: usize> {
     pub k: Vec<Row<E>>,
@@ -260,10 +271,10 @@ pub(super) struct Keys<const E: usize> {
 
 impl<const E: usize> Keys<E> {
     #[inline(always)]
-    pub fn gather<S: Simd>(&mut self, simd: S, head: &Head<E>, group: &Group) {
+    pub fn gather<S: Simd>(&mut self, simd: S, head: &Head<E>, pack: &Pack) {
         self.k.clear();
         self.v.clear();
-        for cell in group.keys() {
+        for cell in pack.keys() {
             self.k.push(head.k[cell]);
             self.v.push(head.v[cell]);
         }

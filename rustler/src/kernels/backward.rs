@@ -101,26 +101,26 @@ impl<T: Element> Backward<'_, T> {
         for h in 0..self.input.heads {
             head.load(simd, self.input, self.qkv, h);
             grads.reset(head.q.len());
-            for group in self.input.groups.of_context(self.context) {
-                let count = group.num_keys();
-                keys.gather(simd, &head, &group);
+            for pack in self.input.groups.packs(self.context) {
+                keys.gather(simd, &head, &pack);
                 to_tiles(simd, &keys.v, &mut v_tiles);
-                of_keys.reset(count);
-                for block in Block::all(&group) {
+                of_keys.reset(pack.num_keys());
+                for block in Block::all(&pack) {
                     let q = head.queries(simd, &block);
                     let (grad_out, lse, delta) = self.block(simd, &block, h);
                     dots(simd, &q, &keys.k_tiles, &mut weights);
                     dots(simd, &grad_out, &v_tiles, &mut grad_scores);
                     let rest = (&lse, &delta);
-                    weights_again(simd, &mut weights, &mut grad_scores, rest);
-                    spread(simd, &weights, &grad_out, &mut of_keys.v);
-                    spread(simd, &grad_scores, &q, &mut of_keys.k);
-                    let of_queries = mix(simd, &grad_scores, &keys.k);
+                    weights_again(simd, &mut weights, &mut grad_scores, rest, &block.keys);
+                    let all = block.all_keys();
+                    spread(simd, &weights, &grad_out, &mut of_keys.v, all.clone());
+                    spread(simd, &grad_scores, &q, &mut of_keys.k, all.clone());
+                    let of_queries = mix(simd, &grad_scores, &keys.k, all);
                     for i in 0..block.used {
                         grads.q[block.cell[i]] = of_queries[i];
                     }
                 }
-                for (cell, (k, v)) in group.keys().zip(of_keys.k.iter().zip(&of_keys.v)) {
+                for (cell, (k, v)) in pack.keys().zip(of_keys.k.iter().zip(&of_keys.v)) {
                     add(simd, &mut grads.k[cell], k);
                     add(simd, &mut grads.v[cell], v);
                 }
@@ -236,7 +236,7 @@ impl<const E: usize> Grads<E> {
     }
 }
 
-/// Gradients of the keys and values of one group.
+/// Gradients of the keys and values of one pack.
 #[derive(Default)]
 struct OfKeys<const E: usize> {
     k: Vec<Row<E>>,

@@ -1,5 +1,8 @@
 //! One attention mask as groups of queries that share their keys, checked before use.
 
+use std::ops::Range;
+
+use super::simd::LANES;
 use super::{KernelError, check_length};
 
 /// Group g: the queries `query[query_ptr[g]..query_ptr[g+1]]` attend to the keys
@@ -14,6 +17,10 @@ pub struct Groups {
     key: Vec<i32>,
     group_ptr: Vec<i32>,
     cell_ptr: Vec<i32>,
+    /// The keys of each query, from .0 to .1 among those of its pack.
+    keys_of: Vec<(u32, u32)>,
+    /// The groups of each pack, for each context.
+    packs_of: Vec<Vec<Range<usize>>>,
 }
 
 /// The arrays of a mask, as they come from `rt.plan.Groups`.
@@ -29,13 +36,15 @@ pub struct GroupArrays<'a> {
 impl Groups {
     /// Checks every offset and index, so that the kernels need not.
     pub fn new(arrays: &GroupArrays) -> Result<Self, KernelError> {
-        let groups = Groups {
+        let mut groups = Groups {
             query_ptr: arrays.query_ptr.to_vec(),
             query: arrays.query.to_vec(),
             key_ptr: arrays.key_ptr.to_vec(),
             key: arrays.key.to_vec(),
             group_ptr: arrays.group_ptr.to_vec(),
             cell_ptr: arrays.cell_ptr.to_vec(),
+            keys_of: Vec::new(),
+            packs_of: Vec::new(),
         };
         let cells = groups.num_cells();
         check_pointers("cell_ptr", &groups.cell_ptr, cells)?;
@@ -66,6 +75,7 @@ impl Groups {
                 }
             }
         }
+        groups.pack();
         Ok(groups)
     }
 
@@ -82,28 +92,66 @@ impl Groups {
         range(&self.cell_ptr, context).len()
     }
 
-    /// Queries and keys of each group of a context that has both, as positions among its cells.
-    pub fn of_context(&self, context: usize) -> impl Iterator<Item = Group<'_>> {
+    /// The packs of a context, in order.
+    pub fn packs(&self, context: usize) -> impl Iterator<Item = Pack<'_>> {
         let first_cell = self.cell_ptr[context];
-        range(&self.group_ptr, context)
-            .map(move |group| Group {
-                query: &self.query[range(&self.query_ptr, group)],
-                key: &self.key[range(&self.key_ptr, group)],
+        let bounds = &self.packs_of[context];
+        bounds.iter().map(move |groups| {
+            let part = |ptr: &[i32]| ptr[groups.start] as usize..ptr[groups.end] as usize;
+            let queries = part(&self.query_ptr);
+            Pack {
+                keys_of: &self.keys_of[queries.clone()],
+                query: &self.query[queries],
+                key: &self.key[part(&self.key_ptr)],
                 first_cell,
-            })
-            .filter(|group| !group.query.is_empty() && !group.key.is_empty())
+            }
+        })
+    }
+
+    /// Groups one after another that are worked on together: as many as have no more keys than a
+    /// vector has lanes, or a larger one alone. Groups without queries or keys are in none.
+    fn pack(&mut self) {
+        self.keys_of = vec![(0, 0); self.query.len()];
+        for context in 0..self.num_contexts() {
+            let mut packs: Vec<Range<usize>> = Vec::new();
+            for group in range(&self.group_ptr, context) {
+                let (queries, keys) = (range(&self.query_ptr, group), range(&self.key_ptr, group));
+                if queries.is_empty() || keys.is_empty() {
+                    continue;
+                }
+                let fits = |pack: &&mut Range<usize>| {
+                    let first = self.key_ptr[pack.start] as usize;
+                    pack.end == group && keys.end - first <= LANES
+                };
+                let first = match packs.last_mut().filter(fits) {
+                    Some(pack) => {
+                        pack.end = group + 1;
+                        self.key_ptr[pack.start] as usize
+                    }
+                    None => {
+                        packs.push(group..group + 1);
+                        keys.start
+                    }
+                };
+                let bounds = ((keys.start - first) as u32, (keys.end - first) as u32);
+                self.keys_of[queries].fill(bounds);
+            }
+            self.packs_of.push(packs);
+        }
     }
 }
 
-/// One group; its lists number cells of the batch, of which the context's first is `first_cell`.
+/// Groups that are worked on together; the lists number cells of the batch, of which the context's
+/// first is `first_cell`.
 #[derive(Clone, Copy)]
-pub struct Group<'a> {
+pub struct Pack<'a> {
     query: &'a [i32],
+    keys_of: &'a [(u32, u32)],
     key: &'a [i32],
     first_cell: i32,
 }
 
-impl Group<'_> {
+impl Pack<'_> {
     pub fn num_queries(&self) -> usize {
         self.query.len()
     }
@@ -117,6 +165,13 @@ impl Group<'_> {
         (self.query[i] - self.first_cell) as usize
     }
 
+    /// Where the keys of a query stand among those of the pack.
+    #[inline(always)]
+    pub fn keys_of(&self, i: usize) -> Range<usize> {
+        let (start, end) = self.keys_of[i];
+        start as usize..end as usize
+    }
+
     #[inline(always)]
     pub fn keys(&self) -> impl Iterator<Item = usize> {
         self.key
@@ -125,7 +180,7 @@ impl Group<'_> {
     }
 }
 
-fn range(pointers: &[i32], at: usize) -> std::ops::Range<usize> {
+fn range(pointers: &[i32], at: usize) -> Range<usize> {
     pointers[at] as usize..pointers[at + 1] as usize
 }
 

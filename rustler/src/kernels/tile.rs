@@ -3,6 +3,8 @@
 //! A row of a head is E times 16 channels. Keys come in tiles of 16, channel by channel, so that a
 //! vector holds one channel of 16 keys. Q queries are worked on together.
 
+use std::ops::Range;
+
 use super::simd::{LANES, Lanes, Simd};
 
 /// The channels of one query, key or value.
@@ -58,21 +60,33 @@ pub fn dots<S: Simd, const E: usize, const Q: usize>(
     }
 }
 
-/// out[i] = sum over j of weights[i][j] rows[j].
+/// For each tile that has some of the keys: its number, and which of its lanes.
+#[inline(always)]
+fn lanes_of(keys: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    (keys.start / LANES..keys.end.div_ceil(LANES)).map(move |tile| {
+        let first = tile * LANES;
+        let start = keys.start.max(first) - first;
+        (tile, start..(keys.end - first).min(LANES))
+    })
+}
+
+/// out[i] = sum over j in keys of weights[i][j] rows[j].
 #[inline(always)]
 pub fn mix<S: Simd, const E: usize, const Q: usize>(
     simd: S,
     weights: &[Scores<Q>],
     rows: &[Row<E>],
+    keys: Range<usize>,
 ) -> [Row<E>; Q] {
     let mut out = [[[0.0; LANES]; E]; Q];
     for e in 0..E {
         let mut sum = [simd.splat(0.0); Q];
-        for (block, tile) in rows.chunks(LANES).zip(weights) {
-            for (lane, row) in block.iter().enumerate() {
-                let x = simd.load(&row[e]);
+        for (tile, lanes) in lanes_of(keys.clone()) {
+            let weights = &weights[tile];
+            for lane in lanes {
+                let x = simd.load(&rows[tile * LANES + lane][e]);
                 for i in 0..Q {
-                    sum[i] = simd.fma(simd.splat(tile[i][lane]), x, sum[i]);
+                    sum[i] = simd.fma(simd.splat(weights[i][lane]), x, sum[i]);
                 }
             }
         }
@@ -83,45 +97,48 @@ pub fn mix<S: Simd, const E: usize, const Q: usize>(
     out
 }
 
-/// rows[j] += sum over i of weights[i][j] x[i].
+/// rows[j] += sum over i of weights[i][j] x[i], for j in keys.
 #[inline(always)]
 pub fn spread<S: Simd, const E: usize, const Q: usize>(
     simd: S,
     weights: &[Scores<Q>],
     x: &[Row<E>; Q],
     rows: &mut [Row<E>],
+    keys: Range<usize>,
 ) {
     for e in 0..E {
         let mut of_queries = [simd.splat(0.0); Q];
         for i in 0..Q {
             of_queries[i] = simd.load(&x[i][e]);
         }
-        for (block, tile) in rows.chunks_mut(LANES).zip(weights) {
-            for (lane, row) in block.iter_mut().enumerate() {
-                let mut sum = simd.load(&row[e]);
+        for (tile, lanes) in lanes_of(keys.clone()) {
+            let weights = &weights[tile];
+            for lane in lanes {
+                let row = &mut rows[tile * LANES + lane][e];
+                let mut sum = simd.load(row);
                 for i in 0..Q {
-                    sum = simd.fma(simd.splat(tile[i][lane]), of_queries[i], sum);
+                    sum = simd.fma(simd.splat(weights[i][lane]), of_queries[i], sum);
                 }
-                simd.store(sum, &mut row[e]);
+                simd.store(sum, row);
             }
         }
     }
 }
 
-/// Turns scores into exp(score - maximum); the maxima and the sums. Beyond the keys they become
-/// e^-87: nothing in a sum, and `mix` does not read them.
+/// Turns scores into exp(score - maximum); the maxima and the sums. Beyond a query's keys they
+/// become e^-87: nothing in a sum.
 #[inline(always)]
 pub fn exponentials<S: Simd, const Q: usize>(
     simd: S,
     scores: &mut [Scores<Q>],
-    num_keys: usize,
+    keys: &[Range<usize>; Q],
 ) -> ([f32; Q], [f32; Q]) {
     let (mut max, mut sum) = ([0.0; Q], [0.0; Q]);
     let Some((last, whole)) = scores.split_last_mut() else {
         return (max, sum);
     };
-    let bias = simd.load(bias(num_keys - whole.len() * LANES));
     for i in 0..Q {
+        let bias = bias(simd, whole.len(), &keys[i]);
         let of_last = simd.add(simd.load(&last[i]), bias);
         let mut highest = of_last;
         for tile in whole.iter() {
@@ -155,17 +172,22 @@ fn highest_lane<S: Simd>(simd: S, v: S::V) -> f32 {
 }
 
 /// Turns scores into softmax weights exp(score - lse), and the gradient of the weights into that of
-/// the scores: weight * (gradient - delta). Beyond the keys there is no meaning in either.
+/// the scores: weight * (gradient - delta). Beyond a query's keys both become nothing in a sum.
 #[inline(always)]
 pub fn weights_again<S: Simd, const Q: usize>(
     simd: S,
     scores: &mut [Scores<Q>],
     gradient: &mut [Scores<Q>],
     (lse, delta): (&[f32; Q], &[f32; Q]),
+    keys: &[Range<usize>; Q],
 ) {
-    for (tile, grad) in scores.iter_mut().zip(gradient.iter_mut()) {
+    let whole = scores.len().saturating_sub(1);
+    for (number, (tile, grad)) in scores.iter_mut().zip(gradient.iter_mut()).enumerate() {
         for i in 0..Q {
-            let score = simd.sub(simd.load(&tile[i]), simd.splat(lse[i]));
+            let mut score = simd.sub(simd.load(&tile[i]), simd.splat(lse[i]));
+            if number == whole {
+                score = simd.add(score, bias(simd, whole, &keys[i]));
+            }
             let weight = simd.exp(score);
             let change = simd.sub(simd.load(&grad[i]), simd.splat(delta[i]));
             simd.store(weight, &mut tile[i]);
@@ -174,18 +196,23 @@ pub fn weights_again<S: Simd, const Q: usize>(
     }
 }
 
-/// What is added to the scores of a tile of which the first `used` lanes stand for keys: nothing,
-/// and for the others so much that they become the lowest.
+/// What is added to the scores of the last tile, behind `whole` others: nothing where they are of
+/// the query's keys, and elsewhere so much that they become the lowest. Keys of a pack with more
+/// tiles than one begin with the first.
 #[inline(always)]
-fn bias(used: usize) -> &'static Lanes {
-    const LOWEST: [f32; 2 * LANES] = {
-        let mut numbers = [f32::MIN; 2 * LANES];
-        let mut at = 0;
-        while at < LANES {
+fn bias<S: Simd>(simd: S, whole: usize, keys: &Range<usize>) -> S::V {
+    /// Low, zero, low: 16 of each.
+    const LOW: [f32; 3 * LANES] = {
+        let mut numbers = [f32::MIN / 4.0; 3 * LANES];
+        let mut at = LANES;
+        while at < 2 * LANES {
             numbers[at] = 0.0;
             at += 1;
         }
         numbers
     };
-    &LOWEST[LANES - used..].as_chunks().0[0]
+    let (start, end) = (keys.start.min(LANES), keys.end - whole * LANES);
+    let before = &LOW[LANES - start..].as_chunks().0[0];
+    let behind = &LOW[2 * LANES - end.min(LANES)..].as_chunks().0[0];
+    simd.add(simd.load(before), simd.load(behind))
 }
