@@ -19,7 +19,7 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.corpus import Database, DataConfig, build_sampler
 from rt.data import BOOLEAN, Batch
-from rt.model import target_losses
+from rt.losses import target_losses
 from rt.ranks import Ranks
 from rt.tasks import Task
 
