@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rt import cpu
 from rt.attention import masked_attention
+from rt.counts import ChildCounts
 from rt.model_config import ModelConfig
 from rt.plan import MASKS, Groups, Plan
 
@@ -27,7 +28,7 @@ class Attention(nn.Module):
     """Attention of every cell over the keys that one mask gives it, with the variants of
     `rt.model_config.Variants`."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, counting: bool = False) -> None:
         super().__init__()
         d, heads = config.d_model, config.num_heads
         self.num_heads = heads
@@ -41,8 +42,12 @@ class Attention(nn.Module):
         self.w_gate = nn.Linear(d, gates, bias=False) if gates else None
         usual = torch.full((heads,), 1 / math.log(USUAL_KEYS))
         self.key_scale = nn.Parameter(usual) if config.log_keys else None
+        self.w_key = nn.Linear(d, heads) if counting else None
+        self.wo_sum = nn.Linear(d, d, bias=False) if counting else None
 
-    def forward(self, x: Tensor, groups: Groups, form: str) -> Tensor:
+    def forward(
+        self, x: Tensor, groups: Groups, form: str, counts: ChildCounts | None = None
+    ) -> Tensor:
         """x, the normed cells, and the result: [N, d]."""
         q, k, v = (w(x).unflatten(-1, (self.num_heads, -1)) for w in (self.wq, self.wk, self.wv))
         q, k = normed(self.q_norm, q), normed(self.k_norm, k)
@@ -52,7 +57,12 @@ class Attention(nn.Module):
         out = masked_attention(q, k, v, groups, form)
         if self.w_gate is not None:
             out = out * torch.sigmoid(self.w_gate(x)).unflatten(-1, (self.num_heads, -1))
-        return self.wo(out.flatten(-2))
+        mean = self.wo(out.flatten(-2))
+        if counts is None or self.w_key is None or self.wo_sum is None:
+            return mean
+        # a head picks the keys whose children it reads; their number makes a sum of its mean
+        times = counts.per_cell(torch.sigmoid(self.w_key(counts.names)))
+        return mean + self.wo_sum((out * times[..., None]).flatten(-2))
 
 
 class FeedForward(nn.Module):
@@ -76,21 +86,26 @@ class Block(nn.Module):
         super().__init__()
         d = config.d_model
         self.norms = nn.ModuleDict({name: nn.RMSNorm(d) for name in (*MASKS, "ffn")})
-        self.attns = nn.ModuleDict({name: Attention(config) for name in MASKS})
+        self.attns = nn.ModuleDict(
+            {name: Attention(config, config.child_counts and name == "nbr") for name in MASKS}
+        )
         self.ffn = FeedForward(d, config.d_ff)
         self.fused = config.plain_attention  # what the kernels of whole layers compute
 
     def last_matrices(self) -> list[nn.Parameter]:
         """The weights through which the layers add to the cells."""
-        names = ("wo.weight", "w2.weight")
+        names = ("wo.weight", "wo_sum.weight", "w2.weight")
         return [weight for name, weight in self.named_parameters() if name.endswith(names)]
 
-    def forward(self, x: Tensor, plan: Plan, form: str) -> Tensor:
-        """x and the result: [N, d]."""
+    def forward(
+        self, x: Tensor, plan: Plan, form: str, counts: ChildCounts | None = None
+    ) -> Tensor:
+        """x and the result: [N, d]. counts: for the variant `child_counts`."""
         if form == "cpu" and self.fused:
             return self._native(x, plan)
         for name in MASKS:
-            x = x + self.attns[name](self.norms[name](x), getattr(plan, name), form)
+            y = self.norms[name](x)
+            x = x + self.attns[name](y, getattr(plan, name), form, counts)
         return x + self.ffn(self.norms["ffn"](x))
 
     def _native(self, x: Tensor, plan: Plan) -> Tensor:

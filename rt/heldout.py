@@ -63,8 +63,20 @@ class HeldoutLoss:
 class HeldoutSet:
     """Draws the tasks and rows once and evaluates models on them."""
 
-    def __init__(self, databases: tuple[Database, ...], config: DataConfig, seed: int) -> None:
-        self.sampler = build_sampler(databases, config, extra_target_share=(0.0, 0.0), seed=seed)
+    def __init__(
+        self,
+        databases: tuple[Database, ...],
+        config: DataConfig,
+        seed: int,
+        child_counts: bool = False,
+    ) -> None:
+        self.sampler = build_sampler(
+            databases,
+            config,
+            extra_target_share=(0.0, 0.0),
+            seed=seed,
+            child_counts=child_counts,
+        )
         self.seed = seed
         self.batches = _draw(databases, config, seed)
         if not self.batches:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from plurel.errors import InputError
 from rt.attention import FORMS, choose_form
 from rt.blocks import Block, normed
+from rt.counts import ChildCounts, child_counts
 from rt.data import TEXT, Batch
 from rt.losses import SCALAR_TYPES, TYPE_NAMES, Outputs, target_loss, target_losses
 from rt.model_config import SIZES, ModelConfig, Variants
@@ -53,6 +54,7 @@ class RelationalTransformer(nn.Module):
         self.mask_embs = nn.ParameterDict({n: nn.Parameter(torch.randn(d)) for n in TYPE_NAMES})
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.norm_out = nn.RMSNorm(d)
+        self.w_count = nn.Linear(d, d, bias=False) if config.child_counts else None
         if config.zero_init:
             self._zero_outputs()
 
@@ -90,8 +92,12 @@ class RelationalTransformer(nn.Module):
         """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]."""
         x = self.embed(batch)
         form = choose_form(self.attention, x.device)
+        counts = None
+        if self.w_count is not None:
+            counts = self._counts(batch)
+            x = x + counts.per_cell(self.w_count(counts.names))
         for block in self.blocks:
-            x = block(x, batch.plan, form)
+            x = block(x, batch.plan, form, counts)
         return self.norm_out(x)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -117,6 +123,10 @@ class RelationalTransformer(nn.Module):
         at = torch.nonzero((kind == TEXT) & ~is_target)[:, 0]
         text = batch.text.reshape(-1)[cell[at]]
         return x.index_add(0, at, self._encoded("text", texts).index_select(0, text).to(x.dtype))
+
+    def _counts(self, batch: Batch) -> ChildCounts:
+        texts = batch.text_embedding.to(self.norm_out.weight.dtype)
+        return child_counts(batch, self._encoded("col_name", texts.index_select(0, batch.key_text)))
 
     def _encoded(self, name: str, x: Tensor) -> Tensor:
         return normed(self.norm_dict[name], self.enc_dict[name](x))

@@ -26,18 +26,22 @@ class Variants:
     log_keys: queries times a learned factor per head times the log of the number of their keys, so
     that attention stays as sharp over 1,000 keys as over 10 (Scalable-Softmax, arXiv 2501.19399,
     section 2).
+    child_counts: cells read how many visible children their row has in the store, by foreign key,
+    and attention under `nbr` has a second output that grows with the log of these numbers
+    (Principal Neighbourhood Aggregation, arXiv 2004.05718, section 3.2; see `rt.counts`).
     zero_init: the last matrix of every layer (`wo`, `w2`) and the heads begin at 0, so that each
     block begins as the identity and the outputs as 0 (Fixup, arXiv 1901.09321, section 3).
     """
 
     attention_gate: Gate = "none"
     log_keys: bool = False
+    child_counts: bool = False
     zero_init: bool = False
 
     @property
     def plain_attention(self) -> bool:
         """Whether attention is the published one, for which there are fused layers."""
-        return self.attention_gate == "none" and not self.log_keys
+        return self.attention_gate == "none" and not (self.log_keys or self.child_counts)
 
 
 @dataclass(frozen=True)

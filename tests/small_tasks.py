@@ -17,11 +17,13 @@ D_TEXT = 16
 
 @dataclass
 class Row:
-    """cells: (column, value) each, all numbers; parents: positions of rows in the context. The
-    first cell of a context's first row is its target."""
+    """cells: (column, value) each, all numbers; parents: positions of rows in the context; counts:
+    (foreign key, children) each, keys named by the texts of columns. The first cell of a context's
+    first row is its target."""
 
     cells: Sequence[tuple[int, float]]
     parents: Sequence[int] = ()
+    counts: Sequence[tuple[int, int]] = ()
 
 
 def arrays_of(contexts: Sequence[Sequence[Row]], num_columns: int) -> dict[str, NDArray[Any]]:
@@ -65,6 +67,10 @@ def arrays_of(contexts: Sequence[Sequence[Row]], num_columns: int) -> dict[str, 
         "column_text": np.arange(num_columns, dtype=np.int32),
         "column_number": np.arange(num_columns, dtype=np.int32),
         "column_store": np.zeros(num_columns, np.int32),
+        "count_ptr": np.append(0, np.cumsum([len(r.counts) for r in every])).astype(np.int64),
+        "count_key": np.array([key for r in every for key, _ in r.counts], np.int32),
+        "count": np.array([count for r in every for _, count in r.counts], np.uint32),
+        "key_text": np.arange(num_columns, dtype=np.int32),
         "text_embedding": embedding.astype(np.float16),
     }
 

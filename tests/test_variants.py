@@ -1,16 +1,18 @@
 """What each variant of the model adds, shown on a task that needs it; and that every attention form
 computes the same with it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from flex_on_cpu import form
-from random_contexts import SHAPES, random_batch
+from random_contexts import SHAPES, no_counts, random_arrays, random_batch
 from small_tasks import Row, arrays_of, config, drawn, trained, unexplained
 from torch import nn
 
+from plurel.errors import InputError
 from rt.blocks import Attention
 from rt.data import Batch
 from rt.model import ModelConfig, RelationalTransformer, Variants
@@ -22,14 +24,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gate per head": {"attention_gate": "head"},
     "gate per channel": {"attention_gate": "channel"},
     "log of keys": {"log_keys": True},
+    "counts of children": {"child_counts": True},
+    "all but zero init": {"attention_gate": "head", "log_keys": True, "child_counts": True},
     "zero init": {"zero_init": True},
 }
 
 
 def test_all_are_off_by_default() -> None:
     plain = RelationalTransformer(config())
-    assert Variants() == Variants(attention_gate="none", log_keys=False, zero_init=False)
-    assert not any("gate" in name or "key_scale" in name for name in plain.state_dict())
+    assert set(vars(Variants()).values()) == {"none", False}
+    more = RelationalTransformer(config(**VARIANTS["all but zero init"]))
+    assert set(plain.state_dict()) < set(more.state_dict())
     assert plain.config == ModelConfig(1, 32, 4, 32, plain.config.d_text)
 
 
@@ -107,6 +112,41 @@ def test_log_keys_keep_attention_sharp_over_long_lists() -> None:
     assert unexplained(scaled, few) < 0.02
     assert unexplained(plain, many) > 0.2
     assert unexplained(scaled, many) < 0.02
+
+
+def visits(rng: np.random.Generator) -> list[Row]:
+    """A customer with 3 to 300 visits and as many calls, of which two each are in the context:
+    how many visits?"""
+    count, calls = np.exp(rng.uniform(np.log(3), np.log(300), 2)).astype(int)
+    shown = [Row([(1 + kind, 1.0)], [0]) for kind in (0, 0, 1, 1)]
+    return [Row([(0, np.log(count / 30))], (), [(3, count), (4, calls)]), *shown]
+
+
+def spending(rng: np.random.Generator) -> list[Row]:
+    """A customer whose purchases, of which three are shown, have one price; what grows with both
+    their number and the price?"""
+    count, price = int(np.exp(rng.uniform(np.log(3), np.log(300)))), rng.normal()
+    shown = [Row([(1, price)], [0]) for _ in range(3)]
+    return [Row([(0, price * np.log1p(count) / 4)], (), [(2, count)]), *shown]
+
+
+@pytest.mark.parametrize(("task", "left"), [(visits, 0.9), (spending, 0.08)])
+def test_counts_tell_3_children_from_300(
+    task: Callable[[np.random.Generator], list[Row]], left: float
+) -> None:
+    batches = [Batch.from_arrays(arrays_of(drawn(task, seed, 32), 5)) for seed in range(8)]
+    asked = Batch.from_arrays(arrays_of(drawn(task, 99, 256), 5))
+    plain, counting = (trained(config(child_counts=on), batches, 120) for on in (False, True))
+    assert unexplained(plain, asked) > left
+    assert unexplained(counting, asked) < left / 4
+
+
+def test_a_model_that_counts_needs_counts() -> None:
+    batch = Batch.from_arrays(random_arrays(0) | no_counts())
+    RelationalTransformer(config(d_text=8))(batch)
+    counting = RelationalTransformer(config(child_counts=True, d_text=8))
+    with pytest.raises(InputError, match="make the sampler with child_counts=True"):
+        counting(batch)
 
 
 def test_zero_init_begins_as_a_constant_and_learns() -> None:
