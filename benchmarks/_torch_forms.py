@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rt.blocks import Block, without_autocast
 from rt.data import Batch
-from rt.model import Block, RelationalTransformer, without_autocast
+from rt.model import RelationalTransformer
 from rt.plan import MASKS, Groups, dense_masks
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -118,13 +118,16 @@ def _in_order(array: NDArray[Any], order: Rows | None) -> NDArray[Any]:
 
 
 def number_texts(
-    columns: Sequence[Column], table_names: Sequence[str]
-) -> tuple[list[Column], pa.Array]:
-    """The distinct texts in order of their numbers: column names, then cells. The columns get the
-    number of their name and, in place of their texts, the numbers of these."""
+    columns: Sequence[Column], table_names: Sequence[str], further: Sequence[str]
+) -> tuple[list[Column], pa.Array, list[int]]:
+    """The distinct texts in order of their numbers: column names, cells, `further` ones; and the
+    numbers of the latter. The columns get the number of their name and, in place of their texts,
+    the numbers of these."""
     names = [f"{c.meta.name} of {table_names[c.meta.table]}" for c in columns]
     texts = [column.texts for column in columns if column.texts is not None]
-    every = pa.chunked_array([pa.array(names, pa.large_string()), *texts])
+    every = pa.chunked_array(
+        [pa.array(names, pa.large_string()), *texts, pa.array(further, pa.large_string())]
+    )
     del texts
     chunks = every.dictionary_encode().chunks  # all share one dictionary; empty ones are left out
     codes = [np.zeros(0, np.uint32), *(chunk.indices.to_numpy() for chunk in chunks)]
@@ -139,7 +142,7 @@ def number_texts(
             start += len(numbers)
         named = replace(column, meta=replace(column.meta, name_text=name))
         numbered.append(_sized(named, numbers, len(distinct)))
-    return numbered, distinct
+    return numbered, distinct, final[start:].tolist()
 
 
 def _sized(column: Column, numbers: Rows | None, num_texts: int) -> Column:

@@ -144,8 +144,10 @@ def build_sampler(
     *,
     extra_target_share: tuple[float, float],
     seed: int,
+    child_counts: bool = False,
 ) -> rustler.Sampler:
-    """A sampler over the tasks of the databases, weighted as `config.mix` says."""
+    """A sampler over the tasks of the databases, weighted as `config.mix` says. child_counts: the
+    model reads them."""
     tasks = [
         to_sampler(task, store, weight=_weight(task, database, config))
         for store, database in enumerate(databases)
@@ -161,6 +163,7 @@ def build_sampler(
         extra_target_share=extra_target_share,
         seed=seed,
         num_threads=config.sampler_threads,
+        child_counts=child_counts,
     )
 
 

@@ -42,6 +42,9 @@ class Batch:
     parent_ptr i64[n + 1], parent i32: positions within the context of the row's parents;
     column_text i32[K]: the text that names the column, column_number i32[K] (in the store's
     meta.json), column_store i32[K];
+    count_ptr i64[n + 1], count_key i32, count i64: by which foreign keys (numbers in the batch)
+    each row has visible children, and how many in the store; key_text i32: the text that names
+    each such key; all four are empty if the sampler did not count;
     text_embedding f16[U, d_text]: each text of the batch once;
     plan: who attends to whom.
     """
@@ -70,6 +73,10 @@ class Batch:
     column_text: Tensor
     column_number: Tensor
     column_store: Tensor
+    count_ptr: Tensor
+    count_key: Tensor
+    count: Tensor
+    key_text: Tensor
     text_embedding: Tensor
     plan: Plan
 

@@ -19,7 +19,7 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.corpus import Database, DataConfig, build_sampler
 from rt.data import BOOLEAN, Batch
-from rt.model import target_losses
+from rt.losses import target_losses
 from rt.precision import autocast
 from rt.ranks import Ranks
 from rt.tasks import Task
@@ -64,8 +64,20 @@ class HeldoutLoss:
 class HeldoutSet:
     """Draws the tasks and rows once and evaluates models on them."""
 
-    def __init__(self, databases: tuple[Database, ...], config: DataConfig, seed: int) -> None:
-        self.sampler = build_sampler(databases, config, extra_target_share=(0.0, 0.0), seed=seed)
+    def __init__(
+        self,
+        databases: tuple[Database, ...],
+        config: DataConfig,
+        seed: int,
+        child_counts: bool = False,
+    ) -> None:
+        self.sampler = build_sampler(
+            databases,
+            config,
+            extra_target_share=(0.0, 0.0),
+            seed=seed,
+            child_counts=child_counts,
+        )
         self.seed = seed
         self.batches = _draw(databases, config, seed)
         if not self.batches:

@@ -22,10 +22,12 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class ForeignKeyMeta:
-    """A foreign key: its column, and the number of the table that it references."""
+    """A foreign key: its column, the number of the table that it references, and that of the text
+    "<column> of <table>", None in stores that were written before there was one."""
 
     column: str
     parent: int
+    name_text: int | None = None
 
 
 @dataclass(frozen=True)

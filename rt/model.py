@@ -9,162 +9,24 @@ head a type. The names of the parameters are those of the published checkpoints.
 Letters: B contexts, S slots, N packed cells (no padding), d = d_model, H heads, D = d / H.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
 from os import PathLike
-from typing import Any
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plurel.errors import InputError
-from rt import cpu_blocks
-from rt.attention import FORMS, choose_form, masked_attention
-from rt.config import from_dict
-from rt.data import BOOLEAN, DATETIME, NUMBER, TEXT, Batch
-from rt.plan import MASKS, Groups, Plan
+from rt.attention import FORMS, choose_form
+from rt.blocks import Block, normed, run_blocks, without_autocast
+from rt.counts import ChildCounts, child_counts
+from rt.data import TEXT, Batch
+from rt.losses import SCALAR_TYPES, TYPE_NAMES, Outputs, target_loss, target_losses
+from rt.model_config import SIZES, ModelConfig, Variants
 from rt.settings import Settings
 
-TYPE_NAMES = ("number", "text", "datetime", "boolean")
-SCALAR_TYPES = (NUMBER, DATETIME, BOOLEAN)
-"""Types whose value is one number, in the order of the columns that `_heads` gives."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Sizes of a model. d_text: length of the text embeddings that it reads."""
-
-    num_blocks: int
-    d_model: int
-    num_heads: int
-    d_ff: int
-    d_text: int
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"model.{field.name} must be a positive integer, not {value!r}")
-        if self.d_model % self.num_heads:
-            raise InputError(
-                f"model.d_model {self.d_model} is not a multiple of num_heads {self.num_heads}"
-            )
-
-    @classmethod
-    def named(cls, size: str, d_text: int) -> "ModelConfig":
-        """One of the named sizes: tiny, small, paper."""
-        if size not in SIZES:
-            raise InputError(f"model size {size!r} is unknown: choose one of {', '.join(SIZES)}")
-        return cls(**SIZES[size], d_text=d_text)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
-        """The reverse of `to_dict`. Keys that are absent keep their defaults, so that configs older
-        than a variant load; unknown and missing keys are an InputError."""
-        return from_dict(cls, values, "model")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for YAML."""
-        return asdict(self)
-
-
-SIZES: dict[str, dict[str, int]] = {
-    "tiny": {"num_blocks": 4, "d_model": 64, "num_heads": 4, "d_ff": 256},
-    "small": {"num_blocks": 6, "d_model": 128, "num_heads": 4, "d_ff": 512},
-    "paper": {"num_blocks": 12, "d_model": 256, "num_heads": 8, "d_ff": 1024},
-}
-
-
-def _normed(norm: nn.Module, x: Tensor) -> Tensor:
-    """norm(x) in the type of its weight, also where autocast has narrowed x."""
-    return norm(x.to(norm.get_parameter("weight").dtype))
-
-
-class Attention(nn.Module):
-    """Attention of every cell over the keys that one mask gives it."""
-
-    def __init__(self, d_model: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.wq = nn.Linear(d_model, d_model, bias=False)
-        self.wk = nn.Linear(d_model, d_model, bias=False)
-        self.wv = nn.Linear(d_model, d_model, bias=False)
-        self.wo = nn.Linear(d_model, d_model, bias=False)
-        self.q_norm = nn.RMSNorm(d_model // num_heads)
-        self.k_norm = nn.RMSNorm(d_model // num_heads)
-
-    def forward(self, x: Tensor, groups: Groups, form: str) -> Tensor:
-        """x and the result: [N, d]."""
-        q, k, v = (w(x).unflatten(-1, (self.num_heads, -1)) for w in (self.wq, self.wk, self.wv))
-        out = masked_attention(_normed(self.q_norm, q), _normed(self.k_norm, k), v, groups, form)
-        return self.wo(out.flatten(-2))
-
-
-class FeedForward(nn.Module):
-    """SwiGLU: w2(silu(w1 x) * w3 x)."""
-
-    def __init__(self, d_model: int, d_ff: int) -> None:
-        super().__init__()
-        self.w1 = nn.Linear(d_model, d_ff, bias=False)
-        self.w2 = nn.Linear(d_ff, d_model, bias=False)
-        self.w3 = nn.Linear(d_model, d_ff, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x and the result: [N, d]."""
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
-
-
-class Block(nn.Module):
-    """Attention under the three masks, then the feed-forward layer, each pre-norm and residual."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        d = config.d_model
-        self.norms = nn.ModuleDict({name: nn.RMSNorm(d) for name in (*MASKS, "ffn")})
-        self.attns = nn.ModuleDict({name: Attention(d, config.num_heads) for name in MASKS})
-        self.ffn = FeedForward(d, config.d_ff)
-
-    def forward(self, x: Tensor, plan: Plan, form: str) -> Tensor:
-        """x and the result: [N, d]."""
-        for name in MASKS:
-            x = x + self.attns[name](self.norms[name](x), getattr(plan, name), form)
-        return x + self.ffn(self.norms["ffn"](x))
-
-    def native(self) -> list[Tensor]:
-        """The parameters for `rt.cpu_blocks`, none if it does not know all that the block does."""
-        named = dict(self.named_parameters())
-        known = set(named) == set(cpu_blocks.PARAMETERS)
-        return [named[name] for name in cpu_blocks.PARAMETERS] if known else []
-
-
-def without_autocast(device: torch.device) -> torch.autocast:
-    """For the small products at both ends: rounding values to bf16 would save no time."""
-    return torch.autocast(device.type, enabled=False)
-
-
-def run_blocks(x: Tensor, blocks: Iterable[nn.Module], plan: Plan, form: str) -> Tensor:
-    """x [N, d] after the blocks."""
-    parameters = [block.native() if isinstance(block, Block) else [] for block in blocks]
-    if form == "cpu" and all(parameters):
-        return cpu_blocks.run_blocks(x, plan, parameters, cpu_blocks.compute_dtype())
-    for block in blocks:
-        x = block(x, plan, form)
-    return x
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """The heads' outputs at every slot, [B, S] each, 0 at padding: normalised values for number
-    and datetime, a logit of (value > 0) for boolean."""
-
-    number: Tensor
-    datetime: Tensor
-    boolean: Tensor
-
-    def of_type(self, semantic_type: int) -> Tensor:
-        """The head of one semantic type."""
-        return getattr(self, TYPE_NAMES[semantic_type])
+__all__ = ["SIZES", "ModelConfig", "Outputs", "RelationalTransformer", "Variants", "target_loss",
+           "target_losses"]  # fmt: skip
 
 
 class RelationalTransformer(nn.Module):
@@ -192,6 +54,15 @@ class RelationalTransformer(nn.Module):
         self.mask_embs = nn.ParameterDict({n: nn.Parameter(torch.randn(d)) for n in TYPE_NAMES})
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.norm_out = nn.RMSNorm(d)
+        self.w_count = nn.Linear(d, d, bias=False) if config.child_counts else None
+        if config.zero_init:
+            self._zero_outputs()
+
+    def _zero_outputs(self) -> None:
+        """0 for the matrices through which layers add to a cell, and for the heads."""
+        lasts = [m for block in self.blocks for m in cast(Block, block).last_matrices()]
+        for parameter in (*lasts, *self.dec_dict.parameters()):
+            nn.init.zeros_(parameter)
 
     # what knows of files (`rt.checkpoint`) knows the model, so the model may not import it up there
     @classmethod
@@ -224,10 +95,14 @@ class RelationalTransformer(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]."""
+        counts = None
         with without_autocast(batch.value.device):
             x = self.embed(batch)
+            if self.w_count is not None:
+                counts = self._counts(batch)
+                x = x + counts.per_cell(self.w_count(counts.names))
         form = choose_form(self.attention, x.device)
-        return self.norm_out(run_blocks(x, self.blocks, batch.plan, form))
+        return self.norm_out(run_blocks(x, self.blocks, batch.plan, form, counts))
 
     def loss(self, batch: Batch) -> Tensor:
         """`target_loss` of the outputs on a batch."""
@@ -253,8 +128,12 @@ class RelationalTransformer(nn.Module):
         text = batch.text.reshape(-1)[cell[at]]
         return x.index_add(0, at, self._encoded("text", texts).index_select(0, text).to(x.dtype))
 
+    def _counts(self, batch: Batch) -> ChildCounts:
+        texts = batch.text_embedding.to(self.norm_out.weight.dtype)
+        return child_counts(batch, self._encoded("col_name", texts.index_select(0, batch.key_text)))
+
     def _encoded(self, name: str, x: Tensor) -> Tensor:
-        return _normed(self.norm_dict[name], self.enc_dict[name](x))
+        return normed(self.norm_dict[name], self.enc_dict[name](x))
 
     def _scalar_values(self, kind: Tensor, is_target: Tensor, value: Tensor) -> Tensor:
         """Values of number, datetime and boolean cells and the vectors of targets, 0 elsewhere.
@@ -282,28 +161,3 @@ class RelationalTransformer(nn.Module):
         weight = torch.cat([self.get_parameter(f"{head}.weight") for head in heads])
         bias = torch.cat([self.get_parameter(f"{head}.bias") for head in heads])
         return F.linear(hidden, weight, bias)
-
-
-def target_loss(outputs: Outputs, batch: Batch) -> Tensor:
-    """The mean over contexts of the mean over a context's targets, a scalar in fp32.
-
-    Huber loss (delta 1) for number and datetime, binary cross-entropy of (value > 0) for boolean.
-    Text targets are not scored; a context without a scored target is left out of the mean.
-    """
-    losses, scored = target_losses(outputs, batch)
-    count = scored.sum(1)
-    per_context = losses.sum(1) / count.clamp(min=1)
-    return per_context.sum() / (count > 0).sum().clamp(min=1)
-
-
-def target_losses(outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The loss of each slot, f32[B, S], 0 where it is not scored; and bool [B, S]: scored."""
-    scored = batch.is_target & (batch.semantic_type != TEXT) & ~batch.is_padding
-    at = torch.nonzero(scored.reshape(-1))[:, 0]
-    value, kind = batch.value.reshape(-1)[at].float(), batch.semantic_type.reshape(-1)[at]
-    number, datetime, boolean = (outputs.of_type(t).reshape(-1)[at].float() for t in SCALAR_TYPES)
-    scalar = torch.where(kind == DATETIME, datetime, number)
-    squared = F.huber_loss(scalar, value, reduction="none")
-    logistic = F.binary_cross_entropy_with_logits(boolean, (value > 0).float(), reduction="none")
-    loss = torch.where(kind == BOOLEAN, logistic, squared)
-    return loss.new_zeros(scored.numel()).index_copy(0, at, loss).view(scored.shape), scored

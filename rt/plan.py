@@ -55,6 +55,13 @@ class Groups:
         ptrs = (self.group_ptr, self.query_ptr, self.key_ptr)
         return build_tiles(ptrs, self.query, self.key, self.num_slots, self.most_keys)
 
+    @cached_property
+    def log_keys(self) -> Tensor:
+        """f32 for each entry of `query`: the log of the number of its keys."""
+        counts, queries = self.key_ptr.diff(), self.query_ptr.diff().long()
+        log = counts.clamp(min=1).float().log()
+        return torch.repeat_interleave(log, queries, output_size=len(self.query))
+
     def to(self, device: torch.device | str) -> "Groups":
         """The same groups on another device."""
         return Groups(*_moved(self, device))

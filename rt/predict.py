@@ -102,7 +102,7 @@ def predict(
     meta = open_meta(store_folder)
     to_scale = _scale(meta, task)
     cutoff = cutoff_of(meta, task, rows, protocol)
-    sampler = _sampler(store_folder, task, settings)
+    sampler = _sampler(store_folder, task, settings, model.config.child_counts)
 
     def contexts(chunk: NDArray[np.uint32]) -> Batch:
         return Batch.from_arrays(sampler.contexts(0, chunk, cutoff=cutoff, seed=seed))
@@ -117,7 +117,9 @@ def predict(
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _sampler(store_folder: str | Path, task: Task, settings: ContextSettings) -> rustler.Sampler:
+def _sampler(
+    store_folder: str | Path, task: Task, settings: ContextSettings, child_counts: bool
+) -> rustler.Sampler:
     return rustler.Sampler(
         [store_folder],
         [to_sampler(task, 0)],
@@ -125,6 +127,7 @@ def _sampler(store_folder: str | Path, task: Task, settings: ContextSettings) ->
         context_length=settings.context_length,
         recipes=[settings.recipe.to_sampler("recipe")],
         num_threads=settings.num_threads,
+        child_counts=child_counts,
     )
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from plurel.errors import InputError
-from rt.model import ModelConfig
+from rt.model_config import ModelConfig
 
 ADVICE = "give another checkpoint"
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")

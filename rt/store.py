@@ -22,7 +22,8 @@ A store folder holds
 - `meta.json`: {"format_version", "name", "val_timestamp", "test_timestamp" (seconds),
   "num_rows", "num_cells", "num_edges", "num_texts",
   "tables": [{"name", "kind": "database" | "task", "rows": [start, end], "primary_key",
-     "time_column", "foreign_keys": [{"column", "parent": table number}], "columns": [start, end],
+     "time_column", "foreign_keys": [{"column", "parent": table number, "name_text": text number
+     of the string "<column> of <table>"}], "columns": [start, end],
      "splits": {"train": [start, end], "val", "test"}, "num_parents", "num_children",
      "record_bytes", "packed"}],
   "columns": [{"name", "table", "type", "mean", "std", "fitted_on", "name_text": text number of the

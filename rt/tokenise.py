@@ -71,7 +71,9 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
     slots = sum(len(cell_columns(table)) * table.raw.source.num_rows for table in tables)
     work.progress.expect(slots)
     columns = read_columns(tables, _fit_datetimes(tables, work), report, work)
-    columns, texts = number_texts(columns, [table.raw.name for table in tables])
+    table_names = [table.raw.name for table in tables]
+    names = [f"{column} of {t.raw.name}" for t in tables for column in t.raw.foreign_keys]
+    columns, texts, key_names = number_texts(columns, table_names, names)
     metas = [column.meta for column in columns]
     classes = class_entries(tables, tasks, texts)
     entries = zip(_task_entries(tables, tasks, metas, report), classes, strict=True)
@@ -84,7 +86,7 @@ def tokenise(database: RawDatabase, provenance: dict[str, Any], work: Work) -> T
         num_cells=sum(column.count for column in columns),
         num_edges=edges.count,
         num_texts=len(texts),
-        tables=tuple(_table_metas(tables, edges, columns)),
+        tables=tuple(_table_metas(tables, edges, columns, key_names)),
         columns=tuple(metas),
         tasks=tuple(entry | more for entry, more in entries),
         z_clip=Z_CLIP,
@@ -148,8 +150,10 @@ def _fit_datetimes(tables: Sequence[Table], work: Work) -> col.Fit:
 
 
 def _table_metas(
-    tables: Sequence[Table], edges: Edges, columns: Sequence[Column]
+    tables: Sequence[Table], edges: Edges, columns: Sequence[Column], key_names: Sequence[int]
 ) -> Iterator[TableMeta]:
+    """key_names: text numbers, for the foreign keys of all tables."""
+    names = iter(key_names)
     numbers = {table.raw.name: i for i, table in enumerate(tables) if table.kind == "database"}
     first = 0
     for i, table in enumerate(tables):
@@ -158,7 +162,7 @@ def _table_metas(
         shape = Shape([column.meta for column in of_table])
         size, packed = shape.sizes([c.count for c in of_table], table.raw.source.num_rows)
         foreign_keys = tuple(
-            ForeignKeyMeta(column, numbers[parent])
+            ForeignKeyMeta(column, numbers[parent], next(names))
             for column, parent in table.raw.foreign_keys.items()
         )
         yield TableMeta(

@@ -1,21 +1,21 @@
 """The config of a training run; each component's part is defined beside the component."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from plurel.errors import InputError
 from rt.config import require
 from rt.corpus import DataConfig
 from rt.logs import LoggerConfig
-from rt.model import ModelConfig
+from rt.model_config import ModelConfig, Variants
 from rt.optim import OptimConfig
 from rt.precision import Precision
 
 
 @dataclass(frozen=True)
-class ModelSize:
-    """Sizes of the model and the form of its attention: auto, reference, cpu or flex (see
-    `rt.attention`)."""
+class ModelSize(Variants):
+    """Sizes and variants of the model and the form of its attention: auto, reference, cpu or flex
+    (see `rt.attention`)."""
 
     num_blocks: int
     d_model: int
@@ -25,7 +25,8 @@ class ModelSize:
 
     def config(self, d_text: int) -> ModelConfig:
         """The model's config for text embeddings of length d_text."""
-        return ModelConfig(self.num_blocks, self.d_model, self.num_heads, self.d_ff, d_text)
+        names = [field.name for field in fields(ModelConfig) if field.name != "d_text"]
+        return ModelConfig(d_text=d_text, **{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,14 @@ class Trainer:
         data = config.data
         stores = [database.path for database in (*corpus.train, *corpus.heldout)]
         self.fingerprint = one_fingerprint(stores, data.embedder)
-        self.heldout = HeldoutSet(corpus.heldout, data, config.seed)
+        counts = config.model.child_counts
+        self.heldout = HeldoutSet(corpus.heldout, data, config.seed, counts)
         self.sampler = build_sampler(
-            corpus.train, data, extra_target_share=data.extra_target_share, seed=config.seed
+            corpus.train,
+            data,
+            extra_target_share=data.extra_target_share,
+            seed=config.seed,
+            child_counts=counts,
         )
         self.step = self.tokens = self.slots = self.best_step = 0
         self.best = math.inf

@@ -140,7 +140,8 @@ class Sampler:
     as many more, so that the number of slots is the same. extra_target_share: per context a share
     is drawn uniformly from this interval, and each visible number, boolean or datetime cell beside
     the target becomes a target too with that probability (0, 0: only the target). num_threads:
-    threads that build one batch; the result does not depend on it."""
+    threads that build one batch; the result does not depend on it. child_counts: count the visible
+    children of every row (see `contexts`); the stores must name their foreign keys."""
 
     def __init__(
         self,
@@ -154,6 +155,7 @@ class Sampler:
         extra_target_share: tuple[float, float] = (0.0, 0.0),
         seed: int = 0,
         num_threads: int = 1,
+        child_counts: bool = False,
     ) -> None: ...
     def batch(
         self, step: int, *, rank: int = 0, world_size: int = 1, split: str = "train"
@@ -193,6 +195,10 @@ class Sampler:
         parent_ptr i64[n + 1], parent i32[m]: positions within the context of the row's parents
         that are in it;
         column_text i32[K], column_number i32[K] (in the store's meta.json), column_store i32[K];
+        count_ptr i64[n + 1], count_key i32[m], count u32[m]: the foreign keys by which each row has
+        visible children, none for label rows, and how many these are in the store, the target's own
+        row among them; key_text i32[K']: the text "<column> of <table>" of each such key. All
+        four are empty unless the sampler was made with child_counts;
         text_embedding f16[U, d_text]: each text of the batch once."""
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 

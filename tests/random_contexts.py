@@ -66,8 +66,27 @@ def random_arrays(
         "column_text": np.arange(max_columns, dtype=np.int32),
         "column_number": np.arange(max_columns, dtype=np.int32),
         "column_store": np.zeros(max_columns, np.int32),
+        **random_counts(rng, total),
         "text_embedding": rng.normal(size=(num_texts, d_text)).astype(np.float16),
     }
+
+
+def random_counts(rng: np.random.Generator, num_rows: int) -> dict[str, NDArray[Any]]:
+    """Up to 2 counts a row, of 3 foreign keys."""
+    each = rng.integers(0, 3, num_rows)
+    total = int(each.sum())
+    return {
+        "count_ptr": np.append(0, each.cumsum()).astype(np.int64),
+        "count_key": rng.integers(0, 3, total).astype(np.int32),
+        "count": np.exp(rng.uniform(0, 12, total)).astype(np.uint32),
+        "key_text": np.arange(3, dtype=np.int32),
+    }
+
+
+def no_counts() -> dict[str, NDArray[Any]]:
+    """The arrays of a sampler that does not count children."""
+    types = {"count_ptr": np.int64, "count_key": np.int32, "count": np.uint32, "key_text": np.int32}
+    return {name: np.zeros(0, dtype) for name, dtype in types.items()}
 
 
 def random_batch(seed: int, **settings: Any) -> Batch:

@@ -8,8 +8,9 @@ It shares no code with `rt.store`, so that reader and writer can be tested apart
         {"name": "labels", "kind": "task", "columns": {...}, "rows": [...]}]}
 
 Rows stand as given; a row is named by its table and its position there. `time` and `parents` may be
-left out (no time, no parents), absent cells are null, values are normalised already. Tables of kind
-"task" come last.
+left out (no time, no parents), a parent may be None, absent cells are null, values are normalised
+already. Tables of kind "task" come last. "foreign_keys" of a table, (column, table) for each place
+of its parents, may be left out too: only counts of children need them.
 """
 
 import json
@@ -61,7 +62,7 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
     """meta.json but for the counts that the arrays give; numbers the columns' names in `texts`."""
     tables: list[dict[str, Any]] = []
     columns: list[dict[str, Any]] = []
-    row = 0
+    row, names = 0, [table["name"] for table in database["tables"]]
     for number, table in enumerate(database["tables"]):
         first = len(columns)
         for name, kind in table["columns"].items():
@@ -79,6 +80,14 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
                     (len(row.get("parents", ())) for row in table["rows"]), default=0
                 ),
                 "packed": number % 3 == 2,
+                "foreign_keys": [
+                    {
+                        "column": key,
+                        "parent": names.index(parent),
+                        "name_text": texts.setdefault(f"{key} of {table['name']}", len(texts)),
+                    }
+                    for key, parent in table.get("foreign_keys", ())
+                ],
             }
         )
         row += len(table["rows"])
@@ -103,10 +112,13 @@ def make_rows(database: Database, meta: dict[str, Any]) -> dict[str, np.ndarray]
     rows = [row for table in database["tables"] for row in table["rows"]]
     times = sorted({row["time"] for row in rows if row.get("time") is not None})
     ranks = [times.index(row["time"]) + 1 if row.get("time") is not None else 0 for row in rows]
-    parents = [[start[t] + i for t, i in row.get("parents", ())] for row in rows]
+    parents = [
+        [rustler.NO_ROW if p is None else start[p[0]] + p[1] for p in row.get("parents", ())]
+        for row in rows
+    ]
     children: list[list[tuple[int, int]]] = [[] for _ in rows]
     for row, of_row in enumerate(parents):
-        for parent in of_row:
+        for parent in set_parents(of_row):
             children[parent].append((ranks[row], row))
     places: list[int] = []
     pointers: list[int] = []
@@ -130,6 +142,11 @@ def make_rows(database: Database, meta: dict[str, Any]) -> dict[str, np.ndarray]
         "child_row": np.array([child for _, child in edges], np.uint32),
         "child_rank": np.array([rank for rank, _ in edges], np.uint32),
     }
+
+
+def set_parents(places: list[int]) -> list[int]:
+    """The rows among places of parents."""
+    return [row for row in places if row != rustler.NO_ROW]
 
 
 def make_records(

@@ -207,7 +207,7 @@ def test_the_model_knows_of_no_files() -> None:
         ("!!python/object/apply:os.getcwd []", "config.yaml is not YAML: could not determine a"),
         (WITH.format(model="{}"), "config.yaml: model.num_blocks is missing: give it a value"),
         (WITH.format(model="3"), "config.yaml: model must be a group of keys, not 3"),
-        (WITH.format(model="{gate: 1}"), "config.yaml: model.gate is not known: choose one of d_f"),
+        (WITH.format(model="{gate: 1}"), "config.yaml: model.gate is not known: choose one of att"),
         (WITH.format(model=SIZES).replace(": e", ": 3"), "config.yaml: embedder cannot be 3"),
         (WITH.format(model=SIZES).replace("{}", "7"), "config.yaml: context cannot be 7"),
     ],

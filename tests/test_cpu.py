@@ -10,8 +10,9 @@ from torch import Tensor
 
 import rustler
 from rt import cpu_blocks
+from rt.blocks import Block, run_blocks
 from rt.data import TEXT, Batch
-from rt.model import Block, ModelConfig, RelationalTransformer, run_blocks
+from rt.model import ModelConfig, RelationalTransformer
 from rt.plan import Plan
 
 

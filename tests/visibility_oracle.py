@@ -122,7 +122,8 @@ class World:
         return self.rows[row]["time"]
 
     def parents(self, row: int) -> list[int]:
-        return [self.start[name] + place for name, place in self.rows[row]["parents"]]
+        known = (parent for parent in self.rows[row]["parents"] if parent is not None)
+        return [self.start[name] + place for name, place in known]
 
     def cells(self, row: int) -> dict[int, Any]:
         """Values by column number."""

@@ -138,6 +138,7 @@ fn contexts_of(batch: &Batch) -> Vec<Built> {
             target_cell: batch.target_slot[b] as usize,
             parent_ptr: pointers.iter().map(|p| (p - first) as u32).collect(),
             parent: batch.parent[parents].iter().map(|&p| p as u32).collect(),
+            ..Context::default()
         }
     };
     let built = |b: usize| Built {
@@ -157,7 +158,7 @@ fn arrays(c: &mut Criterion) {
     let mut group = c.benchmark_group("assemble");
     group.throughput(Throughput::Elements(32 * CELLS as u64));
     group.bench_function("32 contexts of 1024 cells", |b| {
-        b.iter(|| assemble(&sampler.sources, &built, CELLS, 1));
+        b.iter(|| assemble(&sampler.sources, &built, (CELLS, false), 1));
     });
 }
 

@@ -47,13 +47,18 @@ pub struct Batch {
     pub column_text: Vec<i32>,
     pub column_number: Vec<i32>,
     pub column_store: Vec<i32>,
+    pub count_ptr: Vec<i64>,
+    pub count_key: Vec<i32>,
+    pub count: Vec<u32>,
+    pub key_text: Vec<i32>,
     pub text_embedding: Vec<f16>,
 }
 
-/// Numbers that the columns and texts of one store have in the batch.
+/// Numbers that the columns, foreign keys and texts of one store have in the batch.
 #[derive(Default)]
 struct Numbers {
     columns: IdMap,
+    keys: IdMap,
     texts: IdMap,
 }
 
@@ -65,8 +70,14 @@ struct Assembler<'a> {
     batch: Batch,
 }
 
-/// The arrays of a batch; embeddings are copied by several threads.
-pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize, threads: usize) -> Batch {
+/// The arrays of a batch; embeddings are copied by several threads. `counted`: the contexts hold
+/// counts of children.
+pub fn assemble(
+    sources: &[Source],
+    built: &[Built],
+    (num_slots, counted): (usize, bool),
+    threads: usize,
+) -> Batch {
     let slots = built.len() * num_slots;
     let mut assembler = Assembler {
         sources,
@@ -85,6 +96,7 @@ pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize, threads: 
             is_padding: vec![true; slots],
             context_row_ptr: vec![0],
             parent_ptr: vec![0],
+            count_ptr: vec![0; usize::from(counted)],
             ..Batch::default()
         },
     };
@@ -92,6 +104,8 @@ pub fn assemble(sources: &[Source], built: &[Built], num_slots: usize, threads: 
         assembler.add_rows(one);
         assembler.add_cells(one, b * num_slots);
     }
+    // Behind everything else, so that texts have the same numbers without them.
+    built.iter().for_each(|one| assembler.add_counts(one));
     assembler.add_embeddings(threads);
     assembler.batch
 }
@@ -127,6 +141,34 @@ impl Assembler<'_> {
             out.row_time.push(from.time(row).unwrap_or(NO_TIME));
         }
         out.context_row_ptr.push(out.row_number.len() as i64);
+    }
+
+    fn add_counts(&mut self, built: &Built) {
+        let Some(index) = &self.sources[built.store].keys else {
+            return;
+        };
+        let Context {
+            count_ptr,
+            count_key,
+            count,
+            ..
+        } = &built.context;
+        let before = self.batch.count.len() as i64;
+        let ends = count_ptr[1..].iter().map(|&p| before + i64::from(p));
+        self.batch.count_ptr.extend(ends);
+        self.batch.count.extend_from_slice(count);
+        let mut numbers = self.numbers[built.store].take().unwrap_or_default();
+        for &key in count_key {
+            let new = self.batch.key_text.len() as u32;
+            let (number, is_new) = numbers.keys.insert(key, new);
+            if is_new {
+                let name = index.keys[key as usize].name_text;
+                let text = self.text(name, built.store, &mut numbers);
+                self.batch.key_text.push(text);
+            }
+            self.batch.count_key.push(number as i32);
+        }
+        self.numbers[built.store] = Some(numbers);
     }
 
     fn add_cells(&mut self, built: &Built, first: usize) {

@@ -53,7 +53,7 @@ pub struct Sampler {
 impl Sampler {
     pub fn new(paths: Vec<PathBuf>, tasks: Vec<Task>, settings: Settings) -> Result<Self> {
         settings.check()?;
-        let sources = Source::open_all(&paths, &settings.embedder)?;
+        let sources = Source::open_all(&paths, &settings)?;
         let mut prepared = Vec::with_capacity(tasks.len());
         for (number, task) in tasks.into_iter().enumerate() {
             let Some(source) = sources.get(task.store) else {
@@ -180,13 +180,15 @@ impl Sampler {
         let mut built = work_on_threads(threads, &work);
         built.sort_unstable_by_key(|&(i, _)| i);
         let built: Vec<Built> = built.into_iter().map(|(_, built)| built).collect();
-        Ok(assemble(&self.sources, &built, length, threads))
+        let arrays = (length, self.settings.child_counts);
+        Ok(assemble(&self.sources, &built, arrays, threads))
     }
 
     fn build_one(&self, item: &Item, plan: &Plan, scratch: &mut Scratch) -> Built {
         let task = &self.tasks[item.task];
         let request = Request {
             store: &self.sources[task.task.store].store,
+            keys: self.sources[task.task.store].keys.as_ref(),
             task,
             index: &self.indices[item.task],
             row: item.row,

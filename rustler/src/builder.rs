@@ -1,6 +1,7 @@
 //! A context in the making: which rows have entered, and which of their cells.
 
 use crate::context::{Cell, Context, NO_ORIGIN, Plan, Request};
+use crate::counts::Viewer;
 use crate::idmap::IdMap;
 use crate::recipe::Part;
 use crate::rng::Stream;
@@ -232,6 +233,7 @@ impl<'a> Builder<'a> {
     /// Links parents and draws further targets.
     pub fn finish(mut self, extra_target_share: (f64, f64)) -> Context {
         self.link_parents();
+        self.count_children();
         if extra_target_share.1 > 0.0 {
             self.mark_extra_targets(extra_target_share);
         }
@@ -247,6 +249,27 @@ impl<'a> Builder<'a> {
                 .parent
                 .extend(parents.filter_map(|p| self.position.get(p)));
             context.parent_ptr.push(context.parent.len() as u32);
+        }
+    }
+
+    fn count_children(&mut self) {
+        let Some(keys) = self.request.keys else {
+            return;
+        };
+        let viewer = Viewer {
+            task: self.request.task,
+            target: self.target,
+            row: self.request.row,
+            last_rank: self.last_rank,
+        };
+        let context = &mut self.context;
+        context.count_ptr.push(0);
+        for &row in &context.rows {
+            keys.count(&self.arrays, row, &viewer, |key, count| {
+                context.count_key.push(key);
+                context.count.push(count);
+            });
+            context.count_ptr.push(context.count.len() as u32);
         }
     }
 

@@ -10,6 +10,7 @@
 use crate::breadth::{self, Frontier, Search};
 use crate::builder::Builder;
 use crate::candidates::Candidates;
+use crate::counts::KeyIndex;
 use crate::idmap::IdMap;
 use crate::labelled;
 use crate::labels::TableIndex;
@@ -26,6 +27,8 @@ pub const NO_ORIGIN: i32 = -1;
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub store: &'a Store,
+    /// Present if children are counted.
+    pub keys: Option<&'a KeyIndex>,
     pub task: &'a Prepared,
     pub index: &'a TableIndex,
     pub row: u32,
@@ -68,6 +71,12 @@ pub struct Context {
     /// Positions of the parents of row i: parent[parent_ptr[i]..parent_ptr[i + 1]].
     pub parent_ptr: Vec<u32>,
     pub parent: Vec<u32>,
+    /// The foreign keys by which row i has visible children are
+    /// count_key[count_ptr[i]..count_ptr[i + 1]], and their numbers stand in `count`. All three are
+    /// empty if children are not counted.
+    pub count_ptr: Vec<u32>,
+    pub count_key: Vec<u32>,
+    pub count: Vec<u32>,
 }
 
 /// Memory that is used again for the next context of a thread.

@@ -4,8 +4,8 @@
 //! `visibility` every rule about time and leakage, `task` what is predicted, `recipe` the parts of
 //! a context, `context` puts them together (`builder` holds what is in, `breadth` and `labelled`
 //! choose rows; `candidates`, `walks` and `labels` find label rows), `targets` draws the targets
-//! of a step's contexts, which `batch` builds and `assemble` turns into arrays, `kernels` computes attention on the
-//! CPU, `scm` propagates the structural causal models of synthetic tables, `python` (and a file of
+//! of a step's contexts, `counts` counts rows' children, `batch` builds contexts and `assemble`
+//! turns them into arrays, `kernels` computes attention on the CPU, `scm` propagates the structural causal models of synthetic tables, `python` (and a file of
 //! that name beside `kernels` and `scm`) is the only place that knows PyO3.
 
 pub mod assemble;
@@ -15,6 +15,7 @@ mod builder;
 mod candidates;
 pub mod check;
 pub mod context;
+mod counts;
 pub mod dictionary;
 pub mod error;
 pub mod idmap;

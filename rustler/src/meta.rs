@@ -48,6 +48,19 @@ pub struct Table {
     pub record_bytes: u64,
     /// Records leave out absent cells, so they differ in length and have pointers.
     pub packed: bool,
+    /// One for each place of parents.
+    #[serde(default)]
+    pub foreign_keys: Vec<ForeignKey>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ForeignKey {
+    pub column: String,
+    /// The table that it references.
+    pub parent: u32,
+    /// The text "<column> of <table>"; absent in older stores.
+    #[serde(default)]
+    pub name_text: Option<u32>,
 }
 
 impl Table {

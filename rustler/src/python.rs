@@ -96,7 +96,7 @@ impl Sampler {
     #[new]
     #[pyo3(signature = (
         stores, tasks, *, embedder, context_length=None, recipes=None, batch_size=None,
-        extra_target_share=(0.0, 0.0), seed=None, num_threads=None,
+        extra_target_share=(0.0, 0.0), seed=None, num_threads=None, child_counts=false,
     ))]
     #[allow(clippy::too_many_arguments)] // They are keywords in Python.
     fn new(
@@ -110,6 +110,7 @@ impl Sampler {
         extra_target_share: (f64, f64),
         seed: Option<&Bound<'_, PyAny>>,
         num_threads: Option<&Bound<'_, PyAny>>,
+        child_counts: bool,
     ) -> PyResult<Self> {
         guard(|| {
             let or = |value: Option<&Bound<'_, PyAny>>, name, default| {
@@ -129,6 +130,7 @@ impl Sampler {
                 extra_target_share,
                 seed: or(seed, "seed", 0)? as u64,
                 num_threads: or(num_threads, "num_threads", 1)?,
+                child_counts,
             };
             let given = tasks.iter().map(|task| task.get().0.clone()).collect();
             let core = py.detach(|| Core::new(stores, given, settings))?;
@@ -149,6 +151,7 @@ impl Sampler {
             keywords.set_item("extra_target_share", settings.extra_target_share)?;
             keywords.set_item("seed", settings.seed)?;
             keywords.set_item("num_threads", settings.num_threads)?;
+            keywords.set_item("child_counts", settings.child_counts)?;
             let tasks: Vec<_> = self.tasks.iter().map(|task| task.clone_ref(py)).collect();
             ((self.core.paths.clone(), tasks), keywords).into_bound_py_any(py)
         })

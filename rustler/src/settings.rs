@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::counts::KeyIndex;
 use crate::error::{Result, argument};
 use crate::recipe::Recipe;
 use crate::store::{Embeddings, Store};
@@ -21,6 +22,8 @@ pub struct Settings {
     pub extra_target_share: (f64, f64),
     pub seed: u64,
     pub num_threads: usize,
+    /// Count the visible children of every row by foreign key.
+    pub child_counts: bool,
 }
 
 impl Settings {
@@ -70,16 +73,23 @@ pub fn check_slots(contexts: usize, context_length: usize) -> Result<()> {
 pub struct Source {
     pub store: Store,
     pub embeddings: Embeddings,
+    /// Present if children are counted.
+    pub keys: Option<KeyIndex>,
 }
 
 impl Source {
     /// Opens the stores; their embeddings have one width.
-    pub fn open_all(paths: &[PathBuf], embedder: &str) -> Result<Vec<Self>> {
+    pub fn open_all(paths: &[PathBuf], settings: &Settings) -> Result<Vec<Self>> {
         let mut sources: Vec<Source> = Vec::with_capacity(paths.len());
         for path in paths {
             let store = Store::open(path)?;
-            let embeddings = Embeddings::open(&store, embedder)?;
-            sources.push(Source { store, embeddings });
+            let embeddings = Embeddings::open(&store, &settings.embedder)?;
+            let keys = settings.child_counts.then(|| KeyIndex::new(&store));
+            sources.push(Source {
+                keys: keys.transpose()?,
+                store,
+                embeddings,
+            });
         }
         check_widths(&sources)?;
         Ok(sources)

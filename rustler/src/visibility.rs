@@ -104,6 +104,10 @@ impl Target {
         self.bound
     }
 
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
     pub fn has_time(&self) -> bool {
         self.time.is_some()
     }

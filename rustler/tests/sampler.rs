@@ -81,6 +81,7 @@ fn settings(context_length: usize, width: u32, num_threads: usize) -> Settings {
         extra_target_share: (0.0, 0.3),
         seed: 11,
         num_threads,
+        child_counts: false,
     }
 }
 

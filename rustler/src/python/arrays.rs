@@ -36,6 +36,10 @@ pub fn to_dict(py: Python<'_>, batch: Batch) -> PyResult<Bound<'_, PyDict>> {
     put(&dict, "column_text", batch.column_text)?;
     put(&dict, "column_number", batch.column_number)?;
     put(&dict, "column_store", batch.column_store)?;
+    put(&dict, "count_ptr", batch.count_ptr)?;
+    put(&dict, "count_key", batch.count_key)?;
+    put(&dict, "count", batch.count)?;
+    put(&dict, "key_text", batch.key_text)?;
     let texts = (batch.text_embedding.len() / batch.text_dim, batch.text_dim);
     put_matrix(&dict, "text_embedding", texts, batch.text_embedding)?;
     Ok(dict)

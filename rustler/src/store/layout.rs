@@ -96,6 +96,11 @@ impl Layout {
         })
     }
 
+    /// The table of this number, which must exist.
+    pub fn table_numbered(&self, number: usize) -> &TableLayout {
+        &self.tables[number]
+    }
+
     /// The table that holds `row`, which must exist.
     #[inline]
     pub fn table(&self, row: u32) -> &TableLayout {

@@ -42,6 +42,7 @@ pub fn settings(context_length: usize, recipes: Vec<Recipe>, batch_size: usize) 
         extra_target_share: (0.0, 0.3),
         seed: 11,
         num_threads: 1,
+        child_counts: false,
     }
 }
 

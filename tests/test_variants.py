@@ -1,0 +1,166 @@
+"""What each variant of the model adds, shown on a task that needs it; and that every attention form
+computes the same with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flex_on_cpu import form
+from random_contexts import SHAPES, no_counts, random_arrays, random_batch
+from small_tasks import Row, arrays_of, config, drawn, trained, unexplained
+from torch import nn
+
+from plurel.errors import InputError
+from rt.blocks import Attention
+from rt.data import Batch
+from rt.model import ModelConfig, RelationalTransformer, Variants
+from rt.plan import Groups
+
+__all__ = ["form"]  # a fixture
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gate per head": {"attention_gate": "head"},
+    "gate per channel": {"attention_gate": "channel"},
+    "log of keys": {"log_keys": True},
+    "counts of children": {"child_counts": True},
+    "all but zero init": {"attention_gate": "head", "log_keys": True, "child_counts": True},
+    "zero init": {"zero_init": True},
+}
+
+
+def test_all_are_off_by_default() -> None:
+    plain = RelationalTransformer(config())
+    assert set(vars(Variants()).values()) == {"none", False}
+    more = RelationalTransformer(config(**VARIANTS["all but zero init"]))
+    assert set(plain.state_dict()) < set(more.state_dict())
+    assert plain.config == ModelConfig(1, 32, 4, 32, plain.config.d_text)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("shape", ["usual", "no parents"])
+def test_forms_agree(variant: str, shape: str, form: str) -> None:
+    """Outputs and gradients, with parameters that are all away from their first values."""
+    sizes = ModelConfig.from_dict(
+        {"num_blocks": 2, "d_model": 48, "num_heads": 3, "d_ff": 40, "d_text": 8}
+        | VARIANTS[variant]
+    )
+    models = [RelationalTransformer(sizes, attention=name) for name in ("reference", form)]
+    generator = torch.Generator().manual_seed(0)
+    for parameter in models[0].parameters():
+        nn.init.normal_(parameter, 0.0, 0.3, generator)
+    models[1].load_state_dict(models[0].state_dict())
+    batch = random_batch(2, **SHAPES[shape])
+    torch.testing.assert_close(*(vars(m(batch)) for m in models), rtol=1e-5, atol=1e-5)
+    for model in models:
+        model.loss(batch).backward()
+    pairs = zip(models[0].named_parameters(), models[1].parameters(), strict=True)
+    for (name, one), other in pairs:
+        if one.requires_grad:
+            error = (one.grad - other.grad).norm() / one.grad.norm().clamp(min=1e-2)
+            assert error < 1e-4, f"{name}: {error}"
+
+
+def one_key(queries: int) -> Groups:
+    """Each of the first cells sees one of the others and nothing else."""
+    count = torch.arange(queries + 1, dtype=torch.int32)
+    ends = torch.tensor([0, queries], dtype=torch.int32)
+    key = count[:-1] + queries
+    return Groups(count, count[:-1], count, key, ends, 2 * ends, True, 2 * queries, queries)
+
+
+@pytest.mark.parametrize("gate", ["none", "head", "channel"])
+def test_gated_attention_can_leave_out_what_it_reads(gate: str) -> None:
+    """A cell with a switch, and one key: softmax gives it weight 1 whatever the query is, so what
+    comes out of the layer can't depend on the switch, and half of the variance stays."""
+    torch.manual_seed(0)
+    value, on = torch.randn(256), (torch.arange(256) % 2).float()
+    cells = torch.zeros(512, 32)
+    cells[:256, 0], cells[256:, 1] = 2 * on - 1, value
+    layer = nn.ModuleList((Attention(config(attention_gate=gate)), nn.Linear(32, 1)))
+    optimizer = torch.optim.Adam(layer.parameters(), 3e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        found = layer[1](layer[0](cells, one_key(256), "cpu"))[:256, 0]
+        error = ((found - value * on) ** 2).mean() / (value * on).var()
+        error.backward()
+        optimizer.step()
+    assert error > 0.4 if gate == "none" else error < 0.05
+
+
+def one_payment(fewest: int, most: int, rng: np.random.Generator) -> list[Row]:
+    """A customer with some visits and one payment, whose amount is asked for."""
+    visits = int(np.exp(rng.uniform(np.log(fewest), np.log(most))))
+    amount = rng.normal()
+    rows = [Row([(1, rng.normal())], [0]) for _ in range(visits)]
+    rows.insert(int(rng.integers(visits)), Row([(2, amount)], [0]))
+    return [Row([(0, amount)]), *rows]
+
+
+def payments(seed: int, count: int, fewest: int, most: int) -> Batch:
+    contexts = drawn(lambda rng: one_payment(fewest, most, rng), seed, count)
+    return Batch.from_arrays(arrays_of(contexts, 3))
+
+
+def test_log_keys_keep_attention_sharp_over_long_lists() -> None:
+    """Trained among 2 to 7 visits, asked among hundreds."""
+    batches = [payments(seed, 32, 2, 8) for seed in range(8)]
+    few, many = payments(9, 64, 2, 8), payments(10, 24, 500, 1000)
+    plain, scaled = (trained(config(log_keys=on), batches, 200) for on in (False, True))
+    assert unexplained(plain, few) < 0.02
+    assert unexplained(scaled, few) < 0.02
+    assert unexplained(plain, many) > 0.2
+    assert unexplained(scaled, many) < 0.02
+
+
+def visits(rng: np.random.Generator) -> list[Row]:
+    """A customer with 3 to 300 visits and as many calls, of which two each are in the context:
+    how many visits?"""
+    count, calls = np.exp(rng.uniform(np.log(3), np.log(300), 2)).astype(int)
+    shown = [Row([(1 + kind, 1.0)], [0]) for kind in (0, 0, 1, 1)]
+    return [Row([(0, np.log(count / 30))], (), [(3, count), (4, calls)]), *shown]
+
+
+def spending(rng: np.random.Generator) -> list[Row]:
+    """A customer whose purchases, of which three are shown, have one price; what grows with both
+    their number and the price?"""
+    count, price = int(np.exp(rng.uniform(np.log(3), np.log(300)))), rng.normal()
+    shown = [Row([(1, price)], [0]) for _ in range(3)]
+    return [Row([(0, price * np.log1p(count) / 4)], (), [(2, count)]), *shown]
+
+
+@pytest.mark.parametrize(("task", "left"), [(visits, 0.9), (spending, 0.08)])
+def test_counts_tell_3_children_from_300(
+    task: Callable[[np.random.Generator], list[Row]], left: float
+) -> None:
+    batches = [Batch.from_arrays(arrays_of(drawn(task, seed, 32), 5)) for seed in range(8)]
+    asked = Batch.from_arrays(arrays_of(drawn(task, 99, 256), 5))
+    plain, counting = (trained(config(child_counts=on), batches, 120) for on in (False, True))
+    assert unexplained(plain, asked) > left
+    assert unexplained(counting, asked) < left / 4
+
+
+def test_a_model_that_counts_needs_counts() -> None:
+    batch = Batch.from_arrays(random_arrays(0) | no_counts())
+    RelationalTransformer(config(d_text=8))(batch)
+    counting = RelationalTransformer(config(child_counts=True, d_text=8))
+    with pytest.raises(InputError, match="make the sampler with child_counts=True"):
+        counting(batch)
+
+
+def test_zero_init_begins_as_a_constant_and_learns() -> None:
+    """However deep: the first loss is that of the mean, the cells pass unchanged."""
+    contexts = drawn(lambda rng: one_payment(1, 3, rng), 0, 64)
+    batch = Batch.from_arrays(arrays_of(contexts, 3))
+    constant = nn.functional.huber_loss(torch.zeros(64), batch.target_value)
+    losses, passed = {}, {}
+    for on in (False, True):
+        torch.manual_seed(0)
+        model = RelationalTransformer(config(num_blocks=12, zero_init=on))
+        losses[on] = model.loss(batch).item()
+        passed[on] = (model.hidden(batch) - model.norm_out(model.embed(batch))).abs().max().item()
+    assert losses[True] == pytest.approx(constant.item(), rel=1e-5)
+    assert losses[False] != pytest.approx(constant.item(), rel=1e-3)
+    assert (passed[True], passed[False] > 0.5) == (0, True)
+    assert unexplained(trained(config(zero_init=True), [batch], 100), batch) < 0.1
