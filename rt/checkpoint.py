@@ -1,11 +1,13 @@
 """Checkpoints: what is needed to use a model again, and to go on training it.
 
 A run's folder holds one folder a checkpoint, `step_<n>/`, with
-- `model.safetensors`: the parameters under their published names;
+- `model.safetensors`: the parameters under their published names, averaged over the steps if the
+  run keeps an average (optim.ema_decay);
 - `config.yaml`: format_version, step, model (sizes), embedder (name of the text embedder),
   embedder_fingerprint (see `rt.embedding_file`) and context (settings of the sampler): enough to
   build the model and to sample as it was trained;
-- `trainer.pt` (optional): optimizer, schedule, counters, random states.
+- `trainer.pt` (optional): optimizer, counters, random states, early stopping and, beside an
+  average, the live weights.
 and the text files `latest` and `best`, each with the name of one of these folders. Everything is
 written to a temporary neighbour, fsynced and renamed: a checkpoint is complete or is not there.
 A folder of the first two files is a model by itself (`save_pretrained`), and so is a repository of

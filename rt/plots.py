@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 
 from plurel.picture import save
 
-TRAIN, HELDOUT, CONSTANT = "#4477aa", "#cc3311", "#777777"
+TRAIN, HELDOUT, AVERAGE, CONSTANT = "#4477aa", "#cc3311", "#009988", "#777777"
 
 Records = Sequence[Mapping[str, Any]]
 
 
 def plot_losses(records: Records, path: Path, title: str = "") -> None:
     """Draw the records of metrics.jsonl: the loss in training and on held-out databases (left), and
-    the held-out loss of numbers and booleans (right), each beside the loss of a constant."""
+    the held-out loss of numbers and booleans (right), each beside the loss of a constant and, where
+    there is one, of the weight average."""
     heldout = [record for record in records if "heldout_loss" in record]
     kinds = [k for k in ("number", "boolean") if _values(heldout, f"heldout_loss_{k}").size]
     names = {"number": "numbers (Huber)", "boolean": "booleans (cross-entropy)"}
@@ -63,6 +64,9 @@ def _heldout(axis: Axes, records: Records, name: str, constant: str) -> None:
         return
     tokens, loss = _values(records, "tokens"), _values(records, name)
     axis.plot(tokens, loss, color=HELDOUT, marker="o", markersize=4, label="held-out databases")
+    average = _values(records, f"ema_{name}")
+    if average.size:
+        axis.plot(tokens, average, color=AVERAGE, marker="o", markersize=3, label="weight average")
     level = float(_values(records, constant)[-1])
     axis.axhline(level, color=CONSTANT, linestyle="--", linewidth=1.2, label="constant (held-out)")
 

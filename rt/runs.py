@@ -117,10 +117,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """First, last and best held-out losses beside the constant's, and what training took."""
+    """First, last and best held-out losses beside the constant's, and what training took. The best
+    step is by the weight average where there is one, as the checkpoint `best` is."""
     steps = [record for record in records if "loss" in record]
     heldout = [record for record in records if "heldout_loss" in record]
-    best = min(heldout[1:] or heldout, key=lambda record: record["heldout_loss"])
+    best = min(heldout[1:] or heldout, key=lambda r: r.get("ema_heldout_loss", r["heldout_loss"]))
     seconds = sum(record["seconds"] for record in steps)
     return {
         "steps": steps[-1]["step"],
@@ -130,28 +131,41 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
         "tokens_per_s": round(steps[-1]["tokens"] / seconds),
         "wait_share": round(sum(r["wait_share"] * r["seconds"] for r in steps) / seconds, 4),
         "best_step": best["step"],
-        "heldout": {
-            name: {
-                "start": heldout[0][f"heldout_{name}"],
-                "best": best[f"heldout_{name}"],
-                "end": heldout[-1][f"heldout_{name}"],
-                "constant": heldout[-1][name.replace("loss", "constant_loss", 1)],
-            }
-            for name in ("loss", "loss_number", "loss_boolean")
-            if heldout[-1][f"heldout_{name}"] is not None
-        },
+        "stopped_early": any("stopped_early" in record for record in records),
+        "heldout": _heldout_losses(heldout[0], best, heldout[-1]),
+    }
+
+
+def _heldout_losses(
+    start: Mapping[str, Any], best: Mapping[str, Any], end: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    return {
+        f"{prefix}loss{kind}": {
+            "start": start[f"{prefix}heldout_loss{kind}"],
+            "best": best[f"{prefix}heldout_loss{kind}"],
+            "end": end[f"{prefix}heldout_loss{kind}"],
+            "constant": end[f"constant_loss{kind}"],
+        }
+        for prefix in ("", "ema_")
+        for kind in ("", "_number", "_boolean")
+        if end.get(f"{prefix}heldout_loss{kind}") is not None
     }
 
 
 def table(result: Mapping[str, Any]) -> str:
     """The summary for people."""
     names = {"loss": "all", "loss_number": "numbers", "loss_boolean": "booleans"}
+    names |= {f"ema_{name}": f"{text}, average" for name, text in names.items()}
     columns = ("start", "best", "end", "constant")
     lines = [
         f"{result['steps']} steps, {result['tokens']:,} cells in {result['seconds']:.0f} s: "
         f"{result['tokens_per_s']:,} cells/s, {result['wait_share']:.1%} of it waiting for data",
-        f"{'held-out loss':<14}" + "".join(f"{column:>10}" for column in columns),
+        f"{'held-out loss':<18}" + "".join(f"{column:>10}" for column in columns),
     ]
+    if result["stopped_early"]:
+        lines.insert(
+            0, f"stopped early; the held-out loss was lowest at step {result['best_step']}"
+        )
     for name, values in result["heldout"].items():
-        lines.append(f"{names[name]:<14}" + "".join(f"{values[c]:>10.4f}" for c in columns))
+        lines.append(f"{names[name]:<18}" + "".join(f"{values[c]:>10.4f}" for c in columns))
     return "\n".join(lines)

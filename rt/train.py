@@ -31,7 +31,8 @@ def run(config: TrainConfig) -> Path:
         state = record.last_state()
         if state is not None and state["finished"]:
             if ranks.is_main:
-                print(f"{record.folder}: this run is finished after {state['step']} steps")
+                early = ", stopped early" if state["stopped_early"] else ""
+                print(f"{record.folder}: this run is finished after {state['step']} steps{early}")
                 record.finish(again=False)
             return record.folder
         worker = Trainer(config, corpus, ranks, record, state)

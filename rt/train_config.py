@@ -38,7 +38,8 @@ class TrainerConfig:
     model one after the other. precision: of the passes (`rt.precision`); weights are fp32.
     threads: of torch in each process, null for cores / processes. eval_every, save_every: steps
     between held-out losses and between checkpoints. keep: latest checkpoints kept beside the best
-    one.
+    one. patience: evaluations in a row without a held-out loss that is lower by more than
+    min_delta, after which the run ends early (`rt.early_stopping`); null for never.
     """
 
     run_dir: str
@@ -51,12 +52,15 @@ class TrainerConfig:
     eval_every: int = 1000
     save_every: int = 1000
     keep: int = 2
+    patience: int | None = None
+    min_delta: float = 0.0
 
     def __post_init__(self) -> None:
         counts = ("steps", "token_budget", "micro_batches", "threads")
-        for name in (*counts, "eval_every", "save_every", "keep"):
+        for name in (*counts, "eval_every", "save_every", "keep", "patience"):
             value = getattr(self, name)
             require(value is None or value > 0, f"trainer.{name}", "1 or more", value)
+        require(self.min_delta >= 0, "trainer.min_delta", "0 or more", self.min_delta)
         if (self.steps is None) == (self.token_budget is None):
             raise InputError("give either trainer.steps or trainer.token_budget; the other is null")
 

@@ -18,9 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from plurel.errors import InputError
 from plurel.rng import stream
 from rt import checkpoint
+from rt.average import WeightAverage
 from rt.config import to_dict
 from rt.corpus import Corpus, build_sampler, text_width
 from rt.data import Batch
+from rt.early_stopping import EarlyStopping
 from rt.embedding_file import check_fingerprint, one_fingerprint
 from rt.heldout import HeldoutSet
 from rt.loader import BatchStream, Loader, Share
@@ -77,6 +79,7 @@ class Trainer:
         )
         self.step = self.tokens = self.slots = self.best_step = 0
         self.best = math.inf
+        self.stopping = EarlyStopping(config.trainer.patience, config.trainer.min_delta)
         self.window = Window()
         if state is None:
             self.model = build_model(config, text_width(corpus.train[0].path, data.embedder))
@@ -86,6 +89,8 @@ class Trainer:
             self.model = checkpoint.load_model(run.folder, config.model.attention)
         self.model.to(ranks.device)
         self.optimizer = build_optimizer(self.model, config.optim)
+        decay, steps = config.optim.ema_decay, 0 if state is None else state["step"]
+        self.average = None if decay is None else WeightAverage(self.model, decay, steps)
         if state is not None:
             self._restore(state)
         self.wrapped = ranks.wrap(self.model)
@@ -96,8 +101,13 @@ class Trainer:
         """The share of the budget that is spent, 1 at the end of the run."""
         return self.config.trainer.done(self.step, self.tokens)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent or validation has ended the run early."""
+        return self.done >= 1 or self.stopping.due
+
     def train(self, stop: list[str]) -> bool:
-        """Train until the budget is spent (True) or until a rank has a signal in `stop` (False)."""
+        """Train until the run is finished (True) or until a rank has a signal in `stop` (False)."""
         config = self.config
         share = Share(self.ranks.rank, self.ranks.world_size, config.trainer.micro_batches)
         loader = Loader(
@@ -108,10 +118,10 @@ class Trainer:
         with self._log() as log:
             if self.step == 0:
                 self.evaluate(log)
-            while self.done < 1:
+            while not self.finished:
                 stopped = self.train_step(loader, log, stop)
                 self.after_step(log, stopped)
-                if stopped and self.done < 1:
+                if stopped and not self.finished:
                     log.say(f"{stopped}: saved after step {self.step}; start again to continue")
                     return False
         return True
@@ -135,29 +145,40 @@ class Trainer:
         """Records, held-out losses and checkpoints that are due after a step."""
         trainer, last = self.config.trainer, self.done >= 1
         if self.step % self.config.logger.every == 0 or last:
-            lr = self.optimizer.param_groups[0]["lr"]
-            log.training(
-                {"step": self.step, "tokens": self.tokens, "slots": self.slots, "lr": lr}
-                | self.window.record()
-            )
-            self.window = Window()
+            self._record(log)
         better = False
         if self.step % trainer.eval_every == 0 or last:
             better = self.evaluate(log)
-        if better or last or stopped or self.step % trainer.save_every == 0:
+        if self.stopping.due and not last:
+            self._record(log)
+            log.stopped_early(self.step, self.tokens, self.best_step)
+        if better or self.finished or stopped or self.step % trainer.save_every == 0:
             self.save()
 
     def evaluate(self, log: RunLog) -> bool:
-        """Measure and record the held-out loss; whether it is the best of a trained model."""
-        result = self.heldout.evaluate(self.model, self.ranks, self.config.trainer.precision)
-        log.heldout({"step": self.step, "tokens": self.tokens} | result.record())
-        if self.step == 0 or result.loss >= self.best:
+        """Measure and record the held-out loss, and that of the weight average if there is one;
+        whether it, or the average's, is the best of a trained model."""
+        precision = self.config.trainer.precision
+        result = self.heldout.evaluate(self.model, self.ranks, precision)
+        record = result.record()
+        if self.average is not None:
+            # before the first step they are the same
+            if self.step > 0:
+                result = self.heldout.evaluate(self.average.model, self.ranks, precision)
+            losses = result.record().items()
+            record |= {f"ema_{name}": loss for name, loss in losses if "constant" not in name}
+        log.heldout({"step": self.step, "tokens": self.tokens} | record)
+        if self.step == 0:
             return False
-        self.best, self.best_step = result.loss, self.step
-        return True
+        self.stopping.add(result.loss)
+        better = result.loss < self.best
+        if better:
+            self.best, self.best_step = result.loss, self.step
+        return better
 
     def save(self) -> None:
-        """Write a checkpoint; `best` points at it if its held-out loss is the best."""
+        """Write a checkpoint, with the weight average as its model if there is one; `best` points
+        at it if its held-out loss is the best."""
         if not self.ranks.is_main:
             return
         data = self.config.data
@@ -167,7 +188,7 @@ class Trainer:
         folder = checkpoint.save_checkpoint(
             self.run.folder,
             self.step,
-            self.model,
+            self.model if self.average is None else self.average.model,
             replace(settings, fingerprint=self.fingerprint),
             self._state(),
         )
@@ -206,7 +227,19 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate(self.config.optim, self.done))
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.model)
         return norm
+
+    def _record(self, log: RunLog) -> None:
+        """Record the steps since the last record, if there are any."""
+        if self.window.steps:
+            lr = self.optimizer.param_groups[0]["lr"]
+            log.training(
+                {"step": self.step, "tokens": self.tokens, "slots": self.slots, "lr": lr}
+                | self.window.record()
+            )
+            self.window = Window()
 
     def _log(self) -> RunLog:
         trainer = self.config.trainer
@@ -223,16 +256,20 @@ class Trainer:
         )
 
     def _state(self) -> dict[str, Any]:
-        """All that continuing needs beside the parameters. Batches and held-out rows are functions
-        of the seed and the step, and nothing in a step draws at random: torch's generator is kept
-        for models that do."""
+        """All that continuing needs beside the checkpoint's model. Batches and held-out rows are
+        functions of the seed and the step, and nothing in a step draws at random: torch's generator
+        is kept for models that do."""
         return {
             "step": self.step,
             "tokens": self.tokens,
             "slots": self.slots,
             "best": self.best,
             "best_step": self.best_step,
-            "finished": self.done >= 1,
+            "finished": self.finished,
+            "stopped_early": self.done < 1 and self.finished,
+            "early_stopping": self.stopping.state(),
+            # the checkpoint's model is the average
+            "live_weights": None if self.average is None else self.model.state_dict(),
             "window": self.window.state(),
             "optimizer": self.optimizer.state_dict(),
             "random_state": torch.default_generator.get_state(),
@@ -243,6 +280,9 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.tokens, self.slots = state["step"], state["tokens"], state["slots"]
         self.best, self.best_step = state["best"], state["best_step"]
+        self.stopping = replace(self.stopping, **state["early_stopping"])
+        if self.average is not None:
+            self.model.load_state_dict(state["live_weights"])
         self.window = Window(**state["window"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.default_generator.set_state(state["random_state"])

@@ -150,16 +150,16 @@ def test_loading_runs_no_code(tmp_path: Path, model: RelationalTransformer, name
 class Wider(ModelConfig):
     """A config of a later version, with one more key, which has a default."""
 
-    counting: int = 1
+    wheels: int = 1
 
 
 def test_an_older_config_lacks_later_variants(
     tmp_path: Path, model: RelationalTransformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = save_pretrained(model, tmp_path / "old")
-    model.config = Wider(**CONFIG.to_dict(), counting=2)
+    model.config = Wider(**CONFIG.to_dict(), wheels=2)
     new = save_pretrained(model, tmp_path / "new")
-    with pytest.raises(InputError, match=r"new/config.yaml: model.counting is not known: choose"):
+    with pytest.raises(InputError, match=r"new/config.yaml: model.wheels is not known: choose"):
         load_model(new)
     monkeypatch.setattr(checkpoint, "ModelConfig", Wider)
     assert load_model(old).config == Wider(**CONFIG.to_dict())

@@ -1,5 +1,6 @@
 """Every file in conf composes, builds its dataclasses, and refuses what it does not know."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,19 @@ def test_every_experiment_can_be_debugged(override: str) -> None:
 
 def test_the_defaults_of_optim_are_the_published_ones() -> None:
     assert built().optim == OptimConfig()
-    assert OptimConfig().lr == 5e-4
+    published = {"lr": 5e-4, "weight_decay": 0.1, "betas": [0.9, 0.999], "clip": 1.0}
+    published |= {"schedule": "one_cycle", "warmup": 0.2, "decay": "all", "name": "adamw"}
+    assert published.items() <= to_dict(OptimConfig()).items()
+
+
+def test_muon_differs_from_adamw_in_its_name_alone() -> None:
+    assert built("optim=muon").optim == OptimConfig(name="muon")
+
+
+def test_the_page_on_training_names_every_key_of_optim() -> None:
+    page = (CONF.parent / "docs/training.md").read_text()
+    for key in (*to_dict(OptimConfig()), "trainer.patience", "trainer.min_delta"):
+        assert re.search(rf"`(optim\.)?{re.escape(key)}[`=]", page), key
 
 
 @pytest.mark.parametrize("size", sorted(SIZES))
@@ -103,6 +116,13 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
         ("~trainer.run_dir", "trainer.run_dir is missing: give it a value"),
         ("optim.betas=[0.9]", "optim.betas must be a list of 2 values, not [0.9]"),
         ("optim.betas=0.9", "optim.betas must be a list, not 0.9"),
+        ("optim=moun", "optim.moun is not known: did you mean optim.muon?"),
+        ("optim.momentum=0.9", "optim.momentum is not known: choose one of"),
+        ("optim.ema=0.9", "optim.ema is not known: did you mean optim."),
+        ("optim.ema_decay=yes", "optim.ema_decay must be a number, not 'yes'"),
+        ("optim.schedule=wsd", "must be one of one_cycle, warmup_stable_decay, constant"),
+        ("trainer.patience=0", "trainer.patience must be 1 or more, not 0"),
+        ("trainer.min_delta=-1", "trainer.min_delta must be 0 or more, not -1.0"),
         ("data.stores=[a]", "give either data.root or data.stores"),
         ("data.extra_target_share=[0.5,0.1]", "data.extra_target_share must be two shares"),
         ("data.extra_target_share=[0,x]", "data.extra_target_share[1] must be a number, not 'x'"),
