@@ -176,11 +176,7 @@ impl Sampler {
         let mut built = work_on_threads(threads, &work);
         built.sort_unstable_by_key(|&(i, _)| i);
         let built: Vec<Built> = built.into_iter().map(|(_, built)| built).collect();
-        Ok(assemble(
-            &self.sources,
-            &built,
-            (length, self.settings.child_counts),
-        ))
+        Ok(assemble(self, &built, length))
     }
 
     fn build_one(&self, item: &Item, plan: &Plan, scratch: &mut Scratch) -> Built {
