@@ -138,7 +138,7 @@ def load_model(name: AnyPath, attention: str = "auto") -> RelationalTransformer:
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_()
-    model.dec_dict["text"].requires_grad_(False)
+    model.freeze_unused()
     model.settings = settings
     return model
 

@@ -6,7 +6,7 @@ last `heldout_dbs` are held out, so that runs with more or fewer databases share
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from rt.config import require
 from rt.embedding_file import embeddings_path, open_embeddings
 from rt.meta import StoreMeta, open_meta
 from rt.recipes import Recipe
-from rt.tasks import Task, column_tasks, narrow_stores, to_sampler
+from rt.tasks import Task, column_tasks, narrow_stores, text_tasks, to_sampler
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,11 @@ class Corpus:
         return {part: [d.path.name for d in databases] for part, databases in parts.items()}
 
 
-def open_corpus(config: DataConfig) -> Corpus:
+def open_corpus(config: DataConfig, class_targets: bool = False) -> Corpus:
     """Find and open the databases; InputError if there are not as many as asked for.
 
     A database without a usable task (no number or boolean column that varies) is left out.
+    class_targets: those trained on have their text columns as tasks too (`rt.tasks.text_tasks`).
     """
     stores = find_stores(config)
     if config.max_foreign_keys is not None:
@@ -112,6 +113,8 @@ def open_corpus(config: DataConfig) -> Corpus:
         )
     heldout = databases[-config.heldout_dbs :]
     train = databases[: config.num_dbs or len(databases) - len(heldout)]
+    if class_targets:
+        train = [replace(d, tasks=(*d.tasks, *text_tasks(d.path, d.meta))) for d in train]
     return Corpus(tuple(train), tuple(heldout))
 
 

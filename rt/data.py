@@ -35,6 +35,8 @@ class Batch:
     is_target, is_padding bool[B, S];
     target_slot i32[B]: slot of the context's own target; target_row i64[B]: its row in the store;
     context_task, context_store, context_recipe i32[B];
+    context_classes i32[B]: number of the list of classes of the context's task, -1 for none; list l
+    is class_text[class_ptr[l]:class_ptr[l+1]], texts: class_ptr i64[L + 1], class_text i32;
     context_row_ptr i64[B + 1]: rows of context b are [ptr[b], ptr[b+1]) of the row arrays:
     row_number i64[n] (in the store), row_table i32[n], row_time i64[n], row_depth i32[n],
     row_part i64[n]: why the row is there, an index into `rustler.PARTS`; row_origin i32[n]:
@@ -61,6 +63,7 @@ class Batch:
     context_task: Tensor
     context_store: Tensor
     context_recipe: Tensor
+    context_classes: Tensor
     context_row_ptr: Tensor
     row_number: Tensor
     row_table: Tensor
@@ -77,6 +80,8 @@ class Batch:
     count_key: Tensor
     count: Tensor
     key_text: Tensor
+    class_ptr: Tensor
+    class_text: Tensor
     text_embedding: Tensor
     plan: Plan
 
@@ -122,6 +127,11 @@ class Batch:
     def target_value(self) -> Tensor:
         """f32[B]: value of each context's own target."""
         return self.value.gather(1, self.target_slot.long()[:, None])[:, 0]
+
+    @property
+    def target_text(self) -> Tensor:
+        """i64[B]: the text of each context's own target, an index into text_embedding, or -1."""
+        return self.text.gather(1, self.target_slot.long()[:, None])[:, 0].long()
 
     @property
     def target_type(self) -> Tensor:

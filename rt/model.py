@@ -9,6 +9,8 @@ head a type. The names of the parameters are those of the published checkpoints.
 Letters: B contexts, S slots, N packed cells (no padding), d = d_model, H heads, D = d / H.
 """
 
+import math
+from itertools import chain
 from os import PathLike
 from typing import cast
 
@@ -29,13 +31,19 @@ __all__ = ["SIZES", "ModelConfig", "Outputs", "RelationalTransformer", "Variants
            "target_losses"]  # fmt: skip
 
 
+FIRST_TEMPERATURE = 0.07
+"""Of the classes' scores, as in CLIP (arXiv 2103.00020, section 2.5) ..."""
+MOST_SCALE = math.log(100.0)
+"""... and the log of the largest factor of scores that is learned, from there too."""
+
+
 class RelationalTransformer(nn.Module):
     """The published architecture; `attention` names a form of `rt.attention`.
 
     Initialisation: torch's defaults for linear layers (uniform within 1 / sqrt(fan in)), ones for
     norms, standard normal for the vectors of masked cells, as large as a normalised value. The
-    text head (`dec_dict.text`) is part of every checkpoint, but no loss reaches it: it is frozen,
-    so that optimizers and data-parallel wrappers leave it alone.
+    text head (`dec_dict.text`) is part of every checkpoint, but without the variant `class_targets`
+    no loss reaches it: it is frozen, so that optimizers and data-parallel wrappers leave it alone.
     """
 
     def __init__(self, config: ModelConfig, attention: str = "auto") -> None:
@@ -49,19 +57,27 @@ class RelationalTransformer(nn.Module):
         self.enc_dict = nn.ModuleDict({name: nn.Linear(w, d) for name, w in widths.items()})
         self.enc_dict["col_name"] = nn.Linear(d_text, d)
         self.dec_dict = nn.ModuleDict({name: nn.Linear(d, w) for name, w in widths.items()})
-        self.dec_dict["text"].requires_grad_(False)
         self.norm_dict = nn.ModuleDict({name: nn.RMSNorm(d) for name in (*TYPE_NAMES, "col_name")})
         self.mask_embs = nn.ParameterDict({n: nn.Parameter(torch.randn(d)) for n in TYPE_NAMES})
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.norm_out = nn.RMSNorm(d)
+        temperature = torch.tensor(math.log(1 / FIRST_TEMPERATURE))
+        self.class_scale = nn.Parameter(temperature) if config.class_targets else None
         self.w_count = nn.Linear(d, d, bias=False) if config.child_counts else None
         if config.zero_init:
             self._zero_outputs()
+        self.freeze_unused()
+
+    def freeze_unused(self) -> None:
+        """No loss reaches the head of texts unless texts are targets."""
+        self.dec_dict["text"].requires_grad_(self.config.class_targets)
 
     def _zero_outputs(self) -> None:
-        """0 for the matrices through which layers add to a cell, and for the heads."""
+        """0 for the matrices through which layers add to a cell, and for the heads of numbers: of
+        the text head only the direction counts, and 0 has none."""
         lasts = [m for block in self.blocks for m in cast(Block, block).last_matrices()]
-        for parameter in (*lasts, *self.dec_dict.parameters()):
+        heads = [self.dec_dict[TYPE_NAMES[t]].parameters() for t in SCALAR_TYPES]
+        for parameter in (*lasts, *chain(*heads)):
             nn.init.zeros_(parameter)
 
     # what knows of files (`rt.checkpoint`) knows the model, so the model may not import it up there
@@ -82,16 +98,28 @@ class RelationalTransformer(nn.Module):
         save_pretrained(self, path, settings)
 
     def forward(self, batch: Batch) -> Outputs:
-        """The outputs of the three scalar heads at every slot."""
+        """The outputs of the three scalar heads at every slot, and of texts' at the targets."""
         return self.outputs(self.hidden(batch), batch)
 
     def outputs(self, hidden: Tensor, batch: Batch) -> Outputs:
         """The outputs from what `hidden` returned."""
         with without_autocast(hidden.device):
-            heads = self._heads(hidden)
+            heads, text = self._heads(hidden), self._text_head(hidden, batch)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
         slots = slots.index_copy(0, batch.plan.cell, heads).unflatten(0, batch.row.shape)
-        return Outputs(*slots.unbind(-1))
+        number, datetime, boolean = slots.unbind(-1)
+        return Outputs(number, datetime, boolean, text)
+
+    def _text_head(self, hidden: Tensor, batch: Batch) -> Tensor | None:
+        """[B, d_text], see `Outputs`."""
+        if self.class_scale is None:
+            return None
+        slot = torch.arange(batch.num_contexts, device=hidden.device) * batch.num_slots
+        at = torch.searchsorted(batch.plan.cell, slot + batch.target_slot)
+        # a batch of padding alone has no targets, and this place then is not scored
+        found = F.pad(hidden, (0, 0, 0, 1)).index_select(0, at.clamp(max=len(hidden)))
+        unit = F.normalize(self.dec_dict["text"](found).float(), dim=-1)
+        return unit * self.class_scale.clamp(max=MOST_SCALE).exp()
 
     def hidden(self, batch: Batch) -> Tensor:
         """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]."""

@@ -29,13 +29,17 @@ class Variants:
     child_counts: cells read how many visible children their row has in the store, by foreign key,
     and attention under `nbr` has a second output that grows with the log of these numbers
     (Principal Neighbourhood Aggregation, arXiv 2004.05718, section 3.2; see `rt.counts`).
-    zero_init: the last matrix of every layer (`wo`, `w2`) and the heads begin at 0, so that each
-    block begins as the identity and the outputs as 0 (Fixup, arXiv 1901.09321, section 3).
+    class_targets: text targets are scored against the embeddings of their task's classes, however
+    many there are (`rt.losses`). Without it they are left out.
+    zero_init: the last matrix of every layer (`wo`, `w2`) and the heads of numbers begin at 0, so
+    that each block begins as the identity and the outputs as 0 (Fixup, arXiv 1901.09321, section
+    3).
     """
 
     attention_gate: Gate = "none"
     log_keys: bool = False
     child_counts: bool = False
+    class_targets: bool = False
     zero_init: bool = False
 
     @property

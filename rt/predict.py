@@ -19,6 +19,7 @@ import rustler
 from plurel.errors import InputError
 from rt.data import BOOLEAN, DATETIME, TEXT, Batch
 from rt.embedding_file import check_fingerprint
+from rt.losses import class_probabilities
 from rt.meta import SEMANTIC_TYPES, StoreMeta, open_meta
 from rt.model import RelationalTransformer
 from rt.precision import autocast
@@ -91,6 +92,8 @@ def predict(
 ) -> NDArray[np.float64]:
     """f64[N]: a prediction for each of the N store rows `rows` of the task's table, in their order:
     the probability of true for a binary task, the value on the original scale for a regression.
+    For a task with C classes, which a model with the variant `class_targets` predicts, f64[N, C]:
+    the probability of each, in the order of `task.classes`.
 
     protocol: `split`, nothing after the timestamp that opens the rows' split is visible (all rows
     from one split); `rolling`, everything known by a row's own time is. progress: what the progress
@@ -100,7 +103,7 @@ def predict(
     """
     check_fingerprint(store_folder, settings.embedder, settings.fingerprint)
     meta = open_meta(store_folder)
-    to_scale = _scale(meta, task)
+    to_scale = _scale(meta, task, model.config.class_targets)
     cutoff = cutoff_of(meta, task, rows, protocol)
     sampler = _sampler(store_folder, task, settings, model.config.child_counts)
 
@@ -114,7 +117,8 @@ def predict(
         for batch in _ahead(contexts, chunks):
             parts.append(to_scale(_target_outputs(model, batch, settings.precision)))
             bar.update(batch.num_contexts)
-    return np.concatenate(parts) if parts else np.empty(0)
+    shape = (0, len(task.classes)) if task.classes else (0,)
+    return np.concatenate(parts) if parts else np.empty(shape)
 
 
 def _sampler(
@@ -158,14 +162,18 @@ def cutoff_of(
     return meta.test_timestamp if "test" in found else meta.val_timestamp
 
 
-def _scale(meta: StoreMeta, task: Task) -> Callable[[torch.Tensor], NDArray[np.float64]]:
+def _scale(
+    meta: StoreMeta, task: Task, class_targets: bool
+) -> Callable[[torch.Tensor], NDArray[np.float64]]:
     """What turns the head's output into a probability or a value on the original scale."""
     column = meta.columns[task.column]
     kind = SEMANTIC_TYPES.index(column.type)
+    if kind == TEXT and class_targets and task.classes:
+        return lambda probability: probability.numpy()
     if kind in (TEXT, DATETIME):
         raise InputError(
             f"task {task.name}: predictions of {column.type} columns are not possible; choose a "
-            "task with a number or a boolean"
+            "task with a number or a boolean, or for one with classes a model with class_targets"
         )
 
     def to_scale(output: torch.Tensor) -> NDArray[np.float64]:
@@ -178,16 +186,22 @@ def _scale(meta: StoreMeta, task: Task) -> Callable[[torch.Tensor], NDArray[np.f
 
 
 def _target_outputs(model: RelationalTransformer, batch: Batch, precision: str) -> torch.Tensor:
-    """f64[B] on the CPU: the outputs at the contexts' own targets, by the head of their type."""
+    """f64[B] on the CPU: the outputs at the contexts' own targets, by the head of their type; of
+    texts the probabilities of classes, f64[B, C]."""
     device = next(model.parameters()).device
     kind = int(batch.target_type[0])
     slot = batch.target_slot.long()[:, None].to(device)
     training = model.training
     model.eval()
     with torch.inference_mode(), autocast(device, precision):
-        outputs = model(batch.to(device)).of_type(kind).gather(1, slot)[:, 0]
+        batch = batch.to(device)
+        outputs = model(batch)
+        if kind == TEXT:
+            found = class_probabilities(outputs, batch)
+        else:
+            found = outputs.of_type(kind).gather(1, slot)[:, 0]
     model.train(training)
-    return outputs.double().cpu()
+    return found.double().cpu()
 
 
 def _ahead(make: Callable[[Any], Batch], chunks: Sequence[Any]) -> Iterator[Batch]:

@@ -6,19 +6,19 @@ and number column of every table (PluRel, arXiv 2602.04029).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import rustler
 from plurel.errors import InputError
-from rt.meta import StoreMeta, open_meta
+from rt.meta import CLASS_LIMIT, StoreMeta, open_meta
 
 TaskType = Literal["binary_classification", "regression"]
 Split = Literal["train", "val", "test"]
 
 TASK_TYPES = ("binary_classification", "regression")
-"""The task types that are trained and scored."""
+"""The task types that are scored."""
 MAX_FOREIGN_KEYS = 5
 """Databases with a wider table are left out of training lists, as published."""
 
@@ -90,18 +90,37 @@ def column_tasks(meta: StoreMeta) -> list[Task]:
     for number, column in enumerate(meta.columns):
         table = meta.tables[column.table]
         if table.kind == "database" and column.type in _COLUMN_TASK_TYPES and column.train_varies:
-            tasks.append(
-                Task(
-                    name=f"{table.name}.{column.name}",
-                    kind="autocomplete",
-                    task_type=_COLUMN_TASK_TYPES[column.type],
-                    table=column.table,
-                    column=number,
-                    splits=dict(table.splits),
-                    entity_table=table.name,
-                    entity_column=table.primary_key,
-                )
-            )
+            tasks.append(_column_task(meta, number, _COLUMN_TASK_TYPES[column.type]))
+    return tasks
+
+
+def _column_task(meta: StoreMeta, number: int, task_type: str) -> Task:
+    column = meta.columns[number]
+    table = meta.tables[column.table]
+    return Task(
+        name=f"{table.name}.{column.name}",
+        kind="autocomplete",
+        task_type=task_type,
+        table=column.table,
+        column=number,
+        splits=dict(table.splits),
+        entity_table=table.name,
+        entity_column=table.primary_key,
+    )
+
+
+def text_tasks(store_folder: str | Path, meta: StoreMeta) -> list[Task]:
+    """An autocomplete task "<table>.<column>" for every text column of a database table with 2 to
+    CLASS_LIMIT different texts in the train rows; its classes are these, in order of number."""
+    tasks, store = [], rustler.Store(store_folder)
+    for number, column in enumerate(meta.columns):
+        table = meta.tables[column.table]
+        if table.kind == "database" and column.type == "text":
+            texts = store.distinct_texts(number, table.splits["train"], CLASS_LIMIT + 1)
+            if 2 <= len(texts) <= CLASS_LIMIT:
+                classes = tuple((str(text), text) for text in sorted(texts))
+                task = _column_task(meta, number, "multiclass_classification")
+                tasks.append(replace(task, classes=classes))
     return tasks
 
 
@@ -130,4 +149,5 @@ def to_sampler(task: Task, store_index: int, weight: float = 1.0) -> "rustler.Ta
         horizon=task.horizon,
         hidden_columns=list(task.hidden_columns),
         weight=weight,
+        classes=[number for _, number in task.classes],
     )

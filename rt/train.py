@@ -26,7 +26,7 @@ def run(config: TrainConfig) -> Path:
     trainer = config.trainer
     with join_ranks(trainer.device, trainer.threads) as ranks, stop_signals() as stop:
         Share(0, ranks.world_size, trainer.micro_batches).check(config.data.batch_size)
-        corpus = open_corpus(config.data)
+        corpus = open_corpus(config.data, config.model.class_targets)
         record = Run(Path(trainer.run_dir), to_dict(config), corpus.names())
         state = record.last_state()
         if state is not None and state["finished"]:

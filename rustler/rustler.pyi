@@ -53,6 +53,10 @@ class Store:
         """One row, for people and tests: {"table": int, "time": int | None,
         "cells": [(column, value: float | None, text: int | None)], "parents": [row],
         "children": [row]} (children in order of time)."""
+    def distinct_texts(self, column: int, rows: tuple[int, int], limit: int) -> list[int]:
+        """The text numbers of a text column's cells in a range of rows, each once and in the order
+        in which they come; the first `limit` of them. A column with at least that many different
+        texts is not read to its end."""
 
 @final
 class Task:
@@ -65,7 +69,8 @@ class Task:
     timedelta); None or 0: a label counts as known strictly after its row's time.
     hidden_columns: columns that leak the label. A cell of one of them, or of the target column,
     is visible only in rows whose label would be known (rules 2 and 4 of src/visibility.rs).
-    weight: share of training targets, relative to the other tasks."""
+    weight: share of training targets, relative to the other tasks.
+    classes: text numbers among which a text target is to be found (see `Sampler.contexts`)."""
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class Task:
         horizon: int | None = None,
         hidden_columns: Sequence[int] = (),
         weight: float = 1.0,
+        classes: Sequence[int] = (),
     ) -> None: ...
     def __getnewargs__(self) -> tuple[Any, ...]: ...
 
@@ -186,7 +192,10 @@ class Sampler:
         text i32[B, S]: index into text_embedding for text cells, else -1;
         is_target, is_padding bool[B, S];
         target_slot i32[B]: slot of the context's own target; target_row u32[B], context_task
-        i32[B], context_store i32[B], context_recipe i32[B];
+        i32[B], context_store i32[B], context_recipe i32[B]; context_classes i32[B]: which list
+        of classes the context's task has, -1 for none: those of list l are
+        class_text[class_ptr[l]:class_ptr[l + 1]], places in text_embedding (class_ptr i64[L + 1],
+        class_text i32[m]);
         context_row_ptr i64[B + 1]: rows of context b are [ptr[b], ptr[b+1]) of the row arrays:
         row_number u32[n] (in the store), row_table i32[n], row_time i64[n], row_depth i32[n]: steps
         from the target's row (label rows that come by themselves: 1, and what is around them from

@@ -67,6 +67,7 @@ def random_arrays(
         "column_number": np.arange(max_columns, dtype=np.int32),
         "column_store": np.zeros(max_columns, np.int32),
         **random_counts(rng, total),
+        **random_classes(rng, num_contexts, num_texts),
         "text_embedding": rng.normal(size=(num_texts, d_text)).astype(np.float16),
     }
 
@@ -80,6 +81,26 @@ def random_counts(rng: np.random.Generator, num_rows: int) -> dict[str, NDArray[
         "count_key": rng.integers(0, 3, total).astype(np.int32),
         "count": np.exp(rng.uniform(0, 12, total)).astype(np.uint32),
         "key_text": np.arange(3, dtype=np.int32),
+    }
+
+
+def random_classes(
+    rng: np.random.Generator, num_contexts: int, num_texts: int
+) -> dict[str, NDArray[Any]]:
+    """Two lists of classes, of 6 and 1 texts."""
+    return {
+        "context_classes": rng.integers(-1, 2, num_contexts).astype(np.int32),
+        "class_ptr": np.array([0, 6, 7], np.int64),
+        "class_text": np.append(rng.permutation(num_texts)[:6], 3).astype(np.int32),
+    }
+
+
+def no_classes(num_contexts: int) -> dict[str, NDArray[Any]]:
+    """The arrays of tasks without classes."""
+    return {
+        "context_classes": np.full(num_contexts, -1, np.int32),
+        "class_ptr": np.zeros(1, np.int64),
+        "class_text": np.zeros(0, np.int32),
     }
 
 

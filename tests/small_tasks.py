@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from random_contexts import no_classes
 
 from rt.data import Batch
 from rt.model import ModelConfig, RelationalTransformer
@@ -71,6 +72,7 @@ def arrays_of(contexts: Sequence[Sequence[Row]], num_columns: int) -> dict[str, 
         "count_key": np.array([key for r in every for key, _ in r.counts], np.int32),
         "count": np.array([count for r in every for _, count in r.counts], np.uint32),
         "key_text": np.arange(num_columns, dtype=np.int32),
+        **no_classes(len(contexts)),
         "text_embedding": embedding.astype(np.float16),
     }
 

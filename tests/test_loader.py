@@ -235,7 +235,7 @@ def test_databases_tasks_or_rows_are_drawn_equally_often(pre: Path, mix: str) ->
     databases = open_corpus(settings).train
     sampler = build_sampler(databases, settings, extra_target_share=(0.0, 0.0), seed=0)
     (_, tasks), _ = sampler.__getnewargs_ex__()
-    weights = iter([task.__getnewargs__()[-1] for task in tasks])
+    weights = iter([task.__getnewargs__()[6] for task in tasks])
     for database in databases:
         mine = [next(weights) for _ in database.tasks]
         rows = [task.splits["train"][1] - task.splits["train"][0] for task in database.tasks]

@@ -1,6 +1,7 @@
 """docs/model.md: its examples run, its figures are those of the code."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from rt.attention import FORMS
 from rt.checkpoint import Settings, point, save_checkpoint
-from rt.model import SIZES, ModelConfig, RelationalTransformer
+from rt.model import SIZES, ModelConfig, RelationalTransformer, Variants
 from tests.shops import D_TEXT, EMBEDDER, shop_folders
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +49,11 @@ def test_sizes(size: str) -> None:
     )
     numbers = " | ".join(f"{number:,}" for number in (*SIZES[size].values(), *counts))
     assert f"| `{size}` | {numbers} |" in PAGE
+
+
+def test_variants() -> None:
+    told = re.findall(r"^\| `(\w+)` \| [^|]*\| [^|]*\|$", PAGE, re.MULTILINE)
+    assert set(told) == {field.name for field in fields(Variants)}
 
 
 def test_forms_and_links() -> None:

@@ -15,7 +15,7 @@ import torch
 from flex_on_cpu import ON_CPU, form
 from naive_model import assert_agreement, run_naive
 from numpy.typing import NDArray
-from random_contexts import no_counts
+from random_contexts import no_classes, no_counts
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -66,6 +66,7 @@ def arrays_of(published: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
         "column_number": columns.astype(np.int32),
         "column_store": np.zeros(len(columns), np.int32),
         **no_counts(),
+        **no_classes(len(zeros)),
         # fp32: the published model read its embeddings in fp32
         "text_embedding": np.concatenate((named, texts)),
     }

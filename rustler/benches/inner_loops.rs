@@ -158,7 +158,7 @@ fn arrays(c: &mut Criterion) {
     let mut group = c.benchmark_group("assemble");
     group.throughput(Throughput::Elements(32 * CELLS as u64));
     group.bench_function("32 contexts of 1024 cells", |b| {
-        b.iter(|| assemble(&sampler.sources, &built, (CELLS, false), 1));
+        b.iter(|| assemble(&sampler, &built, CELLS, 1));
     });
 }
 

@@ -6,12 +6,13 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfBitsVecExt;
 
-use crate::batch::Built;
+use crate::batch::{Built, Sampler};
 use crate::context::{Cell, Context};
 use crate::idmap::IdMap;
 use crate::meta::SemanticType;
 use crate::settings::Source;
 use crate::store::NO_TIME;
+use crate::task::Prepared;
 use crate::threads::work_on_threads;
 
 /// Embeddings that a thread copies at a time: fewer are not worth its start.
@@ -35,6 +36,7 @@ pub struct Batch {
     pub context_task: Vec<i32>,
     pub context_store: Vec<i32>,
     pub context_recipe: Vec<i32>,
+    pub context_classes: Vec<i32>,
     pub context_row_ptr: Vec<i64>,
     pub row_number: Vec<u32>,
     pub row_table: Vec<i32>,
@@ -51,6 +53,8 @@ pub struct Batch {
     pub count_key: Vec<i32>,
     pub count: Vec<u32>,
     pub key_text: Vec<i32>,
+    pub class_ptr: Vec<i64>,
+    pub class_text: Vec<i32>,
     pub text_embedding: Vec<f16>,
 }
 
@@ -63,6 +67,7 @@ struct Numbers {
 }
 
 struct Assembler<'a> {
+    tasks: &'a [Prepared],
     sources: &'a [Source],
     numbers: Vec<Option<Box<Numbers>>>,
     /// Texts of the batch as (store, number in the store).
@@ -70,16 +75,12 @@ struct Assembler<'a> {
     batch: Batch,
 }
 
-/// The arrays of a batch; embeddings are copied by several threads. `counted`: the contexts hold
-/// counts of children.
-pub fn assemble(
-    sources: &[Source],
-    built: &[Built],
-    (num_slots, counted): (usize, bool),
-    threads: usize,
-) -> Batch {
+/// The arrays of a batch; embeddings are copied by several threads.
+pub fn assemble(sampler: &Sampler, built: &[Built], num_slots: usize, threads: usize) -> Batch {
+    let (sources, counted) = (&sampler.sources, sampler.settings.child_counts);
     let slots = built.len() * num_slots;
     let mut assembler = Assembler {
+        tasks: &sampler.tasks,
         sources,
         numbers: sources.iter().map(|_| None).collect(),
         texts: Vec::new(),
@@ -96,6 +97,7 @@ pub fn assemble(
             is_padding: vec![true; slots],
             context_row_ptr: vec![0],
             parent_ptr: vec![0],
+            class_ptr: vec![0],
             count_ptr: vec![0; usize::from(counted)],
             ..Batch::default()
         },
@@ -105,6 +107,7 @@ pub fn assemble(
         assembler.add_cells(one, b * num_slots);
     }
     // Behind everything else, so that texts have the same numbers without them.
+    assembler.add_classes(built);
     built.iter().for_each(|one| assembler.add_counts(one));
     assembler.add_embeddings(threads);
     assembler.batch
@@ -141,6 +144,32 @@ impl Assembler<'_> {
             out.row_time.push(from.time(row).unwrap_or(NO_TIME));
         }
         out.context_row_ptr.push(out.row_number.len() as i64);
+    }
+
+    /// The classes of each task once, and for each context which list is its task's.
+    fn add_classes(&mut self, built: &[Built]) {
+        let mut lists = IdMap::default();
+        for one in built {
+            let classes = &self.tasks[one.task].task.classes;
+            if classes.is_empty() {
+                self.batch.context_classes.push(-1);
+                continue;
+            }
+            let next = self.batch.class_ptr.len() as u32 - 1;
+            let (list, new) = lists.insert(one.task as u32, next);
+            self.batch.context_classes.push(list as i32);
+            if new {
+                let mut numbers = self.numbers[one.store].take().unwrap_or_default();
+                for &class in classes {
+                    let text = self.text(class, one.store, &mut numbers);
+                    self.batch.class_text.push(text);
+                }
+                self.numbers[one.store] = Some(numbers);
+                self.batch
+                    .class_ptr
+                    .push(self.batch.class_text.len() as i64);
+            }
+        }
     }
 
     fn add_counts(&mut self, built: &Built) {

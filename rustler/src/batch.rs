@@ -180,8 +180,7 @@ impl Sampler {
         let mut built = work_on_threads(threads, &work);
         built.sort_unstable_by_key(|&(i, _)| i);
         let built: Vec<Built> = built.into_iter().map(|(_, built)| built).collect();
-        let arrays = (length, self.settings.child_counts);
-        Ok(assemble(&self.sources, &built, arrays, threads))
+        Ok(assemble(self, &built, length, threads))
     }
 
     fn build_one(&self, item: &Item, plan: &Plan, scratch: &mut Scratch) -> Built {

@@ -74,12 +74,26 @@ impl Store {
             let dict = PyDict::new(row.py());
             dict.set_item("table", self.0.meta.table_of(number))?;
             dict.set_item("time", arrays.time(number))?;
-            let cells = arrays.cells(number).map(cell);
-            dict.set_item("cells", cells.collect::<Vec<_>>())?;
-            let parents = arrays.parents(number);
-            dict.set_item("parents", parents.collect::<Vec<_>>())?;
+            let cells: Vec<_> = arrays.cells(number).map(cell).collect();
+            dict.set_item("cells", cells)?;
+            dict.set_item("parents", arrays.parents(number).collect::<Vec<_>>())?;
             dict.set_item("children", arrays.children(number).0)?;
             Ok(dict)
+        })
+    }
+
+    fn distinct_texts(
+        &self,
+        py: Python<'_>,
+        column: &Bound<'_, PyAny>,
+        rows: (Bound<'_, PyAny>, Bound<'_, PyAny>),
+        limit: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<u32>> {
+        guard(|| {
+            let column = whole(column, "column")?;
+            let rows = whole(&rows.0, "the first row")?..whole(&rows.1, "the end of the rows")?;
+            let most = whole(limit, "limit")?;
+            Ok(py.detach(|| self.0.distinct_texts(column, rows, most))?)
         })
     }
 }

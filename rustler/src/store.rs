@@ -4,12 +4,14 @@ mod arrays;
 mod layout;
 mod mapped;
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::f16;
 
 use crate::check;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, argument};
 use crate::meta::{Meta, SemanticType};
 pub use arrays::{Arrays, NO_RANK, NO_ROW};
 use layout::Sizes;
@@ -102,6 +104,27 @@ impl Store {
             .and_then(|()| check::sources(store.file.slice(store.places.row_source), &store.meta))
             .map_err(|what| Error::damaged(&store.file.path, what))?;
         Ok(store)
+    }
+
+    /// The first `limit` different texts of a column in a range of its table's rows.
+    pub fn distinct_texts(&self, column: u32, rows: Range<u32>, limit: usize) -> Result<Vec<u32>> {
+        let Some(SemanticType::Text) = self.types.get(column as usize) else {
+            return argument(format!("column {column} is no column of texts"));
+        };
+        let table = &self.meta.tables[self.meta.columns[column as usize].table as usize];
+        let all = table.rows();
+        if rows.start > rows.end || rows.start < all.start || rows.end > all.end {
+            let name = &table.name;
+            return argument(format!(
+                "{rows:?} is no range of the rows {all:?} of '{name}'"
+            ));
+        }
+        let (arrays, mut seen) = (self.arrays(), HashSet::new());
+        let texts = rows.filter_map(|row| arrays.cell(row, column));
+        Ok(texts
+            .filter(|&text| seen.insert(text))
+            .take(limit)
+            .collect())
     }
 
     pub fn arrays(&self) -> Arrays<'_> {

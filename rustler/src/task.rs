@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Result, argument};
-use crate::meta::{Kind, Meta};
+use crate::meta::{Kind, Meta, SemanticType};
 use crate::visibility::{Split, Target, split_of};
 
 /// A task as the caller gives it (see `rustler.pyi`).
@@ -16,6 +16,8 @@ pub struct Task {
     pub horizon: Option<i64>,
     pub hidden_columns: Vec<u32>,
     pub weight: f64,
+    /// Texts among which a text target is to be found; none for other targets.
+    pub classes: Vec<u32>,
 }
 
 impl Task {
@@ -68,7 +70,20 @@ impl Task {
         if !self.weight.is_finite() || self.weight < 0.0 {
             return argument(format!("{who}: weight {} is not 0 or more", self.weight));
         }
+        self.check_classes(&who, meta)?;
         self.check_splits(&who, table.rows())
+    }
+
+    fn check_classes(&self, who: &str, meta: &Meta) -> Result<()> {
+        let is_text = meta.columns[self.column as usize].semantic_type == SemanticType::Text;
+        if !self.classes.is_empty() && !is_text {
+            return argument(format!("{who}: only texts have classes"));
+        }
+        let texts = meta.num_texts;
+        match self.classes.iter().find(|&&c| u64::from(c) >= texts) {
+            Some(class) => argument(format!("{who}: class {class} is not one of {texts} texts")),
+            None => Ok(()),
+        }
     }
 
     fn check_splits(&self, who: &str, rows: Range<u32>) -> Result<()> {

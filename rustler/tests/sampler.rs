@@ -63,6 +63,7 @@ fn tasks(tables: &[Table], horizon: Option<i64>) -> Vec<Task> {
             horizon,
             hidden_columns: vec![],
             weight: 1.0,
+            classes: vec![],
         });
         (row, column) = (end, column + table.columns.len() as u32);
     }

@@ -24,6 +24,7 @@ pub fn to_dict(py: Python<'_>, batch: Batch) -> PyResult<Bound<'_, PyDict>> {
     put(&dict, "context_task", batch.context_task)?;
     put(&dict, "context_store", batch.context_store)?;
     put(&dict, "context_recipe", batch.context_recipe)?;
+    put(&dict, "context_classes", batch.context_classes)?;
     put(&dict, "context_row_ptr", batch.context_row_ptr)?;
     put(&dict, "row_number", batch.row_number)?;
     put(&dict, "row_table", batch.row_table)?;
@@ -40,6 +41,8 @@ pub fn to_dict(py: Python<'_>, batch: Batch) -> PyResult<Bound<'_, PyDict>> {
     put(&dict, "count_key", batch.count_key)?;
     put(&dict, "count", batch.count)?;
     put(&dict, "key_text", batch.key_text)?;
+    put(&dict, "class_ptr", batch.class_ptr)?;
+    put(&dict, "class_text", batch.class_text)?;
     let texts = (batch.text_embedding.len() / batch.text_dim, batch.text_dim);
     put_matrix(&dict, "text_embedding", texts, batch.text_embedding)?;
     Ok(dict)

@@ -13,7 +13,8 @@ pub struct Task(pub Core);
 #[pymethods]
 impl Task {
     #[new]
-    #[pyo3(signature = (store, table, column, splits, horizon=None, hidden_columns=vec![], weight=1.0))]
+    #[pyo3(signature = (store, table, column, splits, horizon=None, hidden_columns=vec![], weight=1.0, classes=vec![]))]
+    #[allow(clippy::too_many_arguments)] // They are keywords in Python.
     fn new(
         store: &Bound<'_, PyAny>,
         table: &Bound<'_, PyAny>,
@@ -22,12 +23,14 @@ impl Task {
         horizon: Option<&Bound<'_, PyAny>>,
         hidden_columns: Vec<Bound<'_, PyAny>>,
         weight: f64,
+        classes: Vec<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         guard(|| {
             let range = |(start, end): &(_, _)| -> PyResult<_> {
                 Ok(whole(start, "the start of a split")?..whole(end, "the end of a split")?)
             };
             let ranges = splits.iter().map(range).collect::<PyResult<Vec<_>>>()?;
+            let classes = classes.iter().map(|c| whole(c, "a class"));
             let hidden = hidden_columns.iter().map(|c| whole(c, "a hidden column"));
             Ok(Task(Core {
                 store: whole(store, "store")?,
@@ -42,6 +45,7 @@ impl Task {
                 horizon: horizon.map(|h| whole(h, "horizon")).transpose()?,
                 hidden_columns: hidden.collect::<PyResult<Vec<_>>>()?,
                 weight,
+                classes: classes.collect::<PyResult<Vec<_>>>()?,
             }))
         })
     }
@@ -60,6 +64,7 @@ impl Task {
                 horizon,
                 hidden,
                 task.weight,
+                task.classes.clone(),
             )
                 .into_bound_py_any(py)
         })

@@ -62,6 +62,7 @@ pub fn first_columns(store: &Store, horizon: Option<i64>) -> Vec<Task> {
             horizon,
             hidden_columns: vec![],
             weight: 1.0,
+            classes: vec![],
         }
     };
     with_columns.map(task).collect()
