@@ -92,7 +92,7 @@ impl Store {
         let layout =
             Layout::new(&meta).map_err(|what| Error::damaged(&path.join(META_FILE), what))?;
         let places = Places::new(&file, meta.num_rows, &layout.sizes)?;
-        let store = Self {
+        let mut store = Self {
             path: path.to_owned(),
             types: meta.columns.iter().map(|c| c.semantic_type).collect(),
             meta,
@@ -103,6 +103,8 @@ impl Store {
         check::arrays(&store.arrays(), &store.meta)
             .and_then(|()| check::sources(store.file.slice(store.places.row_source), &store.meta))
             .map_err(|what| Error::damaged(&store.file.path, what))?;
+        let parent_row = store.file.slice(store.places.parent_row);
+        store.layout.note_parents(parent_row);
         Ok(store)
     }
 

@@ -39,6 +39,8 @@ pub struct Walker {
 #[derive(Clone, Copy, Default)]
 struct Around<'a> {
     places: &'a [u32],
+    /// None of the places is empty.
+    full: bool,
     parents: u64,
     first_child: usize,
     children: u64,
@@ -108,13 +110,17 @@ impl Walker {
             for (around, &row) in around.iter_mut().zip(rows) {
                 let table = arrays.layout.table(row);
                 around.places = arrays.parent_places(table, row);
+                around.full = table.all_parents;
                 let children = arrays.child_places(table, row);
                 around.first_child = children.start;
                 around.children = children.len() as u64;
             }
             for around in &mut around[..rows.len()] {
-                let there = around.places.iter().filter(|&&place| place != NO_ROW);
-                around.parents = there.count() as u64;
+                let there = || around.places.iter().filter(|&&place| place != NO_ROW);
+                around.parents = match around.full {
+                    true => around.places.len(),
+                    false => there().count(),
+                } as u64;
             }
             if builder.target.bound().is_some() {
                 let last = builder.last_rank;
@@ -126,6 +132,7 @@ impl Walker {
                 let to = match choice.checked_sub(around.parents) {
                     Some(_) if around.children == 0 => from,
                     Some(child) => arrays.child_row[around.first_child + child as usize],
+                    None if around.full => around.places[choice as usize],
                     None => parent(around.places, choice as usize),
                 };
                 self.moves.push(Move { from, to, is_child });
@@ -226,12 +233,6 @@ impl Walker {
 /// The parent in the place of this number among those that are not empty.
 #[inline]
 fn parent(places: &[u32], number: usize) -> u32 {
-    match places[number] {
-        // most rows have all their parents
-        found if found != NO_ROW && !places[..number].contains(&NO_ROW) => found,
-        _ => {
-            let mut there = places.iter().filter(|&&place| place != NO_ROW);
-            there.nth(number).copied().unwrap_or(NO_ROW)
-        }
-    }
+    let mut there = places.iter().filter(|&&place| place != NO_ROW);
+    there.nth(number).copied().unwrap_or(NO_ROW)
 }

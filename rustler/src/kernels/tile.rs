@@ -126,7 +126,7 @@ pub fn spread<S: Simd, const E: usize, const Q: usize>(
 }
 
 /// Turns scores into exp(score - maximum); the maxima and the sums. Beyond a query's keys they
-/// become e^-87: nothing in a sum.
+/// become 0.
 #[inline(always)]
 pub fn exponentials<S: Simd, const Q: usize>(
     simd: S,
@@ -146,7 +146,8 @@ pub fn exponentials<S: Simd, const Q: usize>(
         }
         max[i] = highest_lane(simd, highest);
         let shift = simd.splat(max[i]);
-        let mut total = simd.exp(simd.sub(of_last, shift));
+        let inside = inside(simd, whole.len(), &keys[i]);
+        let mut total = simd.mul(simd.exp(simd.sub(of_last, shift)), inside);
         simd.store(total, &mut last[i]);
         for tile in whole.iter_mut() {
             let weight = simd.exp(simd.sub(simd.load(&tile[i]), shift));
@@ -172,7 +173,7 @@ fn highest_lane<S: Simd>(simd: S, v: S::V) -> f32 {
 }
 
 /// Turns scores into softmax weights exp(score - lse), and the gradient of the weights into that of
-/// the scores: weight * (gradient - delta). Beyond a query's keys both become nothing in a sum.
+/// the scores: weight * (gradient - delta). Beyond a query's keys both become 0.
 #[inline(always)]
 pub fn weights_again<S: Simd, const Q: usize>(
     simd: S,
@@ -188,7 +189,10 @@ pub fn weights_again<S: Simd, const Q: usize>(
             if number == whole {
                 score = simd.add(score, bias(simd, whole, &keys[i]));
             }
-            let weight = simd.exp(score);
+            let mut weight = simd.exp(score);
+            if number == whole {
+                weight = simd.mul(weight, inside(simd, whole, &keys[i]));
+            }
             let change = simd.sub(simd.load(&grad[i]), simd.splat(delta[i]));
             simd.store(weight, &mut tile[i]);
             simd.store(simd.mul(weight, change), &mut grad[i]);
@@ -201,18 +205,40 @@ pub fn weights_again<S: Simd, const Q: usize>(
 /// tiles than one begin with the first.
 #[inline(always)]
 fn bias<S: Simd>(simd: S, whole: usize, keys: &Range<usize>) -> S::V {
-    /// Low, zero, low: 16 of each.
-    const LOW: [f32; 3 * LANES] = {
-        let mut numbers = [f32::MIN / 4.0; 3 * LANES];
-        let mut at = LANES;
-        while at < 2 * LANES {
-            numbers[at] = 0.0;
-            at += 1;
-        }
-        numbers
-    };
-    let (start, end) = (keys.start.min(LANES), keys.end - whole * LANES);
-    let before = &LOW[LANES - start..].as_chunks().0[0];
-    let behind = &LOW[2 * LANES - end.min(LANES)..].as_chunks().0[0];
+    const LOW: [f32; 3 * LANES] = around(f32::MIN / 4.0, 0.0);
+    let (before, behind) = ends(&LOW, whole, keys);
     simd.add(simd.load(before), simd.load(behind))
+}
+
+/// 1 for the query's keys in the last tile and 0 elsewhere: not even the least weight of a cell
+/// that a query may not see.
+#[inline(always)]
+fn inside<S: Simd>(simd: S, whole: usize, keys: &Range<usize>) -> S::V {
+    const ONES: [f32; 3 * LANES] = around(0.0, 1.0);
+    let (before, behind) = ends(&ONES, whole, keys);
+    simd.mul(simd.load(before), simd.load(behind))
+}
+
+/// 16 numbers between 16 others on each side.
+const fn around(other: f32, number: f32) -> [f32; 3 * LANES] {
+    let mut numbers = [other; 3 * LANES];
+    let mut at = LANES;
+    while at < 2 * LANES {
+        numbers[at] = number;
+        at += 1;
+    }
+    numbers
+}
+
+/// Of `around`, lanes that differ before the query's keys, and lanes that differ behind them.
+#[inline(always)]
+fn ends<'a>(
+    numbers: &'a [f32; 3 * LANES],
+    whole: usize,
+    keys: &Range<usize>,
+) -> (&'a Lanes, &'a Lanes) {
+    let (start, end) = (keys.start.min(LANES), keys.end - whole * LANES);
+    let before = &numbers[LANES - start..].as_chunks().0[0];
+    let behind = &numbers[2 * LANES - end.min(LANES)..].as_chunks().0[0];
+    (before, behind)
 }

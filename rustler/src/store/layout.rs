@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::arrays::NO_ROW;
 use crate::meta::{Column, Meta, Table};
 
 /// Bytes behind the last record: every value can be read as four bytes.
@@ -44,6 +45,8 @@ pub struct TableLayout {
     pub first_byte: usize,
     pub num_bytes: usize,
     pub num_parents: usize,
+    /// No row lacks a parent.
+    pub all_parents: bool,
     pub first_parent: usize,
     /// Place in `child_ptr` of the first row; None if no row has children.
     pub first_pointer: Option<usize>,
@@ -101,6 +104,15 @@ impl Layout {
         &self.tables[number]
     }
 
+    /// Notes which tables have rows without a parent, so that others need not be searched for one.
+    pub fn note_parents(&mut self, parent_row: &[u32]) {
+        for table in &mut self.tables {
+            let count = table.rows.len() * table.num_parents;
+            let places = &parent_row[table.first_parent..table.first_parent + count];
+            table.all_parents = !places.contains(&NO_ROW);
+        }
+    }
+
     /// The table that holds `row`, which must exist.
     #[inline]
     pub fn table(&self, row: u32) -> &TableLayout {
@@ -149,6 +161,7 @@ fn add_table(
         first_byte: sizes.record_bytes as usize,
         num_bytes: table.record_bytes as usize,
         num_parents: table.num_parents as usize,
+        all_parents: false,
         first_parent: sizes.parents as usize,
         first_pointer: (table.num_children > 0).then_some(sizes.child_pointers as usize),
         first_edge: sizes.edges as usize,
