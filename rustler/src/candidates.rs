@@ -135,14 +135,14 @@ impl Candidates {
     /// The next block: the rows of the latest time that is left.
     fn fill_block(&mut self, builder: &Builder) {
         if self.by_blocks {
-            let (rows, ranks) = (rows_in_time(builder), builder.arrays.row_rank);
-            let rank = |place: usize| ranks[rows.row(place) as usize];
+            let (rows, arrays) = (rows_in_time(builder), builder.arrays);
+            let time = |place: usize| arrays.order_in_time(rows.row(place));
             let end = self.rest;
             let start = match end {
                 0 => 0,
                 _ => {
-                    let last = rank(end - 1).wrapping_sub(1);
-                    partition_point(end, |place| rank(place).wrapping_sub(1) < last)
+                    let last = time(end - 1);
+                    partition_point(end, |place| time(place) < last)
                 }
             };
             (self.rest, self.block) = (start, start..end);
@@ -172,7 +172,7 @@ fn known_end(builder: &Builder) -> usize {
     }
     let (rows, arrays) = (rows_in_time(builder), builder.arrays);
     partition_point(count, |place| {
-        builder.target.sees_hidden(arrays.time(rows.row(place)))
+        arrays.order_in_time(rows.row(place)) < builder.last_known_rank
     })
 }
 

@@ -132,8 +132,7 @@ impl Key {
         let layout = arrays.layout.table_numbered(child_table);
         let parent_of = |row| arrays.parent_places(layout, row)[place];
         let ptr = pointers(parents.clone(), children.clone().map(parent_of))?;
-        // rows without a time have the lowest rank, and become the last
-        let time = |row: u32| arrays.row_rank[row as usize].wrapping_sub(1);
+        let time = |row: u32| arrays.order_in_time(row);
         Ok(Self {
             name_text,
             child_table,

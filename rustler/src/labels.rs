@@ -76,8 +76,7 @@ impl LabelIndex {
 }
 
 fn in_time(arrays: &Arrays, table: Range<u32>) -> Option<Vec<u32>> {
-    // rows without a time have the lowest rank, and become the last
-    let key = |row: u32| arrays.row_rank[row as usize].wrapping_sub(1);
+    let key = |row: u32| arrays.order_in_time(row);
     if table.clone().is_sorted_by_key(key) {
         return None;
     }

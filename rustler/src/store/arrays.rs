@@ -33,6 +33,12 @@ impl<'a> Arrays<'a> {
         }
     }
 
+    /// Rises with the time of rows; of those without a time it is the highest.
+    #[inline]
+    pub fn order_in_time(&self, row: u32) -> u32 {
+        self.row_rank[row as usize].wrapping_sub(1)
+    }
+
     /// The last rank whose time fulfils `holds`, which must hold for the times before it too:
     /// rows of this rank or below are those for which it holds, and those without a time.
     pub fn last_rank(&self, holds: impl Fn(i64) -> bool) -> u32 {
