@@ -32,7 +32,8 @@ from rt.settings import Settings
 from rt.state import ADVICE, check_state, config_of, plain_names, read_tensors, read_torch
 
 __all__ = ["Settings", "find_checkpoint", "load_config", "load_model", "load_settings",
-           "load_trainer", "point", "resolve", "save_checkpoint", "save_pretrained"]  # fmt: skip
+           "load_sizes", "load_trainer", "point", "resolve", "save_checkpoint",
+           "save_pretrained"]  # fmt: skip
 
 FORMAT_VERSION = 1
 MODEL_FILE, CONFIG_FILE, TRAINER_FILE = "model.safetensors", "config.yaml", "trainer.pt"
@@ -178,6 +179,14 @@ def load_settings(name: AnyPath) -> Settings:
         if not isinstance(value, kind):
             raise InputError(f"{place / CONFIG_FILE}: {key} cannot be {value!r}; {ADVICE}")
     return Settings(*values)
+
+
+def load_sizes(name: AnyPath) -> dict[str, Any]:
+    """The sizes and variants of the model of a checkpoint (`resolve`), plain values."""
+    place = resolve(name)
+    if place.is_file():
+        return config_of(plain_names(read_torch(place), place), place).to_dict()
+    return _model_config(place).to_dict()
 
 
 def load_trainer(path: AnyPath) -> dict[str, Any]:

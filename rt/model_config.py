@@ -10,6 +10,7 @@ SIZES: dict[str, dict[str, int]] = {
     "tiny": {"num_blocks": 4, "d_model": 64, "num_heads": 4, "d_ff": 256},
     "small": {"num_blocks": 6, "d_model": 128, "num_heads": 4, "d_ff": 512},
     "paper": {"num_blocks": 12, "d_model": 256, "num_heads": 8, "d_ff": 1024},
+    "large": {"num_blocks": 24, "d_model": 512, "num_heads": 8, "d_ff": 2048},
 }
 
 Gate = Literal["none", "head", "channel"]
@@ -75,7 +76,7 @@ class ModelConfig(Variants):
 
     @classmethod
     def named(cls, size: str, d_text: int, **variants: Any) -> "ModelConfig":
-        """One of the named sizes: tiny, small, paper."""
+        """One of the named sizes (`SIZES`)."""
         if size not in SIZES:
             raise InputError(f"model size {size!r} is unknown: choose one of {', '.join(SIZES)}")
         return cls.from_dict(SIZES[size] | {"d_text": d_text} | variants)

@@ -10,6 +10,7 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,8 +30,10 @@ from rt.loader import BatchStream, Loader, Share
 from rt.logs import RunLog, Window
 from rt.model import RelationalTransformer, target_loss
 from rt.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
-from rt.precision import autocast
+from rt.precision import autocast, choose
+from rt.predict import ContextSettings
 from rt.ranks import Ranks
+from rt.real_scores import SCORE, RealTasks, flat, mean_scores, with_mean
 from rt.runs import Run
 from rt.train_config import TrainConfig
 
@@ -77,12 +80,13 @@ class Trainer:
             seed=config.seed,
             child_counts=counts,
         )
+        self.real = self._real_tasks()
         self.step = self.tokens = self.slots = self.best_step = 0
         self.best = math.inf
         self.stopping = EarlyStopping(config.trainer.patience, config.trainer.min_delta)
         self.window = Window()
         if state is None:
-            self.model = build_model(config, text_width(corpus.train[0].path, data.embedder))
+            self.model = self._new_model(stores[0])
         else:
             trained = checkpoint.load_settings(run.folder).fingerprint
             check_fingerprint(stores[0], data.embedder, trained)
@@ -95,6 +99,40 @@ class Trainer:
             self._restore(state)
         self.wrapped = ranks.wrap(self.model)
         self.wrapped.train()
+
+    def _new_model(self, store: Path) -> RelationalTransformer:
+        """The model that the run starts from."""
+        config, name = self.config, self.config.load_ckpt_path
+        width = text_width(store, config.data.embedder)
+        if name is None:
+            return build_model(config, width)
+        model = checkpoint.load_model(name, config.model.attention)
+        if model.config.d_text != width:
+            raise InputError(
+                f"load_ckpt_path {name}: the model reads text embeddings of length "
+                f"{model.config.d_text}, those of {config.data.embedder} have {width}: give the "
+                "data.embedder that it was trained with"
+            )
+        check_fingerprint(store, config.data.embedder, model.settings.fingerprint)
+        return model
+
+    def _real_tasks(self) -> RealTasks | None:
+        """The real tasks that are scored, if there are any."""
+        config = self.config
+        if not config.evaluation.scored:
+            return None
+        data, evaluation = config.data, config.evaluation
+        bf16 = choose(config.trainer.precision, self.ranks.device) == "bf16"
+        settings = ContextSettings(
+            data.embedder,
+            data.context_length[0],
+            next(iter(data.recipes.values())),
+            batch_size=evaluation.batch_size,
+            num_threads=data.sampler_threads,
+            precision="bf16" if bf16 else "fp32",
+            fingerprint=self.fingerprint,
+        )
+        return RealTasks(evaluation, settings, config.seed)
 
     @property
     def done(self) -> float:
@@ -156,8 +194,9 @@ class Trainer:
             self.save()
 
     def evaluate(self, log: RunLog) -> bool:
-        """Measure and record the held-out loss, and that of the weight average if there is one;
-        whether it, or the average's, is the best of a trained model."""
+        """Measure and record the held-out loss, that of the weight average if there is one, and the
+        scores on real tasks, which are those of the checkpoint's model (the average, or else the
+        weights); whether that model is the best trained one yet, as trainer.select says."""
         precision = self.config.trainer.precision
         result = self.heldout.evaluate(self.model, self.ranks, precision)
         record = result.record()
@@ -167,14 +206,41 @@ class Trainer:
                 result = self.heldout.evaluate(self.average.model, self.ranks, precision)
             losses = result.record().items()
             record |= {f"ema_{name}": loss for name, loss in losses if "constant" not in name}
+        value = result.loss
+        if self.real is not None:
+            scores = self.real.scores(self.saved_model, self.ranks)
+            means = mean_scores(scores)
+            record |= means | flat(scores)
+            value = -means[SCORE] if self.config.trainer.select == "score" else value
         log.heldout({"step": self.step, "tokens": self.tokens} | record)
         if self.step == 0:
             return False
-        self.stopping.add(result.loss)
-        better = result.loss < self.best
+        self.stopping.add(value)
+        better = value < self.best
         if better:
-            self.best, self.best_step = result.loss, self.step
+            self.best, self.best_step = value, self.step
         return better
+
+    @property
+    def saved_model(self) -> RelationalTransformer:
+        """The checkpoint's model: the weight average, if there is one, or else the weights."""
+        return self.model if self.average is None else self.average.model
+
+    def final_scores(self) -> dict[str, Any] | None:
+        """Scores on real tasks of the best checkpoint and of the baselines, for validation and test
+        rows, as plain values: {split: {"best" | "global_mean" | "entity_mean": {"mean", "tasks"}}}.
+        None if there are no real tasks. All ranks call it."""
+        if self.real is None:
+            return None
+        best = checkpoint.load_model(self.run.folder / "best", self.config.model.attention)
+        best.to(self.ranks.device)
+        result: dict[str, Any] = {}
+        for split in self.real.splits():
+            shown = self.config.logger.progress
+            found = {"best": self.real.scores(best, self.ranks, split, show_progress=shown)}
+            found |= self.real.baselines(split)
+            result[split] = {name: with_mean(scores) for name, scores in found.items()}
+        return result
 
     def save(self) -> None:
         """Write a checkpoint, with the weight average as its model if there is one; `best` points
@@ -188,7 +254,7 @@ class Trainer:
         folder = checkpoint.save_checkpoint(
             self.run.folder,
             self.step,
-            self.model if self.average is None else self.average.model,
+            self.saved_model,
             replace(settings, fingerprint=self.fingerprint),
             self._state(),
         )
