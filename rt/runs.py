@@ -29,9 +29,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[str]]:
-    """A list that receives the names of the signals to stop by; a second SIGINT interrupts."""
-    received: list[str] = []
+def stop_signals(received: list[str]) -> Iterator[list[str]]:
+    """`received` gets the names of the signals to stop by; a second SIGINT interrupts."""
 
     def note(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and "SIGINT" in received:

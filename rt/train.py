@@ -74,15 +74,17 @@ def _filled(
     return filled
 
 
-def run(config: TrainConfig) -> Path:
+def run(config: TrainConfig, stop: list[str] | None = None) -> Path:
     """Train as the config says, alone or as one of torchrun's processes; the run's folder.
 
-    SIGTERM, SIGINT and SIGUSR1 save a checkpoint and return. Raises InputError for a config that
+    SIGTERM, SIGINT and SIGUSR1 save a checkpoint and return; the names of those that came are left
+    in `stop`, on every rank. Raises InputError for a config that
     does not fit the data, the machine or an earlier run in the same folder, and for a loss that
     is not finite.
     """
     trainer = config.trainer
-    with join_ranks(trainer.device, trainer.threads) as ranks, stop_signals() as stop:
+    told: list[str] = [] if stop is None else stop
+    with join_ranks(trainer.device, trainer.threads) as ranks, stop_signals(told):
         Share(0, ranks.world_size, trainer.micro_batches).check(config.data.batch_size)
         corpus = open_corpus(config.data, config.model.class_targets)
         record = Run(Path(trainer.run_dir), to_dict(config), corpus.names())
@@ -96,7 +98,7 @@ def run(config: TrainConfig) -> Path:
         ranks.barrier()  # everyone has read the folder before the first one writes to it
         if ranks.is_main:
             record.begin(ranks.world_size, _start(config.load_ckpt_path))
-        if worker.train(stop):
+        if worker.train(told):
             scores = worker.final_scores()
             if ranks.is_main:
                 record.finish(scores)

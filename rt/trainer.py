@@ -145,7 +145,8 @@ class Trainer:
         return self.done >= 1 or self.stopping.due
 
     def train(self, stop: list[str]) -> bool:
-        """Train until the run is finished (True) or until a rank has a signal in `stop` (False)."""
+        """Train until the run is finished (True) or until a rank has a signal in `stop` (False),
+        which then says so on every rank."""
         config = self.config
         share = Share(self.ranks.rank, self.ranks.world_size, config.trainer.micro_batches)
         loader = Loader(
@@ -160,6 +161,7 @@ class Trainer:
                 stopped = self.train_step(loader, log, stop)
                 self.after_step(log, stopped)
                 if stopped and not self.finished:
+                    stop[:] = stop or [stopped]
                     log.say(f"{stopped}: saved after step {self.step}; start again to continue")
                     return False
         return True

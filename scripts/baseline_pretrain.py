@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; the rest is installed
 
-from plurel.cli import clean_exit
-from scripts.hydra_entry import one_line_errors, register, told_to_torchrun, train
+from scripts.hydra_entry import start, train
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="baseline_pretrain")
@@ -22,6 +21,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    register()
-    with clean_exit(), told_to_torchrun(), one_line_errors():
-        main()
+    start(main)

@@ -4,13 +4,16 @@ scripts that train share."""
 import hashlib
 import json
 import os
+import re
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -25,7 +28,6 @@ from plurel import paths
 from plurel.cli import clean_exit
 from plurel.errors import InputError
 from rt.config import unknown_key
-from rt.runs import FREE_KEYS
 from rt.train import read_config, run
 from rt.train_config import TrainConfig
 from rustler import RustlerError
@@ -52,23 +54,40 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def start(main: Callable[[], None]) -> None:
+    """The main function of a script that trains, on the command line of this process."""
+    register()
+    with clean_exit(), told_to_torchrun(), one_line_errors():
+        if {"--multirun", "-m"} & set(sys.argv):
+            sys.argv.append(f"{_FIXED}=[{','.join(fixed_keys(sys.argv[1:]))}]")
+        main()
+
+
 def train(config: DictConfig) -> None:
-    """One run, as a script that trains composed it; with --multirun one of several."""
+    """One run, as a script that trains composed it; with --multirun one of several, of which none
+    follows where it was told to stop."""
     # here too: an exit passes Hydra in silence, an error would get a line of Hydra's own
     with clean_exit(), told_to_torchrun(), one_line_errors(), no_empty_folder():
         hydra = HydraConfig.get()
-        several = hydra.mode == RunMode.MULTIRUN
-        run(training_config(plain(config), hydra.overrides.task, several=several))
+        overrides, varied = hydra.overrides.task, None
+        if hydra.mode == RunMode.MULTIRUN:
+            fixed = hydra.job.config.override_dirname.exclude_keys
+            varied = [override for override in overrides if _key(override) not in fixed]
+        stop: list[str] = []
+        run(training_config(plain(config), overrides, varied), stop)
+        if stop and varied is not None:
+            sys.exit(0)  # or Hydra would go on with the next run
 
 
 def training_config(
-    values: dict[str, Any], overrides: Sequence[str], *, several: bool = False
+    values: dict[str, Any], overrides: Sequence[str], varied: Sequence[str] | None = None
 ) -> TrainConfig:
-    """The config of composed values, with the budget that the overrides of the command line give;
-    one of `several` runs has a folder of its own below trainer.run_dir."""
+    """The config of composed values, with the budget that the overrides of the command line give.
+    varied: those in which one of several runs differs from the others, which name its folder below
+    trainer.run_dir; None for a single run."""
     trainer = one_budget(values["trainer"], overrides)
-    if several:
-        trainer["run_dir"] = str(Path(trainer["run_dir"]) / sweep_name(overrides))
+    if varied is not None:
+        trainer["run_dir"] = str(Path(trainer["run_dir"]) / sweep_name(varied))
     rest = {key: value for key, value in values.items() if key != "task"}  # data.task has it
     return read_config({**rest, "trainer": trainer})
 
@@ -84,18 +103,24 @@ def one_budget(trainer: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
     return kept
 
 
-def sweep_name(overrides: Sequence[str]) -> str:
-    """The folder of one run among several: what its overrides say, without those that decide no
-    value and those that only say where the data are."""
-    decide = {
-        _key(override): override.split("=", 1)[-1]
-        for override in overrides
-        if not FREE_KEYS.fullmatch(_key(override)) and _key(override) not in _PLACES
-    }
-    last = [key.rpartition(".")[2] for key in decide]
+def fixed_keys(arguments: Sequence[str]) -> list[str]:
+    """The keys that a command line of Hydra gives one value, in all runs of a sweep."""
+    overrides = [word for word in arguments if "=" in word and not word.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return sorted(
+        {override.key_or_group for override in parsed if not override.is_sweep_override()}
+    )
+
+
+def sweep_name(varied: Sequence[str]) -> str:
+    """The name of a run's folder: the overrides in which it differs from others."""
+    values = {_key(override): override.split("=", 1)[-1] for override in varied}
+    # Hydra writes 1e6 as 1000000.0
+    values = {key: re.sub(r"(?<=\d)\.0$", "", value) for key, value in values.items()}
+    last = [key.rpartition(".")[2] for key in values]
     parts = [
         f"{short if last.count(short) == 1 else key}={value}"
-        for short, (key, value) in sorted(zip(last, decide.items(), strict=True))
+        for short, (key, value) in sorted(zip(last, values.items(), strict=True))
     ]
     name = ",".join(parts).replace("/", "_").replace(" ", "") or "run"
     if len(name) > _LONGEST_NAME:
@@ -107,7 +132,7 @@ def _key(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~").split("@")[0]
 
 
-_PLACES = ("data.root", "data.pattern", "data.pre_dir", "evaluation.root", "evaluation.pre_dir")
+_FIXED = "hydra.job.config.override_dirname.exclude_keys"
 _LONGEST_NAME = 160
 
 

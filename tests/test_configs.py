@@ -16,7 +16,14 @@ from rt.model import SIZES, ModelConfig, RelationalTransformer
 from rt.optim import OptimConfig
 from rt.recipes import PRESETS, Recipe, named
 from rt.train_config import TrainConfig
-from scripts.hydra_entry import one_line_errors, plain, register, sweep_name, training_config
+from scripts.hydra_entry import (
+    fixed_keys,
+    one_line_errors,
+    plain,
+    register,
+    sweep_name,
+    training_config,
+)
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = sorted(
@@ -112,26 +119,27 @@ def test_one_budget_on_the_command_line_is_enough() -> None:
         built("trainer.steps=5", "trainer.token_budget=5")
 
 
-def test_runs_of_a_sweep_have_folders_of_their_own() -> None:
+def test_runs_of_a_sweep_are_named_by_what_varies() -> None:
     names = [
-        sweep_name(["data.num_dbs=8", "seed=1", "trainer.run_dir=x", "data.root=/a/b"]),
-        sweep_name(["seed=1", "+data.num_dbs=8", "logger.every=3"]),
-        sweep_name(["data.num_dbs=8", "seed=2"]),
+        sweep_name(["data.num_dbs=8", "seed=1"]),
+        sweep_name(["seed=1.0", "+data.num_dbs=8"]),
         sweep_name(["optim.lr=1e-3", "model=tiny", "data.leave_out=[a, b]"]),
         sweep_name(["data.max=1", "optim.max=2"]),
+        sweep_name([]),
     ]
     assert names == [
         "num_dbs=8,seed=1",
         "num_dbs=8,seed=1",
-        "num_dbs=8,seed=2",
         "leave_out=[a,b],lr=1e-3,model=tiny",
         "data.max=1,optim.max=2",
+        "run",
     ]
     long = [sweep_name([f"data.pattern{i}={'x' * 300}"]) for i in range(2)]
     assert len(set(long)) == 2
     assert max(map(len, long)) < 200
-    values = composed("trainer.run_dir=sweep", "seed=1")
-    config = training_config(values, ["trainer.run_dir=sweep", "seed=1"], several=True)
+    line = ["--multirun", "data.root=/a", "data.leave_out=[a,b],[c]", "+x=1", "seed=range(3)"]
+    assert fixed_keys(line) == ["data.root", "x"]
+    config = training_config(composed("trainer.run_dir=sweep"), [], ["seed=1"])
     assert config.trainer.run_dir == "sweep/seed=1"
 
 
