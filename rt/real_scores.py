@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plurel.errors import InputError
 from rt.baselines import baselines
@@ -20,10 +21,11 @@ from rt.model import RelationalTransformer
 from rt.predict import ContextSettings, predict
 from rt.ranks import Ranks
 from rt.relbench_folder import open_dataset
-from rt.scores import Protocol, all_metrics
+from rt.scores import Protocol, all_metrics, target_values
 from rt.sources import Source, choose, find_sources, prepare
 from rt.tasks import Task, load_tasks
 
+Floats = NDArray[np.float64]
 Metrics = dict[str, float]
 Scores = dict[str, Metrics]
 """Metrics (`rt.scores.all_metrics`) by "<database>/<task>"."""
@@ -115,20 +117,54 @@ class RealTasks:
         """The model's metrics of each task; tasks whose test labels have no score are left out."""
         found: Scores = {}
         for task in self.tasks:
-            labelled = self._label(task, split)
-            prediction = predict(
-                model,
-                task.source.store,
-                task.task,
-                labelled.rows,
-                settings=self.settings,
-                protocol=self.config.protocol,
-                seed=self.seed,
-                progress=f"{task.name}, {split}" if show_progress and ranks.is_main else None,
-                ranks=ranks,
-            )
-            found |= self._metrics(task, labelled, prediction)
+            prediction = self.predict(task, model, ranks, split, show_progress=show_progress)
+            found |= self._metrics(task, self._label(task, split), prediction)
         return found
+
+    def predict(
+        self,
+        task: RealTask,
+        model: RelationalTransformer,
+        ranks: Ranks,
+        split: Literal["val", "test"],
+        *,
+        show_progress: bool = False,
+    ) -> Floats:
+        """f64[N]: the model's predictions for the task's rows of a split."""
+        return predict(
+            model,
+            task.source.store,
+            task.task,
+            self._label(task, split).rows,
+            settings=self.settings,
+            protocol=self.config.protocol,
+            seed=self.seed,
+            progress=f"{task.name}, {split}" if show_progress and ranks.is_main else None,
+            ranks=ranks,
+        )
+
+    def means(self, task: RealTask, split: Literal["val", "test"]) -> dict[str, Floats]:
+        """f64[N] for the same rows: the means of all known labels and of the entity's, by name."""
+        labelled = self._label(task, split)
+        predicted = baselines(
+            task.dataset,
+            labelled.relbench_task,
+            split,
+            horizon=task.task.horizon,
+            protocol=self.config.protocol,
+        )
+        return {name: predicted[name].prediction[labelled.positions] for name in BASELINES}
+
+    def truth(
+        self, task: RealTask, split: Literal["val", "test"]
+    ) -> tuple[Literal["auroc", "nmae"], Floats, float]:
+        """The task's metric, the labels f64[N] of the same rows, and what errors are divided by: 1,
+        for NMAE the deviation of the train labels."""
+        labelled = self._label(task, split)
+        values = target_values(labelled.relbench_task, labelled.table.df)
+        if task.task.task_type == "binary_classification":
+            return "auroc", values, 1.0
+        return "nmae", values, float(labelled.relbench_task.nmae_std)
 
     def splits(self) -> list[Literal["val", "test"]]:
         """The splits that are scored when training has ended."""
@@ -139,15 +175,7 @@ class RealTasks:
         found: dict[str, Scores] = {name: {} for name in BASELINES}
         for task in self.tasks:
             labelled = self._label(task, split)
-            predicted = baselines(
-                task.dataset,
-                labelled.relbench_task,
-                split,
-                horizon=task.task.horizon,
-                protocol=self.config.protocol,
-            )
-            for name in BASELINES:
-                prediction = predicted[name].prediction[labelled.positions]
+            for name, prediction in self.means(task, split).items():
                 found[name] |= self._metrics(task, labelled, prediction)
         return found
 

@@ -193,7 +193,10 @@ def explain(error: BaseException) -> str:
             f"{key} is not known: did you mean {inside[0]}?" if inside else unknown_key(key, known)
         )
     if isinstance(error, OverrideParseException):
-        return f"the override {error.override!r} is not of the form key=value"
+        return (
+            f"the override {error.override!r} is not of the form key=value; a value with '=' or a "
+            "list of such values needs quotes: key=['a=1','b=2']"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2]) if lines else type(error).__name__
 
