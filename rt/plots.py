@@ -94,7 +94,7 @@ def _heldout(axis: Axes, records: Records, name: str, constant: str) -> None:
     if not records:
         return
     tokens, loss = _values(records, "tokens"), _values(records, name)
-    axis.plot(tokens, loss, color=HELDOUT, marker="o", markersize=4, label="held-out databases")
+    axis.plot(tokens, loss, color=HELDOUT, marker="o", markersize=4, label="held-out")
     average = _values(records, f"ema_{name}")
     if average.size:
         axis.plot(tokens, average, color=AVERAGE, marker="o", markersize=3, label="weight average")

@@ -8,6 +8,7 @@ losses of one that was never stopped.
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +22,14 @@ from plurel.rng import stream
 from rt import checkpoint
 from rt.average import WeightAverage
 from rt.config import to_dict
-from rt.corpus import Corpus, build_sampler, text_width
+from rt.corpus import Corpus, Database, build_sampler, text_width
 from rt.data import Batch
 from rt.early_stopping import EarlyStopping
 from rt.embedding_file import check_fingerprint, one_fingerprint
 from rt.heldout import HeldoutSet
 from rt.loader import BatchStream, Loader, Share
 from rt.logs import RunLog, Window
+from rt.losses import Outputs, target_losses
 from rt.model import RelationalTransformer, target_loss
 from rt.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from rt.precision import autocast, choose
@@ -36,6 +38,9 @@ from rt.ranks import Ranks
 from rt.real_scores import SCORE, RealTasks, flat, mean_scores, with_mean
 from rt.runs import Run
 from rt.train_config import TrainConfig
+
+MOST_NAMED = 3
+"""Contexts that an error names."""
 
 
 def build_model(config: TrainConfig, d_text: int) -> RelationalTransformer:
@@ -46,14 +51,29 @@ def build_model(config: TrainConfig, d_text: int) -> RelationalTransformer:
         return RelationalTransformer(config.model.config(d_text), config.model.attention)
 
 
-def check_losses(losses: list[float], step: int) -> None:
-    """InputError, naming the rank and the step, if the loss of a rank is not finite."""
+def check_losses(losses: list[float], step: int, contexts: str = "") -> None:
+    """InputError, naming the rank and the step, if the loss of a rank is not finite. contexts: this
+    rank's whose loss is not."""
     for rank, loss in enumerate(losses):
         if not math.isfinite(loss):
+            batch = f" ({contexts})" if contexts else ", whose own line names the contexts"
             raise InputError(
-                f"the loss is {loss} on rank {rank} at step {step}: continue from an earlier "
-                "checkpoint with a lower optim.lr, or look at this batch"
+                f"the loss is {loss} on rank {rank} at step {step}{batch}: continue from an "
+                "earlier checkpoint with a lower optim.lr, or look at these rows"
             )
+
+
+def unlike_numbers(outputs: Outputs, batch: Batch, databases: Sequence[Database]) -> str:
+    """The targets of a batch whose loss is not finite, as "<database>/<task> row <row in the
+    store>"; tasks are numbered as `rt.corpus.build_sampler` numbers them."""
+    names = [
+        f"{database.path.name}/{task.name}" for database in databases for task in database.tasks
+    ]
+    wrong = ~target_losses(outputs, batch)[0].isfinite().all(1)
+    rows = zip(batch.context_task[wrong].tolist(), batch.target_row[wrong].tolist(), strict=True)
+    found = [f"{names[task]} row {row}" for task, row in rows]
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return ", ".join(found[:MOST_NAMED]) + more
 
 
 class Trainer:
@@ -67,7 +87,8 @@ class Trainer:
         run: Run,
         state: dict[str, Any] | None,
     ) -> None:
-        self.config, self.ranks, self.run = config, ranks, run
+        self.config, self.corpus, self.ranks, self.run = config, corpus, ranks, run
+        self._wrong = ""
         data = config.data
         stores = [database.path for database in (*corpus.train, *corpus.heldout)]
         self.fingerprint = one_fingerprint(stores, data.embedder)
@@ -171,7 +192,7 @@ class Trainer:
         begin, waited = time.perf_counter(), loader.waited
         loss, tokens, slots = self._accumulate(loader)
         table = self.ranks.gather([loss, tokens, slots, len(stop)])
-        check_losses(table[:, 0].tolist(), self.step)
+        check_losses(table[:, 0].tolist(), self.step, self._wrong)
         norm = self._update()
         tokens, slots = int(table[:, 1].sum()), int(table[:, 2].sum())
         self.step, self.tokens, self.slots = self.step + 1, self.tokens + tokens, self.slots + slots
@@ -283,6 +304,9 @@ class Trainer:
                 outputs = model(batch)
             loss = target_loss(outputs, batch)
             (loss / parts).backward()
+        if not torch.isfinite(loss):
+            with torch.no_grad():
+                self._wrong = self._wrong or unlike_numbers(outputs, batch, self.corpus.train)
         return float(loss.detach())
 
     def _update(self) -> float:
