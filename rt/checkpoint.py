@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save
+from torch import Tensor
 
 from plurel.atomic import complete_file, new_folder
 from plurel.errors import InputError
@@ -48,15 +49,17 @@ def save_checkpoint(
     model: RelationalTransformer,
     settings: Settings,
     trainer: Mapping[str, Any] | None = None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write `run`/step_<step> and let `latest` point at it; the folder's path.
 
-    `trainer` may hold tensors, numbers, strings, lists and dicts, nothing else.
+    state: the model's state dict, None for its own. `trainer` may hold tensors, numbers, strings,
+    lists and dicts, nothing else.
     """
     folder = Path(run) / f"step_{step}"
 
     with new_folder(folder, marker=MODEL_FILE, overwrite=True) as place:
-        _write_model(place, model, settings, step)
+        _write_model(place, model, settings, step, state)
         if trainer is not None:
             _save_torch(trainer, place / TRAINER_FILE)
     point(run, "latest", folder)
@@ -205,10 +208,15 @@ def _model_config(folder: Path) -> ModelConfig:
 
 
 def _write_model(
-    folder: Path, model: RelationalTransformer, settings: Settings, step: int | None
+    folder: Path,
+    model: RelationalTransformer,
+    settings: Settings,
+    step: int | None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    (folder / MODEL_FILE).write_bytes(save(state))  # save_file has errors of its own: a full disk
+    state = model.state_dict() if state is None else state
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in state.items()}
+    (folder / MODEL_FILE).write_bytes(save(tensors))  # save_file has errors of its own: a full disk
     config = {
         "format_version": FORMAT_VERSION,
         "step": step,

@@ -92,7 +92,7 @@ class HeldoutSet:
         training = model.training
         model.eval()
         with torch.inference_mode():
-            for number in range(ranks.rank, len(self.batches), ranks.world_size):
+            for number, counts in ranks.turns(len(self.batches)):
                 heldout = self.batches[number]
                 arrays = self.sampler.contexts(heldout.task, heldout.rows, seed=self.seed)
                 batch = Batch.from_arrays(arrays).to(ranks.device)
@@ -100,7 +100,8 @@ class HeldoutSet:
                     outputs = model(batch)
                 losses, _ = target_losses(outputs, batch)
                 own = losses.gather(1, batch.target_slot.long()[:, None])[:, 0]
-                sums[number] = _sums(batch, own, heldout.rate)
+                if counts:
+                    sums[number] = _sums(batch, own, heldout.rate)
         model.train(training)
         return _means(ranks.total(sums))
 

@@ -114,15 +114,15 @@ def predict(
 
     rows, ranks = np.asarray(rows, dtype=np.uint32), ranks or Ranks()
     size = settings.batch_size
-    starts = range(ranks.rank * size, len(rows), ranks.world_size * size)
+    turns = ranks.turns(-(-len(rows) // size))
+    chunks = [rows[number * size : (number + 1) * size] for number, _ in turns]
     found = torch.zeros(len(rows), len(task.classes) or 1, dtype=torch.float64)
     with tqdm(total=len(rows), desc=progress, unit="ctx", disable=progress is None) as bar:
-        for start, batch in zip(
-            starts, _ahead(contexts, [rows[i : i + size] for i in starts]), strict=True
-        ):
-            outputs = _target_outputs(model, batch, settings.precision)
-            part = torch.from_numpy(to_scale(outputs))
-            found[start : start + len(part)] = part.view(len(part), -1)
+        for (number, counts), batch in zip(turns, _ahead(contexts, chunks), strict=True):
+            outputs = to_scale(_target_outputs(model, batch, settings.precision))
+            part = torch.from_numpy(outputs).view(len(outputs), -1)
+            if counts:
+                found[number * size : number * size + len(part)] = part
             bar.update(min(ranks.world_size * size, len(rows) - bar.n))
     whole = ranks.total(found).numpy()
     return whole if task.classes else whole[:, 0]

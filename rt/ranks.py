@@ -22,12 +22,14 @@ TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `world_size` processes, and its device."""
+    """This process among `world_size` processes, and its device. lockstep: every pass through a
+    model needs all processes (`rt.sharding`)."""
 
     rank: int = 0
     world_size: int = 1
     local_world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    lockstep: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -47,14 +49,22 @@ class Ranks:
         table[self.rank] = torch.tensor(values, dtype=torch.float64)
         return self.total(table)
 
+    def turns(self, count: int) -> list[tuple[int, bool]]:
+        """This rank's of `count` batches, by number, and whether each counts: in lockstep ranks
+        that have fewer than others repeat the first one for nothing."""
+        own = range(self.rank, count, self.world_size)
+        rounds = -(-count // self.world_size) if self.lockstep else len(own)
+        return [*((number, True) for number in own), *[(0, False)] * (rounds - len(own))]
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.world_size > 1:
             self.total(torch.zeros(1))
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model with its gradients averaged over the ranks; itself if there is only one."""
-        if self.world_size == 1:
+        """The model with its gradients averaged over the ranks; itself if there is only one, or if
+        shards do so."""
+        if self.world_size == 1 or self.lockstep:
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)

@@ -19,7 +19,7 @@ from rt.logs import read_metrics, write_facts
 
 FREE_KEYS = re.compile(
     r"logger\..*|data\.(pre_dir|num_workers|prefetch|sampler_threads)|evaluation\.pre_dir"
-    r"|trainer\.(run_dir|device|threads|save_every|keep)"
+    r"|trainer\.(run_dir|device|sharding|threads|save_every|keep)"
 )
 """Keys that may change when a run continues: they decide no value that is computed."""
 

@@ -37,7 +37,9 @@ class TrainerConfig:
     run_dir: the run's folder. The budget is `steps`, or `token_budget`: cells without padding,
     all ranks together; give one of them. micro_batches: parts of a rank's batch that pass the
     model one after the other. precision: of the passes (`rt.precision`); weights are fp32.
-    threads: of torch in each process, null for cores / processes. eval_every, save_every: steps
+    sharding: none, or full: parameters, gradients and the optimizer's state in shards over the
+    ranks (`rt.sharding`). threads: of torch in each process, null for cores / processes.
+    eval_every, save_every: steps
     between held-out losses and between checkpoints. keep: latest checkpoints kept beside the best
     one. select: what the best checkpoint and early stopping go by: the held-out loss, or the score
     on the validation rows of real tasks (`rt.real_scores.mean_scores`). patience: evaluations in a
@@ -51,6 +53,7 @@ class TrainerConfig:
     micro_batches: int = 1
     precision: Precision = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    sharding: Literal["none", "full"] = "none"
     threads: int | None = None
     eval_every: int = 1000
     save_every: int = 1000
@@ -93,6 +96,11 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.trainer.sharding == "full" and self.optim.name == "muon":
+            raise InputError(
+                "trainer.sharding=full: Muon needs whole matrices: give optim=adamw, or "
+                "trainer.sharding=none"
+            )
         if self.trainer.select == "score" and not self.evaluation.scored:
             raise InputError(
                 "trainer.select=score needs real tasks: give evaluation.root, or "

@@ -37,6 +37,7 @@ from rt.predict import ContextSettings
 from rt.ranks import Ranks
 from rt.real_scores import SCORE, RealTasks, flat, mean_scores, with_mean
 from rt.runs import Run
+from rt.sharding import load_optimizer, number, shard, synchronise_gradients, whole
 from rt.train_config import TrainConfig
 
 MOST_NAMED = 3
@@ -87,6 +88,8 @@ class Trainer:
         run: Run,
         state: dict[str, Any] | None,
     ) -> None:
+        sharded = config.trainer.sharding == "full" and ranks.world_size > 1
+        ranks = replace(ranks, lockstep=sharded)
         self.config, self.corpus, self.ranks, self.run = config, corpus, ranks, run
         self._wrong = ""
         data = config.data
@@ -113,9 +116,14 @@ class Trainer:
             check_fingerprint(stores[0], data.embedder, trained)
             self.model = checkpoint.load_model(run.folder, config.model.attention)
         self.model.to(ranks.device)
-        self.optimizer = build_optimizer(self.model, config.optim)
         decay, steps = config.optim.ema_decay, 0 if state is None else state["step"]
         self.average = None if decay is None else WeightAverage(self.model, decay, steps)
+        if state is not None and self.average is not None:
+            self.model.load_state_dict(state["live_weights"])
+        self._shard(self.model)
+        if self.average is not None:
+            self._shard(self.average.model)
+        self.optimizer = build_optimizer(self.model, config.optim)
         if state is not None:
             self._restore(state)
         self.wrapped = ranks.wrap(self.model)
@@ -136,6 +144,10 @@ class Trainer:
             )
         check_fingerprint(store, config.data.embedder, model.settings.fingerprint)
         return model
+
+    def _shard(self, model: RelationalTransformer) -> None:
+        if self.ranks.lockstep:
+            shard(model, self.ranks)
 
     def _real_tasks(self) -> RealTasks | None:
         """The real tasks that are scored, if there are any."""
@@ -257,6 +269,7 @@ class Trainer:
             return None
         best = checkpoint.load_model(self.run.folder / "best", self.config.model.attention)
         best.to(self.ranks.device)
+        self._shard(best)
         result: dict[str, Any] = {}
         for split in self.real.splits():
             shown = self.config.logger.progress
@@ -267,7 +280,10 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint, with the weight average as its model if there is one; `best` points
-        at it if its held-out loss is the best."""
+        at it if its held-out loss is the best. All ranks call it."""
+        if not self.ranks.is_main and not self.ranks.lockstep:
+            return
+        weights, state = whole(self.saved_model.state_dict()), whole(self._state())
         if not self.ranks.is_main:
             return
         data = self.config.data
@@ -279,7 +295,8 @@ class Trainer:
             self.step,
             self.saved_model,
             replace(settings, fingerprint=self.fingerprint),
-            self._state(),
+            state,
+            weights,
         )
         if self.best_step == self.step:
             checkpoint.point(self.run.folder, "best", folder)
@@ -299,6 +316,8 @@ class Trainer:
         """Add the gradients of one micro-batch; gradients pass between ranks only if `sync`."""
         model, parts = self.wrapped, self.config.trainer.micro_batches
         waits = isinstance(model, DistributedDataParallel) and not sync
+        if self.ranks.lockstep:
+            synchronise_gradients(model, sync)
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with autocast(self.ranks.device, self.config.trainer.precision):
                 outputs = model(batch)
@@ -311,7 +330,7 @@ class Trainer:
 
     def _update(self) -> float:
         """Clip, step the optimizer, clear the gradients; the gradient's norm before clipping."""
-        norm = float(clip_gradients(self.model.parameters(), self.config.optim.clip))
+        norm = number(clip_gradients(self.model.parameters(), self.config.optim.clip))
         if not math.isfinite(norm):
             raise InputError(
                 f"the gradient is not finite at step {self.step}: try a lower optim.lr"
@@ -373,10 +392,8 @@ class Trainer:
         self.step, self.tokens, self.slots = state["step"], state["tokens"], state["slots"]
         self.best, self.best_step = state["best"], state["best_step"]
         self.stopping = replace(self.stopping, **state["early_stopping"])
-        if self.average is not None:
-            self.model.load_state_dict(state["live_weights"])
         self.window = Window(**state["window"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         torch.default_generator.set_state(state["random_state"])
         best = self.run.folder / f"step_{self.best_step}"
         if self.ranks.is_main and best.is_dir():
