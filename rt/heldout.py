@@ -91,7 +91,7 @@ class HeldoutSet:
         sums = torch.zeros(len(self.batches), 6, dtype=torch.float64)
         training = model.training
         model.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # what shards gather in inference mode is of no use to autograd
             for number, counts in ranks.turns(len(self.batches)):
                 heldout = self.batches[number]
                 arrays = self.sampler.contexts(heldout.task, heldout.rows, seed=self.seed)

@@ -200,7 +200,7 @@ def _target_outputs(model: RelationalTransformer, batch: Batch, precision: str) 
     slot = batch.target_slot.long()[:, None].to(device)
     training = model.training
     model.eval()
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.no_grad(), autocast(device, precision):
         batch = batch.to(device)
         outputs = model(batch)
         if kind == TEXT:
