@@ -278,7 +278,7 @@ class Trainer:
         waits = isinstance(model, DistributedDataParallel) and not sync
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with autocast(self.ranks.device, self.config.trainer.precision):
-                outputs = model(batch)
+                outputs = model(batch, targets_only=True)
             loss = target_loss(outputs, batch)
             (loss / parts).backward()
         return float(loss.detach())
