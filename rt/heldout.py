@@ -97,7 +97,7 @@ class HeldoutSet:
                 arrays = self.sampler.contexts(heldout.task, heldout.rows, seed=self.seed)
                 batch = Batch.from_arrays(arrays).to(ranks.device)
                 with autocast(ranks.device, precision):
-                    outputs = model(batch)
+                    outputs = model(batch, targets_only=True)
                 losses, _ = target_losses(outputs, batch)
                 own = losses.gather(1, batch.target_slot.long()[:, None])[:, 0]
                 if counts:

@@ -202,7 +202,7 @@ def _target_outputs(model: RelationalTransformer, batch: Batch, precision: str) 
     model.eval()
     with torch.no_grad(), autocast(device, precision):
         batch = batch.to(device)
-        outputs = model(batch)
+        outputs = model(batch, targets_only=True)
         if kind == TEXT:
             found = class_probabilities(outputs, batch)
         else:

@@ -320,7 +320,7 @@ class Trainer:
             synchronise_gradients(model, sync)
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with autocast(self.ranks.device, self.config.trainer.precision):
-                outputs = model(batch)
+                outputs = model(batch, targets_only=True)
             loss = target_loss(outputs, batch)
             (loss / parts).backward()
         if not torch.isfinite(loss):

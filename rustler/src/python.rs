@@ -293,7 +293,7 @@ mod rustler {
     #[pymodule_export]
     use crate::kernels::python::{
         PyGroups, attention_backward, attention_forward, norm_backward, norm_forward,
-        swiglu_backward, swiglu_forward,
+        swiglu_backward, swiglu_forward, transpose_rows,
     };
     #[pymodule_export]
     use crate::scm::python::{EncodedRows, TableModel, activate, draw_matrices};
