@@ -53,7 +53,8 @@ class Attention(nn.Module):
         q, k, v = (w(x).unflatten(-1, (self.num_heads, -1)) for w in (self.wq, self.wk, self.wv))
         q, k = normed(self.q_norm, q), normed(self.k_norm, k)
         if self.key_scale is not None:
-            log_keys = q.new_zeros(len(q)).index_copy(0, groups.query.long(), groups.log_keys)
+            log = groups.log_keys.to(q.dtype)
+            log_keys = q.new_zeros(len(q)).index_copy(0, groups.query.long(), log)
             q = q * (log_keys[:, None] * self.key_scale)[..., None]
         out = masked_attention(q, k, v, groups, form)
         if self.w_gate is not None:

@@ -42,8 +42,9 @@ def compute_dtype() -> torch.dtype:
 def run_blocks(
     x: Tensor, plan: Plan, parameters: Sequence[Sequence[Tensor]], dtype: torch.dtype
 ) -> Tensor:
-    """x [N, d] after the blocks, fp32. parameters: of each block, in the order of `PARAMETERS`.
-    dtype: of products and of what is kept for the backward pass."""
+    """x [N, d] after the blocks, in its type. parameters: of each block, in the order of
+    `PARAMETERS`; of another type than fp32 they are converted. dtype: of products and of what is
+    kept for the backward pass."""
     flat = [tensor for block in parameters for tensor in block]
     # inside of an autograd function gradients always look disabled
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *flat))
@@ -159,18 +160,20 @@ class _Blocks(torch.autograd.Function):
     ) -> Tensor:
         stream = x.float().clone(memory_format=torch.contiguous_format)
         update: Tensor | None = None
+        ctx.save_for_backward(*flat)  # so that torch notices if one is changed before backward
         with torch.autocast("cpu", enabled=False):  # types are chosen here
-            ctx.layers, ctx.dtype = _layers(flat, plan, dtype), dtype
+            ctx.layers, ctx.dtype = _layers([t.float() for t in flat], plan, dtype), dtype
             for layer in ctx.layers:
                 y, factor = cpu.norm(stream, update, dtype)
                 update = layer.forward(y, factor, keep)
-        return stream if update is None else stream.add_(update)
+        return (stream if update is None else stream.add_(update)).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.layers is None:
             raise RuntimeError("the blocks keep what the backward pass needs for one pass only")
+        _ = ctx.saved_tensors  # raises if one was changed
         layers, ctx.layers = ctx.layers, None
         of_layers: list[list[Tensor]] = []
         with torch.autocast("cpu", enabled=False):
