@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 import rustler
+from plurel.errors import InputError
 from rt.plan import Groups
 
 
@@ -32,6 +33,11 @@ def checked(groups: Groups) -> rustler.Groups:
 def attend(qkv: Tensor, weight: Tensor | None, groups: rustler.Groups) -> tuple[Tensor, Tensor]:
     """Output [N, H, D] and log-sum-exp [N, H] for qkv [N, 3, H, D]; weight [D]: those of the
     norms of queries and keys and the scale of the scores, multiplied; None: no norms."""
+    if qkv.shape[3] > rustler.MAX_HEAD_DIM:
+        raise InputError(
+            f"attention form 'cpu' takes heads of at most {rustler.MAX_HEAD_DIM} channels, not of "
+            f"{qkv.shape[3]}: give the model more heads, or choose attention 'reference'"
+        )
     out = torch.empty_like(qkv[:, 0])
     lse = torch.empty(qkv.shape[0], qkv.shape[2])
     factors = None if weight is None else _array(weight)
