@@ -31,7 +31,7 @@ def sampled(root: Path) -> Arrays:
 
 
 def model_for(arrays: Arrays, form: str, **variants: Any) -> RelationalTransformer:
-    """A model whose norms and scales are not all the same, which would hide one in a wrong place."""
+    """A model whose norms and scales are not all one number, which would hide a wrong place."""
     torch.manual_seed(0)
     width = arrays["text_embedding"].shape[1]
     sizes = {"num_blocks": 2, "d_model": 12, "num_heads": 2, "d_ff": 10, "d_text": width}
