@@ -65,7 +65,8 @@ class Attention(nn.Module):
         if asking is not None:
             q = q.new_zeros(k.shape).index_copy(0, asking, q)
         if self.key_scale is not None:
-            log_keys = q.new_zeros(len(q)).index_copy(0, groups.query.long(), groups.log_keys)
+            log = groups.log_keys.to(q.dtype)
+            log_keys = q.new_zeros(len(q)).index_copy(0, groups.query.long(), log)
             q = q * (log_keys[:, None] * self.key_scale)[..., None]
         out = masked_attention(q, k, v, groups, form)
         if asking is not None:

@@ -139,7 +139,12 @@ def load_model(name: AnyPath, attention: str = "auto") -> RelationalTransformer:
     with torch.device("meta"):
         model = RelationalTransformer(config, attention)
     check_state(state, model.state_dict(), source)
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    # copies: tensors of a file may share memory, and parameters that do would be trained as one
+    copies = {
+        name: tensor.float().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
+    model.load_state_dict(copies, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_()
     model.freeze_unused()
@@ -154,7 +159,7 @@ def load_config(path: AnyPath) -> dict[str, Any]:
         config = yaml.safe_load(file.read_text())
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}; {ADVICE}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, depth
         raise InputError(f"{file} is not YAML: {str(error).splitlines()[0]}; {ADVICE}") from None
     config = {} if config is None else config
     if not isinstance(config, dict):

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 import rustler
+from plurel.errors import InputError
 from rt.plan import Groups
 
 
@@ -78,6 +79,11 @@ def attend(
     queries [M, H, D] and keys with values [K, 2, H, D]; weight [D]: those of the norms of queries
     and keys and the scale of the scores, multiplied; None: no norms."""
     q = qkv[0][:, 0] if len(qkv) == 1 else qkv[0]
+    if q.shape[2] > rustler.MAX_HEAD_DIM:
+        raise InputError(
+            f"attention form 'cpu' takes heads of at most {rustler.MAX_HEAD_DIM} channels, not of "
+            f"{q.shape[2]}: give the model more heads, or choose attention 'reference'"
+        )
     out, lse = torch.empty(q.shape, dtype=q.dtype), torch.empty(q.shape[:2])
     arrays, factors = [_array(x) for x in qkv], None if weight is None else _array(weight)
     rustler.attention_forward(arrays, factors, groups, _array(out), _array(lse), _threads())

@@ -46,8 +46,9 @@ def run_blocks(
     dtype: torch.dtype,
     targets_only: bool = False,
 ) -> Tensor:
-    """x [N, d] after the blocks, fp32, or of plan.target alone [T, d]. parameters: of each block,
-    in the order of `PARAMETERS`. dtype: of products and of what is kept for the backward pass."""
+    """x [N, d] after the blocks, in its type, or of plan.target alone [T, d]. parameters: of each
+    block, in the order of `PARAMETERS`; of another type than fp32 they are converted. dtype: of
+    products and of what is kept for the backward pass."""
     flat = [tensor for block in parameters for tensor in block]
     # inside of an autograd function gradients always look disabled
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *flat))
@@ -226,22 +227,24 @@ class _Blocks(torch.autograd.Function):
     ) -> Tensor:
         stream = x.float().clone(memory_format=torch.contiguous_format)
         update: Tensor | None = None
+        ctx.save_for_backward(*flat)  # so that torch notices if one is changed before backward
         ctx.dtype, ctx.kept = dtype, cpu.Used.of(plan.target, len(x)) if targets_only else None
         with torch.autocast("cpu", enabled=False):  # types are chosen here
-            ctx.layers = _layers(flat, plan, dtype, targets_only)
+            ctx.layers = _layers([t.float() for t in flat], plan, dtype, targets_only)
             for number, layer in enumerate(ctx.layers, 1):
                 y, factor = cpu.norm(stream, update, dtype)
                 update = layer.forward(y, factor, keep)
                 if ctx.kept is not None and number == len(ctx.layers) - 1:
                     # no cell sees another in the last layer
                     stream, update = (v.index_select(0, plan.target) for v in (stream, update))
-        return stream if update is None else stream.add_(update)
+        return (stream if update is None else stream.add_(update)).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.layers is None:
             raise RuntimeError("the blocks keep what the backward pass needs for one pass only")
+        _ = ctx.saved_tensors  # raises if one was changed
         layers, ctx.layers = ctx.layers, None
         of_layers: list[list[Tensor]] = []
         with torch.autocast("cpu", enabled=False):

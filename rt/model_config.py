@@ -13,6 +13,9 @@ SIZES: dict[str, dict[str, int]] = {
     "large": {"num_blocks": 24, "d_model": 512, "num_heads": 8, "d_ff": 2048},
 }
 
+MOST_BLOCKS, MOST_WIDE = 1000, 1 << 20
+"""Far above any use: a wrong number in a file is an error, not an hour's work or an overflow."""
+
 Gate = Literal["none", "head", "channel"]
 GATES: tuple[Gate, ...] = get_args(Gate)
 
@@ -61,9 +64,11 @@ class ModelConfig(Variants):
 
     def __post_init__(self) -> None:
         for name in ("num_blocks", "d_model", "num_heads", "d_ff", "d_text"):
-            value = getattr(self, name)
+            value, most = getattr(self, name), MOST_BLOCKS if name == "num_blocks" else MOST_WIDE
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"model.{name} must be a positive integer, not {value!r}")
+            if value > most:
+                raise InputError(f"model.{name} must be at most {most}, not {value}")
         if self.attention_gate not in GATES:
             raise InputError(
                 f"model.attention_gate must be one of {', '.join(GATES)}, "

@@ -29,6 +29,9 @@ unless the environment variable RUSTLER_INSTRUCTIONS names another set when the 
 FAST_BF16: bool
 """Whether this processor has instructions for products of bf16."""
 
+MAX_HEAD_DIM: int
+"""Most channels of a head that the kernels of attention take."""
+
 class RustlerError(ValueError):
     """Bad store, task or argument; the message names it."""
 

@@ -9,6 +9,7 @@ from random_contexts import SHAPES, random_arrays, random_batch
 from torch import Tensor
 
 import rustler
+from plurel.errors import InputError
 from rt import cpu_blocks
 from rt.blocks import Block, run_blocks
 from rt.data import TEXT, Batch
@@ -112,6 +113,16 @@ def test_the_backward_pass_goes_once() -> None:
         out.backward()
 
 
+def test_parameters_may_not_change_before_the_backward_pass() -> None:
+    """As with torch's own operations: gradients would be those of neither state."""
+    blocks, batch = blocks_of(CONFIGS["whole vectors"]), random_batch(0)
+    out = run_blocks(torch.randn(batch.num_cells, 64), blocks, batch.plan, "cpu").sum()
+    with torch.no_grad():
+        blocks[0].norms["col"].weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.backward()
+
+
 def test_nothing_is_kept_without_gradients() -> None:
     blocks, batch = blocks_of(CONFIGS["whole vectors"]), random_batch(0)
     parameters = [block.native() for block in blocks]
@@ -197,6 +208,14 @@ def test_a_text_passes_its_layer_once_and_padding_never() -> None:
     assert rows["text"] == len(batch.text_embedding)
     assert rows["col_name"] == len(batch.column_text)
     assert rows["cells"] == int((~batch.is_padding).sum()) < 0.6 * batch.row.numel()
+
+
+def test_heads_that_are_too_wide_for_the_kernels() -> None:
+    model = RelationalTransformer(ModelConfig(1, 65, 1, 8, 8))
+    with pytest.raises(InputError, match=r"at most 64 channels, not of 65: .* more heads, or "):
+        model(random_batch(0))
+    model.attention = "reference"
+    assert model(random_batch(0)).number.isfinite().all()
 
 
 def test_too_many_threads_are_refused() -> None:

@@ -63,6 +63,24 @@ def test_forms_agree(variant: str, shape: str, form: str) -> None:
             assert error < 1e-4, f"{name}: {error}"
 
 
+@pytest.mark.parametrize("variant", [None, *VARIANTS])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["reference", "cpu"])
+def test_weights_of_other_types(variant: str | None, dtype: torch.dtype, form: str) -> None:
+    """A model that was converted as a whole."""
+    torch.manual_seed(0)
+    variants = {} if variant is None else VARIANTS[variant]
+    model = RelationalTransformer(config(d_text=8, **variants), attention=form)
+    batch = random_batch(2)
+    expected = model.loss(batch).item()
+    model.to(dtype)
+    loss = model.loss(batch)
+    assert loss.item() == pytest.approx(expected, rel=1e-6 if dtype == torch.float64 else 2e-2)
+    loss.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.grad.dtype == dtype and p.grad.isfinite().all() for p in trained)
+
+
 def one_key(queries: int) -> Groups:
     """Each of the first cells sees one of the others and nothing else."""
     count = torch.arange(queries + 1, dtype=torch.int32)

@@ -263,6 +263,8 @@ mod rustler {
     #[pymodule_export]
     const FORMAT_VERSION: u32 = super::store::FORMAT_VERSION;
     #[pymodule_export]
+    const MAX_HEAD_DIM: usize = crate::kernels::attention::MAX_DIM;
+    #[pymodule_export]
     const NO_TIME: i64 = super::store::NO_TIME;
     #[pymodule_export]
     const NO_ROW: u32 = super::store::NO_ROW;
