@@ -77,7 +77,8 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
                 "rows": [row, row + len(table["rows"])],
                 "columns": [first, len(columns)],
                 "num_parents": max(
-                    (len(row.get("parents", ())) for row in table["rows"]), default=0
+                    (len(row.get("parents", ())) for row in table["rows"]),
+                    default=len(table.get("foreign_keys", ())),
                 ),
                 "packed": number % 3 == 2,
                 "foreign_keys": [

@@ -10,34 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import test_hubs
+from hypothesis import given
+from random_cases import Case, cases, examples
 from sampler_fixtures import autocomplete, published
 from sampler_fixtures import shop as small_shop
 from store_fixtures import EMBEDDER, write_store
-from visibility_oracle import Oracle, World, random_database, random_tasks
+from test_visibility import ask
+from visibility_oracle import Oracle
 
 import rustler
 from rt.tasks import load_tasks, to_sampler
-
-ASKED = 6
-"""Contexts of each task."""
-
-
-def keyed_database(rng: np.random.Generator) -> dict[str, Any]:
-    """A random database whose tables each have foreign keys, with references to one table each; in
-    two of three the rows stand in order of time, as `rt.store` writes them."""
-    database = random_database(rng)
-    tables = [t for t in database["tables"] if t.get("kind") != "task"]
-    in_order = rng.random() < 0.67
-    for table in database["tables"]:
-        is_task = table.get("kind") == "task"
-        keys = rng.integers(len(tables), size=1 if is_task else rng.integers(0, 4))
-        table["foreign_keys"] = [(f"k{i}", tables[k]["name"]) for i, k in enumerate(keys)]
-        if in_order:
-            table["rows"].sort(key=lambda row: (row["time"] is None, row["time"] or 0))
-        for row in table["rows"]:
-            drawn = [(tables[k]["name"], int(rng.integers(len(tables[k]["rows"])))) for k in keys]
-            row["parents"] = [parent if rng.random() < 0.8 else None for parent in drawn]
-    return database
 
 
 def expected(oracle: Oracle, row: int) -> dict[str, int]:
@@ -52,43 +34,34 @@ def expected(oracle: Oracle, row: int) -> dict[str, int]:
     return counts
 
 
-def counted(batch: dict[str, Any], row: int, names: dict[int, str]) -> dict[str, int]:
-    """What the batch says of its row of this number; names: of the store's texts."""
+def counted(batch: dict[str, Any], row: int, names: list[str]) -> dict[str, int]:
+    """What the batch says of its row of this number; names: the store's texts."""
     span = slice(*batch["count_ptr"][row : row + 2])
     texts = batch["text_embedding"][batch["key_text"][batch["count_key"][span]], 0]
     return {names[int(t)]: int(c) for t, c in zip(texts, batch["count"][span], strict=True)}
 
 
-def test_counts_are_what_the_oracle_counts(tmp_path: Path) -> None:
-    compared, many, cut = 0, 0, 0
-    for seed in range(150):
-        rng = np.random.default_rng([seed, 3])
-        world = World(keyed_database(rng))
-        store = write_store(tmp_path / str(seed), world.database)
-        keys = [k for t in json.loads((store / "meta.json").read_text())["tables"]
-                for k in [(k, t["name"]) for k in t["foreign_keys"]]]  # fmt: skip
-        names = {key["name_text"]: f"{key['column']} of {table}" for key, table in keys}
-        specs = random_tasks(rng, world)
-        sampler = rustler.Sampler(
-            [store],
-            [rustler.Task(0, s.table, s.column, s.splits, s.horizon, s.hidden) for s in specs],
-            embedder=EMBEDDER, context_length=12, recipes=[published(2)], child_counts=True,
-        )  # fmt: skip
-        for number, spec in enumerate(specs):
-            rows = rng.integers(*world.table_range(spec.table), size=ASKED)
-            cutoff = int(rng.integers(-1, 11)) if rng.random() < 0.5 else None
-            batch = sampler.contexts(number, rows.astype(np.uint32), cutoff=cutoff)
-            for b, target in enumerate(rows.tolist()):
-                oracle = Oracle(world, spec, target, cutoff, Counter())
-                for at in range(*batch["context_row_ptr"][b : b + 2]):
-                    right = expected(oracle, int(batch["row_number"][at]))
-                    assert counted(batch, at, names) == right
-                    compared += 1
-                    many += sum(right.values()) > 2
-                cut += oracle.drops["row of a later split"]
-    assert compared > 10_000
-    assert many > 1000
-    assert cut > 100
+def test_counts_are_what_the_oracle_counts() -> None:
+    compared = many = cut = 0
+
+    def check(batch: dict[str, Any], b: int, oracle: Oracle) -> None:
+        nonlocal compared, many, cut
+        for at in range(*batch["context_row_ptr"][b : b + 2]):
+            right = expected(oracle, int(batch["row_number"][at]))
+            assert counted(batch, at, oracle.world.texts) == right
+            compared += 1
+            many += sum(right.values()) > 2
+        cut += oracle.drops["row of a later split"]
+
+    @examples(max_examples=180)
+    @given(cases())
+    def every_case(case: Case) -> None:
+        ask(case, check, context_length=12, recipes=[published(2)], child_counts=True)
+
+    every_case()
+    assert compared > 5000
+    assert many > 700
+    assert cut > 10
 
 
 def test_a_batch_has_no_counts_unless_asked_for(tmp_path: Path) -> None:

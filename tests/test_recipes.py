@@ -1,42 +1,27 @@
 """Contexts made of parts: what each part holds, by the same oracle as `test_visibility`.
 
-Databases, tasks and cutoffs are random; a fact about a part is checked on thousands of contexts.
+Databases, tasks, cutoffs and recipes are random; a fact about a part is checked on thousands of
+contexts.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from random_cases import ORDERS, Case, cases, examples, recipes
 from sampler_fixtures import LABELS, autocomplete, forecast, make, shop
 from store_fixtures import write_store
-from test_visibility import UNLIMITED, cases, check_target, decode, with_null_target
+from test_visibility import UNLIMITED, ask, check_target, decode, with_null_target
 from visibility_oracle import Oracle
 
 import rustler
 
 TARGET, ANCESTOR, OWN, OTHER, AROUND, NEIGHBOUR = range(6)
-NUM_DATABASES = 40
-RECIPES = {
-    "recency": {"own_labels": 0.2, "other_labels": 0.4, "width": 5, "width_per_table": True},
-    "walks": {"own_labels": 0.1, "other_labels": 0.6, "other_order": "walks", "walks": 50},
-    "random": {
-        "ancestors": 0.2,
-        "own_labels": 0.5,
-        "other_labels": 0.3,
-        "other_order": "random",
-        "recency": 0.5,
-    },
-    "own": {"own_labels": 1.0, "parent_levels": 1},
-    "others": {"other_labels": 1.0, "other_cells": 3, "other_width": 1},
-    "unlabelled": {"own_labels": 0.3, "other_labels": 0.3, "with_labels": False},
-}
-
-
-def settings(name: str, budget: int) -> dict[str, Any]:
-    return {"context_length": budget, "recipes": [rustler.Recipe(name, **RECIPES[name])]}
 
 
 def parts_of(batch: dict[str, Any], b: int) -> tuple[list[int], list[int]]:
@@ -46,8 +31,8 @@ def parts_of(batch: dict[str, Any], b: int) -> tuple[list[int], list[int]]:
 
 
 def own_entity(oracle: Oracle, row: int) -> bool:
-    mine = [p for p in oracle.world.parents(oracle.target) if oracle.row_allowed(p)]
-    return any(parent in mine for parent in oracle.world.parents(row))
+    mine = [p for p in oracle.world.parents[oracle.target] if oracle.row_allowed(p)]
+    return any(parent in mine for parent in oracle.world.parents[row])
 
 
 def known_labels(oracle: Oracle) -> list[int]:
@@ -62,14 +47,6 @@ def known_labels(oracle: Oracle) -> list[int]:
     ]
 
 
-def contexts(tmp_path: Path, name: str, budget: int) -> Iterator[tuple[Any, ...]]:
-    """(context, parts, origins, oracle) of random databases."""
-    for batch, b, oracle, _, texts in cases(tmp_path, settings(name, budget), NUM_DATABASES):
-        check_target(batch, b, oracle)
-        oracle.blind = not RECIPES[name].get("with_labels", True)
-        yield decode(batch, b, texts), *parts_of(batch, b), oracle
-
-
 def time_column(oracle: Oracle) -> set[int]:
     columns = enumerate(oracle.world.columns)
     return {n for n, (table, name, _) in columns if table == oracle.task.table and name == "when"}
@@ -78,22 +55,77 @@ def time_column(oracle: Oracle) -> set[int]:
 # ---------------------------------------------------------------- nothing forbidden
 
 
-@pytest.mark.parametrize("budget", [3, 17, 40, UNLIMITED])
-@pytest.mark.parametrize("name", RECIPES)
-def test_contexts_hold_only_what_may_be_seen(tmp_path: Path, name: str, budget: int) -> None:
-    for context, parts, origins, oracle in contexts(tmp_path, name, budget):
-        rows = context["rows"]
+def rows_of_parts(num_cases: int, **fixed: Any) -> tuple[int, list[int]]:
+    """Checks contexts by recipes with these settings; how many they were, and rows by part."""
+    contexts, rows_by_part = 0, [0] * len(rustler.PARTS)
+
+    def check(batch: dict[str, Any], b: int, oracle: Oracle) -> None:
+        nonlocal contexts
+        oracle.blind = not fixed.get("with_labels", True)
+        context, (parts, origins) = decode(batch, b, oracle.world), parts_of(batch, b)
+        check_target(batch, b, oracle)
+        rows, budget = context["rows"], batch["row"].shape[1]
         assert len(set(rows)) == len(rows)
         assert rows[0] == oracle.target
-        assert context["size"] <= budget
         for place, (row, part, shown) in enumerate(zip(rows, parts, context["cells"], strict=True)):
             assert row == oracle.target or oracle.row_allowed(row)
-            allowed = with_null_target(oracle.cells(row), oracle.world)
+            allowed = with_null_target(oracle.cells(row))
             assert shown.items() <= allowed.items()
             whole = part not in (TARGET, OTHER, OWN) and context["size"] < budget
-            if whole:
-                assert shown == allowed
+            assert shown == allowed or not whole
             check_origin(context, origins, place, oracle)
+            rows_by_part[part] += 1
+        check_labels(context, parts, oracle)
+        contexts += 1
+
+    @examples(max_examples=num_cases)
+    @given(cases(), recipes(**fixed), st.integers(1, 60) | st.just(UNLIMITED))
+    def every_case(case: Case, recipe: dict[str, Any], budget: int) -> None:
+        made = rustler.Recipe("drawn", **recipe)
+        ask(case, check, context_length=budget, recipes=[made])
+
+    every_case()
+    return contexts, rows_by_part
+
+
+@pytest.mark.parametrize(
+    ("order", "num_cases", "least"),
+    [("walks", 250, 10_000), ("recency", 80, 1500), ("random", 80, 1500)],
+)
+def test_contexts_hold_only_what_may_be_seen(order: str, num_cases: int, least: int) -> None:
+    contexts, rows = rows_of_parts(num_cases, other_order=order)
+    assert contexts > least
+    assert min(rows) > 50, rows
+
+
+def test_without_labels_no_label_is_shown() -> None:
+    """The oracle is told that none is known."""
+    contexts, rows = rows_of_parts(60, with_labels=False)
+    assert contexts > 1000
+    assert rows[OWN] == rows[OTHER] == rows[AROUND] == 0
+    assert rows[NEIGHBOUR] > 50
+
+
+def check_labels(context: dict[str, Any], parts: list[int], oracle: Oracle) -> None:
+    """Label rows that come by themselves are known and show their label, and nothing around them
+    is later than they are."""
+    known = known_labels(oracle)
+    bare = {oracle.task.column} | time_column(oracle)
+    root = None
+    for place, (row, part) in enumerate(zip(context["rows"], parts, strict=True)):
+        if part in (OWN, OTHER):
+            assert row in known
+            assert oracle.task.column in context["cells"][place]
+        if part == OWN:
+            assert own_entity(oracle, row)
+            assert context["cells"][place].keys() <= bare
+        if part == OTHER:
+            root = row
+            assert not (oracle.world.is_label_table(oracle.task.table) and own_entity(oracle, row))
+        if part == AROUND:
+            assert root is not None
+            time, until = oracle.world.time(row), oracle.world.time(root)
+            assert time is None or until is None or time <= until
 
 
 def check_origin(context: dict[str, Any], origins: list[int], place: int, oracle: Oracle) -> None:
@@ -104,7 +136,7 @@ def check_origin(context: dict[str, Any], origins: list[int], place: int, oracle
         assert context["depth"][place] == (0 if place == 0 else 1)
         return
     other = context["rows"][origin]
-    near = [*oracle.world.parents(row), *oracle.world.parents(other)]
+    near = [*oracle.world.parents[row], *oracle.world.parents[other]]
     assert row in near or other in near
     assert context["depth"][place] == context["depth"][origin] + 1
 
@@ -112,74 +144,60 @@ def check_origin(context: dict[str, Any], origins: list[int], place: int, oracle
 # ---------------------------------------------------------------- what each part holds
 
 
-def test_own_labels_are_the_latest_and_bare(tmp_path: Path) -> None:
+def test_own_labels_are_the_latest() -> None:
     seen = cut = 0
-    for context, parts, _, oracle in contexts(tmp_path, "own", 9):
-        own = [row for row in known_labels(oracle) if own_entity(oracle, row)]
-        found = [r for r, part in zip(context["rows"], parts, strict=True) if part == OWN]
-        seen += len(found)
-        before = {r for r, p in zip(context["rows"], parts, strict=True) if p in (TARGET, ANCESTOR)}
-        own = [row for row in own if row not in before]
+
+    def check(batch: dict[str, Any], b: int, oracle: Oracle) -> None:
+        nonlocal seen, cut
+        context, (parts, _) = decode(batch, b, oracle.world), parts_of(batch, b)
+        budget, rows = batch["row"].shape[1], list(zip(context["rows"], parts, strict=True))
+        found = [row for row, part in rows if part == OWN]
+        before = {row for row, part in rows if part in (TARGET, ANCESTOR)}
+        own = [row for row in known_labels(oracle) if own_entity(oracle, row) and row not in before]
         if oracle.bound() is not None:
             time = {row: oracle.world.time(row) for row in own}
             own.sort(key=lambda row: (-1 if time[row] is None else time[row], row), reverse=True)
             assert found == own[: len(found)]
         assert set(found) <= set(own)
-        room = 9 - sum(
-            len(cells) for cells, p in zip(context["cells"], parts, strict=True) if p in (0, 1)
-        )
-        if len(found) < len(own) and len(context["rows"]) < 9:
+        seen += len(found)
+        if len(found) < len(own) and len(rows) < budget:
             cut += 1
+            cells = zip(context["cells"], parts, strict=True)
+            room = budget - sum(len(cell) for cell, part in cells if part in (TARGET, ANCESTOR))
             assert 2 * len(found) >= room - 1
-        bare = {oracle.task.column} | time_column(oracle)
-        for cells, part in zip(context["cells"], parts, strict=True):
-            assert part != OWN or oracle.task.column in cells.keys() <= bare
+
+    @examples(max_examples=120)
+    @given(cases(), st.integers(1, 12))
+    def every_case(case: Case, budget: int) -> None:
+        recipe = rustler.Recipe("own", own_labels=1.0, parent_levels=1)
+        ask(case, check, context_length=budget, recipes=[recipe])
+
+    every_case()
     assert seen > 100
-    assert cut > 20
+    assert cut > 10
 
 
-def test_label_rows_of_others_keep_their_label_and_their_time(tmp_path: Path) -> None:
-    seen = 0
-    for context, parts, _, oracle in contexts(tmp_path, "others", 60):
-        known = set(known_labels(oracle))
-        for place, (row, part) in enumerate(zip(context["rows"], parts, strict=True)):
-            if part == OTHER:
-                seen += 1
-                assert row in known
-                assert oracle.task.column in context["cells"][place]
-                label_table = oracle.world.is_label_table(oracle.task.table)
-                assert not (label_table and own_entity(oracle, row))
-            if part == AROUND:
-                root = max(i for i in range(place) if parts[i] == OTHER)
-                time, until = (oracle.world.time(context["rows"][i]) for i in (place, root))
-                assert time is None or until is None or time <= until
-    assert seen > 400
-
-
-@pytest.mark.parametrize("name", ["recency", "walks", "random", "others"])
-def test_unlimited_contexts_hold_every_known_label(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("order", ORDERS)
+def test_unlimited_contexts_hold_every_known_label(order: str) -> None:
     others = 0
-    for context, parts, _, oracle in contexts(tmp_path, name, UNLIMITED):
-        assert set(known_labels(oracle)) <= set(context["rows"]) | own_left(oracle, name)
+
+    def check(batch: dict[str, Any], b: int, oracle: Oracle, own: bool) -> None:
+        nonlocal others
+        parts, _ = parts_of(batch, b)
+        # without a part of their own, the search alone meets label rows of the same entity
+        known = {row for row in known_labels(oracle) if own or not own_entity(oracle, row)}
+        assert known <= set(decode(batch, b, oracle.world)["rows"])
         others += parts.count(OTHER)
+
+    @examples(max_examples=60)
+    @given(cases(), recipes(other_order=order))
+    def every_case(case: Case, recipe: dict[str, Any]) -> None:
+        of_recipe = partial(check, own=recipe["own_labels"] > 0)
+        made = rustler.Recipe("drawn", **recipe)
+        ask(case, of_recipe, context_length=UNLIMITED, recipes=[made])
+
+    every_case()
     assert others > 300
-
-
-def own_left(oracle: Oracle, name: str) -> set[int]:
-    """Label rows of the same entity that a recipe without that part leaves to the search."""
-    if RECIPES[name].get("own_labels"):
-        return set()
-    return {row for row in known_labels(oracle) if own_entity(oracle, row)}
-
-
-def test_without_labels_no_label_is_shown(tmp_path: Path) -> None:
-    rows = 0
-    for context, parts, _, oracle in contexts(tmp_path, "unlabelled", UNLIMITED):
-        assert not {OWN, OTHER, AROUND} & set(parts)
-        for row, cells in zip(context["rows"], context["cells"], strict=True):
-            assert row == oracle.target or oracle.task.column not in cells
-            rows += 1
-    assert rows > 3000
 
 
 def timed_shop(tmp_path: Path) -> Path:

@@ -7,57 +7,44 @@ reached through visible rows, with exactly their visible cells.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from random_cases import Case, cases, examples
 from sampler_fixtures import published
 from store_fixtures import EMBEDDER, write_store
-from visibility_oracle import TYPES, Oracle, World, random_database, random_tasks
+from visibility_oracle import TYPES, Oracle, World
 
 import rustler
 
-NUM_DATABASES = 120
-CONTEXTS_PER_TASK = 6
 UNLIMITED = 400
 
 
 # ---------------------------------------------------------------- contexts as plain values
 
 
-def text_numbers(world: World) -> dict[str, int]:
-    """Text numbers as the fixture gives them: names of columns, then texts in order of rows."""
-    tables = world.database["tables"]
-    names = [f"{name} of {tables[table]['name']}" for table, name, _ in world.columns]
-    texts = [
-        value
-        for row in range(len(world.rows))
-        for value in world.cells(row).values()
-        if isinstance(value, str)
-    ]
-    return {text: number for number, text in enumerate(dict.fromkeys(names + texts))}
-
-
-def decode(batch: dict[str, Any], b: int, texts: dict[int, str]) -> dict[str, Any]:
+def decode(batch: dict[str, Any], b: int, world: World) -> dict[str, Any]:
     """Context b: its rows, and per row its cells in the order of the slots."""
     start, end = batch["context_row_ptr"][b : b + 2]
     rows = batch["row_number"][start:end].tolist()
     cells: list[dict[int, Any]] = [{} for _ in rows]
     used = int((~batch["is_padding"][b]).sum())
     assert not batch["is_padding"][b, :used].any()
-    assert (np.diff(batch["row"][b, :used]) >= 0).all()
+    row, text, value = (batch[name][b, :used].tolist() for name in ("row", "text", "value"))
+    column = batch["column_number"][batch["column"][b, :used]].tolist()
+    assert row == sorted(row)
     for slot in range(used):
-        column = batch["column_number"][batch["column"][b, slot]].item()
-        text = batch["text"][b, slot].item()
-        value: Any = batch["value"][b, slot].item()
-        if text >= 0:
-            assert value == 0
-            value = texts[int(batch["text_embedding"][text, 0])]
-        row_cells = cells[batch["row"][b, slot]]
-        assert column not in row_cells
-        row_cells[column] = value
+        if text[slot] >= 0:
+            assert value[slot] == 0
+            value[slot] = world.texts[int(batch["text_embedding"][text[slot], 0])]
+        assert column[slot] not in cells[row[slot]]
+        cells[row[slot]][column[slot]] = value[slot]
     pointers = batch["parent_ptr"][start : end + 1]
     parents = [[rows[p] for p in batch["parent"][i:j]] for i, j in pairwise(pointers)]
     return {
@@ -71,17 +58,17 @@ def decode(batch: dict[str, Any], b: int, texts: dict[int, str]) -> dict[str, An
     }
 
 
-def check_arrays(context: dict[str, Any], world: World, children: list[list[int]]) -> None:
+def check_arrays(context: dict[str, Any], world: World) -> None:
     """Tables, times, parents, types of what is there, and depths along references."""
     rows = context["rows"]
     assert len(set(rows)) == len(rows)
     assert context["table"] == [world.table_of[row] for row in rows]
     times = [world.time(row) for row in rows]
     assert context["time"] == [rustler.NO_TIME if t is None else t for t in times]
-    assert context["parents"] == [[p for p in world.parents(r) if p in rows] for r in rows]
+    assert context["parents"] == [[p for p in world.parents[r] if p in rows] for r in rows]
     assert context["depth"][0] == 0
     for place, row in enumerate(rows[1:], start=1):
-        near = {*world.parents(row), *children[row]}
+        near = {*world.parents[row], *world.children[row]}
         depths = {context["depth"][i] for i in range(place) if rows[i] in near}
         assert context["depth"][place] - 1 in depths
 
@@ -95,34 +82,33 @@ def check_target(batch: dict[str, Any], b: int, oracle: Oracle) -> None:
     assert batch["target_row"][b] == oracle.target
     kind = TYPES.index(oracle.world.columns[oracle.task.column][2])
     assert batch["semantic_type"][b, slot] == kind
-    value = oracle.world.cells(oracle.target).get(oracle.task.column)
+    value = oracle.world.cells[oracle.target].get(oracle.task.column)
     if not isinstance(value, str):
         assert batch["value"][b, slot] == (0 if value is None else value)
 
 
-def cases(tmp_path: Path, settings: dict[str, Any], count: int) -> Any:
-    """Random (batch, b, oracle, world, children, text of number)."""
-    for seed in range(count):
-        rng = np.random.default_rng([seed, 7])
-        world = World(random_database(rng))
-        store = write_store(tmp_path / str(seed), world.database)
-        children: list[list[int]] = [[] for _ in world.rows]
-        for row in range(len(world.rows)):
-            for parent in world.parents(row):
-                children[parent].append(row)
-        specs = random_tasks(rng, world)
-        tasks = [rustler.Task(0, s.table, s.column, s.splits, s.horizon, s.hidden) for s in specs]
-        sampler = rustler.Sampler([store], tasks, embedder=EMBEDDER, seed=seed, **settings)
-        texts = {number: text for text, number in text_numbers(world).items()}
-        for number, spec in enumerate(specs):
-            rows = rng.integers(*world.table_range(spec.table), size=CONTEXTS_PER_TASK)
-            cutoff = int(rng.integers(-1, 11)) if rng.random() < 0.5 else None
-            batch = sampler.contexts(number, rows.astype(np.uint32), cutoff=cutoff)
-            for b, row in enumerate(rows.tolist()):
-                yield batch, b, Oracle(world, spec, row, cutoff, Counter()), children, texts
+def ask(case: Case, check: Callable[[dict[str, Any], int, Oracle], None], **settings: Any) -> None:
+    """Calls `check` with (batch, b, oracle) of every row of each task's table, without a cutoff and
+    with the task's own, for a sampler of these settings."""
+    tasks = [
+        rustler.Task(0, t.table, t.column, t.splits, t.horizon, t.hidden) for t, _ in case.tasks
+    ]
+    with TemporaryDirectory() as folder:
+        store = write_store(Path(folder), case.world.database)
+        sampler = rustler.Sampler([store], tasks, embedder=EMBEDDER, seed=case.seed, **settings)
+    for number, (task, last) in enumerate(case.tasks):
+        rows = range(*case.world.table_range(task.table))
+        for cutoff in (None, last):
+            batch = sampler.contexts(number, np.array(rows, np.uint32), cutoff=cutoff)
+            for b, row in enumerate(rows):
+                try:
+                    check(batch, b, Oracle(case.world, task, row, cutoff))
+                except AssertionError as error:
+                    error.add_note(f"target: row {row}, cutoff {cutoff}, {task}")
+                    raise
 
 
-def with_null_target(cells: dict[int, Any], world: World) -> dict[int, Any]:
+def with_null_target(cells: dict[int, Any]) -> dict[int, Any]:
     """The oracle's cells as the batch shows them: a null target has the value 0."""
     return {c: 0 if v is None else v for c, v in cells.items()}
 
@@ -141,42 +127,48 @@ REASONS = {
 }
 
 
-def test_unlimited_contexts_hold_exactly_what_may_be_seen(tmp_path: Path) -> None:
-    settings = {"context_length": UNLIMITED, "recipes": [published(1000)]}
+def test_unlimited_contexts_hold_exactly_what_may_be_seen() -> None:
     drops: Counter[str] = Counter()
-    contexts = shown = 0
-    for batch, b, oracle, children, texts in cases(tmp_path, settings, NUM_DATABASES):
-        oracle.drops = drops
-        context = decode(batch, b, texts)
+    count = shown = 0
+
+    def check(batch: dict[str, Any], b: int, oracle: Oracle) -> None:
+        nonlocal count, shown
+        context = decode(batch, b, oracle.world)
         assert context["rows"][0] == oracle.target
-        assert set(context["rows"]) == oracle.reachable(children)
+        assert set(context["rows"]) == oracle.reachable()
         for row, cells in zip(context["rows"], context["cells"], strict=True):
-            assert list(cells.items()) == list(
-                with_null_target(oracle.cells(row), oracle.world).items()
-            )
-        check_arrays(context, oracle.world, children)
+            assert list(cells.items()) == list(with_null_target(oracle.cells(row)).items())
+        check_arrays(context, oracle.world)
         check_target(batch, b, oracle)
-        contexts += 1
+        count += 1
         shown += len(context["rows"])
+        drops.update(oracle.drops)
+
+    @examples(max_examples=250)
+    @given(cases())
+    def every_case(case: Case) -> None:
+        ask(case, check, context_length=UNLIMITED, recipes=[published(1000)])
+
+    every_case()
     # The databases exercise every rule, and most contexts show something.
-    assert contexts > 3000
-    assert shown > 3 * contexts
-    assert min(drops[reason] for reason in REASONS) > 200, drops
+    assert count > 8000
+    assert shown > 2 * count
+    assert min(drops[reason] for reason in REASONS) > 300, drops
     assert set(drops) == REASONS
 
 
-@pytest.mark.parametrize(("budget", "width"), [(1, 3), (6, 1), (15, 2), (40, 0)])
-def test_small_contexts_hold_only_what_may_be_seen(tmp_path: Path, budget: int, width: int) -> None:
-    settings = {"context_length": budget, "recipes": [published(width)]}
-    for batch, b, oracle, children, texts in cases(tmp_path, settings, NUM_DATABASES // 4):
-        context = decode(batch, b, texts)
-        rows = context["rows"]
-        assert context["size"] <= budget
-        assert set(rows) <= oracle.reachable(children)
-        check_arrays(context, oracle.world, children)
+def test_small_contexts_hold_only_what_may_be_seen() -> None:
+    count = full = 0
+
+    def check(batch: dict[str, Any], b: int, oracle: Oracle) -> None:
+        nonlocal count, full
+        context = decode(batch, b, oracle.world)
+        rows, budget = context["rows"], batch["row"].shape[1]
+        assert set(rows) <= oracle.reachable()
+        check_arrays(context, oracle.world)
         check_target(batch, b, oracle)
         for place, (row, cells) in enumerate(zip(rows, context["cells"], strict=True)):
-            allowed = list(with_null_target(oracle.cells(row), oracle.world).items())
+            allowed = list(with_null_target(oracle.cells(row)).items())
             if row == oracle.target and len(cells) < len(allowed):
                 # The target, and the first others.
                 others = [c for c in allowed if c[0] != oracle.task.column][: budget - 1]
@@ -185,3 +177,14 @@ def test_small_contexts_hold_only_what_may_be_seen(tmp_path: Path, budget: int, 
                 assert list(cells.items()) == allowed[: len(cells)]
             else:
                 assert list(cells.items()) == allowed
+        count += 1
+        full += context["size"] == budget
+
+    @examples(max_examples=250)
+    @given(cases(), st.integers(1, 40), st.integers(0, 3))
+    def every_case(case: Case, budget: int, width: int) -> None:
+        ask(case, check, context_length=budget, recipes=[published(width)])
+
+    every_case()
+    assert count > 8000
+    assert full > 400

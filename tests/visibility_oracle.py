@@ -1,4 +1,4 @@
-"""Random small databases and tasks, and a brute-force oracle of what a target may see.
+"""A brute-force oracle of what a target may see in a small database.
 
 The oracle is written from the rules about time and leakage alone (the header of
 `rustler/src/visibility.rs` states them); it shares no code with the sampler.
@@ -8,59 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 TYPES = ("number", "text", "datetime", "boolean")
-
-
-# ---------------------------------------------------------------- random databases and tasks
-
-
-def random_database(rng: np.random.Generator) -> dict[str, Any]:
-    """A few tables of a few rows, then tables of label rows of two tasks."""
-    tables: list[dict[str, Any]] = []
-    for number in range(rng.integers(1, 4)):
-        names = [f"c{i}" for i in range(rng.integers(0, 4))]
-        tables.append(
-            {
-                "name": f"t{number}",
-                "columns": {name: str(rng.choice(TYPES)) for name in names},
-                "rows": [{} for _ in range(rng.integers(1, 7))],
-            }
-        )
-    num_database = len(tables)
-    for number in range(2):
-        columns = {"when": "datetime", "label": str(rng.choice(["number", "boolean", "text"]))}
-        rows: list[dict[str, Any]] = [{} for _ in range(rng.integers(1, 9))]
-        table = {"name": f"task{number}", "kind": "task", "columns": columns, "rows": rows}
-        tables.append(table | {"time_column": "when"})
-    for number, table in enumerate(tables):
-        is_task = number >= num_database
-        keys = [int(rng.integers(num_database))]
-        if not is_task:
-            keys = [int(k) for k in rng.integers(num_database, size=rng.integers(0, 4))]
-        timed = rng.choice([0.0, 0.8, 1.0], p=[0.3, 0.2, 0.5])
-        for row in table["rows"]:
-            fill_row(rng, row, table, [tables[k] for k in keys], timed)
-    return {"name": "random", "tables": tables}
-
-
-def fill_row(
-    rng: np.random.Generator,
-    row: dict[str, Any],
-    table: dict[str, Any],
-    parents: list[dict[str, Any]],
-    timed: float,
-) -> None:
-    row["time"] = int(rng.integers(0, 10)) if rng.random() < timed else None
-    row["parents"] = [
-        (p["name"], int(rng.integers(len(p["rows"])))) for p in parents if rng.random() < 0.9
-    ]
-    row["cells"] = {
-        name: f"text {rng.integers(9)}" if kind == "text" else float(rng.integers(-9, 9))
-        for name, kind in table["columns"].items()
-        if rng.random() < 0.85
-    }
 
 
 @dataclass
@@ -74,42 +22,47 @@ class TaskSpec:
     hidden: list[int]
 
 
-def random_tasks(rng: np.random.Generator, world: "World") -> list[TaskSpec]:
-    """One task for each column of label or feature values, with random splits of its table."""
-    tasks = []
-    for column, (table, name, _) in enumerate(world.columns):
-        if name == "when" or world.table_range(table)[0] == world.table_range(table)[1]:
-            continue
-        start, end = world.table_range(table)
-        cuts = np.sort(rng.integers(start, end + 1, size=4)).tolist()
-        cuts[0] = start if rng.random() < 0.7 else cuts[0]
-        others = [c for c in range(len(world.columns)) if c != column]
-        hidden = [c for c in others if rng.random() < 0.2]
-        horizon = int(rng.integers(0, 4)) if rng.random() < 0.5 else None
-        splits = [(cuts[0], cuts[1]), (cuts[1], cuts[2]), (cuts[2], cuts[3])]
-        tasks.append(TaskSpec(table, column, splits, horizon, hidden))
-    return tasks
-
-
-# ---------------------------------------------------------------- the oracle
-
-
 @dataclass
 class World:
     """A database with global numbers, read from the same dictionary as the store."""
 
     database: dict[str, Any]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    table_of: list[int] = field(default_factory=list)
-    start: dict[str, int] = field(default_factory=dict)
-    columns: list[tuple[int, str, str]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(init=False, repr=False)
+    table_of: list[int] = field(init=False, repr=False)
+    start: dict[str, int] = field(init=False, repr=False)
+    columns: list[tuple[int, str, str]] = field(init=False, repr=False)
+    parents: list[list[int]] = field(init=False, repr=False)
+    children: list[list[int]] = field(init=False, repr=False)
+    cells: list[dict[int, Any]] = field(init=False, repr=False)
+    """Values by column number."""
+    texts: list[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.rows, self.table_of, self.start, self.columns = [], [], {}, []
+        self.cells = []
+        names = []
         for number, table in enumerate(self.database["tables"]):
             self.start[table["name"]] = len(self.rows)
             self.rows += table["rows"]
             self.table_of += [number] * len(table["rows"])
+            numbers = {name: len(self.columns) + i for i, name in enumerate(table["columns"])}
             self.columns += [(number, name, kind) for name, kind in table["columns"].items()]
+            for row in table["rows"]:
+                self.cells.append(
+                    {c: row["cells"][n] for n, c in numbers.items() if n in row["cells"]}
+                )
+            keys = [key for key, _ in table["foreign_keys"]]
+            names += [f"{name} of {table['name']}" for name in [*numbers, *keys]]
+        self.parents = [
+            [self.start[parent[0]] + parent[1] for parent in row["parents"] if parent is not None]
+            for row in self.rows
+        ]
+        self.children = [[] for _ in self.rows]
+        for child, parents in enumerate(self.parents):
+            for parent in parents:
+                self.children[parent].append(child)
+        values = [value for row in self.cells for value in row.values()]
+        self.texts = list(dict.fromkeys(names + [v for v in values if isinstance(v, str)]))
 
     def table_range(self, table: int) -> tuple[int, int]:
         first = self.start[self.database["tables"][table]["name"]]
@@ -121,20 +74,6 @@ class World:
     def time(self, row: int) -> int | None:
         return self.rows[row]["time"]
 
-    def parents(self, row: int) -> list[int]:
-        known = (parent for parent in self.rows[row]["parents"] if parent is not None)
-        return [self.start[name] + place for name, place in known]
-
-    def cells(self, row: int) -> dict[int, Any]:
-        """Values by column number."""
-        table = self.table_of[row]
-        values = self.rows[row]["cells"]
-        return {
-            c: values[name]
-            for c, (of, name, _) in enumerate(self.columns)
-            if of == table and name in values
-        }
-
 
 @dataclass
 class Oracle:
@@ -144,7 +83,7 @@ class Oracle:
     task: TaskSpec
     target: int
     cutoff: int | None
-    drops: Counter[str]
+    drops: Counter[str] = field(default_factory=Counter)
     blind: bool = False
 
     def split(self, row: int) -> int:
@@ -153,8 +92,10 @@ class Oracle:
         return inside[0] if inside else 2
 
     def bound(self) -> int | None:
-        known = [t for t in (self.world.time(self.target), self.cutoff) if t is not None]
-        return min(known) if known else None
+        time = self.world.time(self.target)
+        if time is None or self.cutoff is None:
+            return self.cutoff if time is None else time
+        return min(time, self.cutoff)
 
     def drop(self, why: str) -> bool:
         self.drops[why] += 1
@@ -210,17 +151,17 @@ class Oracle:
         return True
 
     def cells(self, row: int) -> dict[int, Any]:
-        shown = {c: v for c, v in self.world.cells(row).items() if self.cell_allowed(row, c)}
+        shown = {c: v for c, v in self.world.cells[row].items() if self.cell_allowed(row, c)}
         if row == self.target:
             shown.setdefault(self.task.column, None)
         return dict(sorted(shown.items()))
 
-    def reachable(self, children: list[list[int]]) -> set[int]:
+    def reachable(self) -> set[int]:
         """All rows that can be reached from the target through visible rows."""
         found, waiting = {self.target}, [self.target]
         while waiting:
             row = waiting.pop()
-            for other in {*self.world.parents(row), *children[row]} - found:
+            for other in {*self.world.parents[row], *self.world.children[row]} - found:
                 if self.row_allowed(other):
                     found.add(other)
                     waiting.append(other)
