@@ -127,7 +127,7 @@ def norm_backward(
 
 def transpose(x: Tensor, to: Tensor) -> None:
     """Writes x [R, d] transposed into to [d, R or more]."""
-    rustler.transpose(_array(x), _array(to), _threads())
+    rustler.transpose_rows(_array(x), _array(to), _threads())
 
 
 def gate(gates: Tensor) -> Tensor:

@@ -290,7 +290,7 @@ def swiglu_forward(gates: _Numbers, a: _Numbers, num_threads: int) -> None:
 def swiglu_backward(gates: _Numbers, grad_a: _Numbers, num_threads: int) -> None:
     """In place: gates become their gradients; grad_a, the gradient of a, becomes a itself."""
 
-def transpose(x: _Numbers, to: _Numbers, num_threads: int) -> None:
+def transpose_rows(x: _Numbers, to: _Numbers, num_threads: int) -> None:
     """Writes x [R, d] transposed into to [d, R or more]."""
 
 ACTIVATIONS: list[str]

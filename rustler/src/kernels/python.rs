@@ -319,7 +319,6 @@ fn gate_backward<T: Stored>(gates: Any, grad_a: Any, num_threads: usize) -> PyRe
 }
 
 #[pyfunction]
-#[pyo3(name = "transpose")]
 pub fn transpose_rows(x: Any, to: Any, num_threads: usize) -> PyResult<()> {
     guard(|| by_type!(x, turn(x, to, num_threads)))
 }
