@@ -34,7 +34,8 @@ class DataConfig:
     the only one.
     heldout: whether databases or rows are held out; heldout_dbs: how many databases;
     heldout_tasks, heldout_rows, heldout_split: tasks of each database that measure the loss, rows
-    of each task, and the split that they are drawn from.
+    of each task, and the split that they are drawn from; heldout_seed: of the draw, not the run's
+    seed, so that runs of several seeds are measured alike.
     embedder: name of the text embedder. context_length: cells of a context, or several lengths of
     which each step draws one; recipes: what contexts are made of, by name. batch_size: contexts of
     one step, all ranks together; steps of shorter contexts have as many more.
@@ -57,6 +58,7 @@ class DataConfig:
     heldout_tasks: int = 10
     heldout_rows: int = 32
     heldout_split: Literal["train", "val", "test"] = "val"
+    heldout_seed: int = 0
     embedder: str = "all-MiniLM-L12-v2"
     context_length: tuple[int, ...] = (1024,)
     recipes: dict[str, Recipe] = field(default_factory=lambda: {"published": Recipe()})

@@ -44,7 +44,8 @@ class EvaluationConfig:
     tasks: "<database>/<task>", null for every binary and regression task that they declare.
     protocol: what a prediction may know (`rt.scores`). max_rows: label rows of each task, null for
     all. test_rows: rows of the test split, scored once at the end; null for all, 0 for none.
-    batch_size: contexts of one forward pass.
+    batch_size: contexts of one forward pass. seed: of the rows and contexts, not the run's, so that
+    runs of several seeds are measured alike.
     """
 
     root: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ class EvaluationConfig:
     max_rows: int | None = 500
     test_rows: int | None = None
     batch_size: int = 32
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "batch_size"):
@@ -96,8 +98,8 @@ class RealTasks:
     Raises InputError for names that are not there and where no task's labels can be scored.
     """
 
-    def __init__(self, config: EvaluationConfig, settings: ContextSettings, seed: int) -> None:
-        self.config, self.settings, self.seed = config, settings, seed
+    def __init__(self, config: EvaluationConfig, settings: ContextSettings) -> None:
+        self.config, self.settings = config, settings
         self.left_out: dict[str, str] = {}
         """Tasks whose validation labels have no score, and why."""
         self._labelled: dict[tuple[str, str], Labelled] = {}
@@ -138,7 +140,7 @@ class RealTasks:
             self._label(task, split).rows,
             settings=self.settings,
             protocol=self.config.protocol,
-            seed=self.seed,
+            seed=self.config.seed,
             progress=f"{task.name}, {split}" if show_progress and ranks.is_main else None,
             ranks=ranks,
         )
@@ -201,7 +203,7 @@ class RealTasks:
         key = task.name, split
         if key not in self._labelled:
             protocol, rows = self.config.protocol, self.config.rows(split)
-            selection = Selection(split, protocol, rows, self.seed)
+            selection = Selection(split, protocol, rows, self.config.seed)
             store = task.source.store
             self._labelled[key] = label(task.dataset, store, task.task, selection)
         return self._labelled[key]

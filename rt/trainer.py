@@ -96,7 +96,7 @@ class Trainer:
         stores = [database.path for database in (*corpus.train, *corpus.heldout)]
         self.fingerprint = one_fingerprint(stores, data.embedder)
         counts = config.model.child_counts
-        self.heldout = HeldoutSet(corpus.heldout, data, config.seed, counts)
+        self.heldout = HeldoutSet(corpus.heldout, data, data.heldout_seed, counts)
         self.sampler = build_sampler(
             corpus.train,
             data,
@@ -165,7 +165,7 @@ class Trainer:
             precision="bf16" if bf16 else "fp32",
             fingerprint=self.fingerprint,
         )
-        return RealTasks(evaluation, settings, config.seed)
+        return RealTasks(evaluation, settings)
 
     @property
     def done(self) -> float:

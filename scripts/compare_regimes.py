@@ -124,7 +124,7 @@ def predictions(
         next(iter(trained.data.recipes.values())),
         batch_size=evaluation.batch_size,
     )
-    real = RealTasks(evaluation, settings, seed=0)
+    real = RealTasks(evaluation, settings)
     found = []
     for task in real.tasks:
         of_models = {

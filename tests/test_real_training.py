@@ -171,7 +171,7 @@ def test_labels_of_test_rows_decide_nothing(home: Path, tmp_path: Path) -> None:
 def test_scores_do_not_depend_on_the_number_of_ranks(home: Path, baseline: Path) -> None:
     model = checkpoint.load_model(baseline / "best")
     settings = ContextSettings("hash", 24, batch_size=4)
-    real = RealTasks(EvaluationConfig(**tuples(evaluation(home))), settings, seed=0)
+    real = RealTasks(EvaluationConfig(**tuples(evaluation(home))), settings)
     whole = real.scores(model, Ranks())
     (task,) = [task for task in real.tasks if task.name == "shops-db/mean-amount"]
     rows = label(
@@ -266,7 +266,7 @@ def test_what_cannot_be_scored_is_named_before_training(
 def test_a_task_whose_validation_labels_are_all_one_class_is_left_out(home: Path) -> None:
     settings = ContextSettings("hash", 24)
     one_row = EvaluationConfig(**tuples(evaluation(home, max_rows=1)))
-    real = RealTasks(one_row, settings, seed=0)
+    real = RealTasks(one_row, settings)
     assert [task.name for task in real.tasks] == ["shops-db/mean-amount"]
     assert set(real.left_out) == {"shops-db/any-returned", "shops-db/returned"}
 

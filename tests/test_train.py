@@ -303,6 +303,17 @@ def test_wandb_keeps_the_records_offline(
     assert b"heldout_loss_boolean" in file.read_bytes()
 
 
+def test_runs_of_all_seeds_are_measured_on_the_same_rows(
+    pre: Path, finished: Path, tmp_path: Path
+) -> None:
+    other = run(small_run(pre, tmp_path / "other", seed=5, trainer__steps=1))
+    rows = run(small_run(pre, tmp_path / "rows", data__heldout_seed=5, trainer__steps=1))
+    first, same, changed = (read_metrics(folder)[0] for folder in (finished, other, rows))
+    assert same["constant_loss"] == first["constant_loss"]
+    assert same["heldout_loss"] != first["heldout_loss"]
+    assert changed["constant_loss"] != first["constant_loss"]
+
+
 def test_parameters_are_a_function_of_the_seed(pre: Path, tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     one, again, other = (
