@@ -29,6 +29,7 @@ from _torch_forms import dense, grouped, hidden
 from torch import Tensor
 
 from rt.data import Batch
+from rt.memory import keep_freed_memory
 from rt.model import SIZES, ModelConfig, RelationalTransformer, target_loss
 from rt.optim import OptimConfig, build_optimizer, clip_gradients
 from rt.plan import MASKS, Groups
@@ -165,6 +166,7 @@ def main() -> None:
         options.sizes, options.lengths, options.types = ["small"], [256, 1024], ["bf16"]
         options.forms = ["native", "grouped"]
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as training does
     contexts = batches(options.lengths, options.cells)
     found: dict[Key, tuple[Parts, float]] = {}
     for size in options.sizes:

@@ -16,6 +16,7 @@ from rt import checkpoint
 from rt.config import from_dict, to_dict
 from rt.corpus import open_corpus
 from rt.loader import Share
+from rt.memory import keep_freed_memory
 from rt.ranks import join_ranks
 from rt.runs import Run, stop_signals
 from rt.train_config import TrainConfig
@@ -85,6 +86,8 @@ def run(config: TrainConfig, stop: list[str] | None = None) -> Path:
     trainer = config.trainer
     told: list[str] = [] if stop is None else stop
     with join_ranks(trainer.device, trainer.threads) as ranks, stop_signals(told):
+        if ranks.device.type == "cpu":
+            keep_freed_memory()
         Share(0, ranks.world_size, trainer.micro_batches).check(config.data.batch_size)
         corpus = open_corpus(config.data, config.model.class_targets)
         record = Run(Path(trainer.run_dir), to_dict(config), corpus.names())
