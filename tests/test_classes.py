@@ -89,6 +89,9 @@ def test_the_loss_by_hand() -> None:
         expected = -(unit @ outputs.text[b]).log_softmax(0)[place]
         torch.testing.assert_close(losses[b, 0], expected)
     assert (losses[2:, 0] == 0).all()
+    with torch.no_grad():
+        model.class_scale.fill_(9.0)
+    torch.testing.assert_close(model(batch).text.norm(dim=1), torch.full((4,), 100.0))
 
 
 @pytest.mark.parametrize("with_texts", [True, False])

@@ -79,6 +79,23 @@ def test_bf16_is_fp32_but_for_rounding(size: str, shape: str) -> None:
     assert all(low.dtype == torch.float32 for low in low_grads)
     worst = max(errors(one, other) for one, other in zip(grads, low_grads, strict=True))
     assert worst < 2e-2
+    # the stream and its gradient are kept in fp32, not rounded on their way
+    for stream in (low_out, low_grads[0]):
+        assert (stream != stream.bfloat16().float()).any()
+
+
+def test_values_and_outputs_are_not_rounded_by_autocast() -> None:
+    """With blocks that add nothing: whatever differs is of the encoders or of the heads."""
+    torch.manual_seed(0)
+    model = RelationalTransformer(dataclasses.replace(CONFIGS["whole vectors"], zero_init=True))
+    for kind in ("number", "datetime", "boolean"):
+        torch.nn.init.normal_(model.dec_dict[kind].weight)
+    batch = random_batch(0)
+    expected = model(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(batch)
+    assert expected.number.any()
+    assert torch.equal(found.number, expected.number)
 
 
 def test_no_cells() -> None:
@@ -123,13 +140,16 @@ def test_parameters_may_not_change_before_the_backward_pass() -> None:
         out.backward()
 
 
-def test_nothing_is_kept_without_gradients() -> None:
+def test_nothing_is_kept_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks, batch = blocks_of(CONFIGS["whole vectors"]), random_batch(0)
     parameters = [block.native() for block in blocks]
-    x = torch.randn(batch.num_cells, 64)
+    x, made, layers = torch.randn(batch.num_cells, 64), [], cpu_blocks._layers
+    monkeypatch.setattr(cpu_blocks, "_layers", lambda *of: made.append(layers(*of)) or made[-1])
     with torch.no_grad():
         plain = cpu_blocks.run_blocks(x, batch.plan, parameters, torch.float32)
+    assert not any(layer.saved for layer in made[0])
     again = cpu_blocks.run_blocks(x, batch.plan, parameters, torch.float32)
+    assert all(layer.saved for layer in made[1])
     assert not plain.requires_grad
     assert again.requires_grad
     assert torch.equal(plain, again)

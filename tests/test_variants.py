@@ -13,7 +13,7 @@ from small_tasks import Row, arrays_of, config, drawn, trained, unexplained
 from torch import nn
 
 from plurel.errors import InputError
-from rt.blocks import Attention
+from rt.blocks import Attention, run_blocks
 from rt.data import Batch
 from rt.model import ModelConfig, RelationalTransformer, Variants
 from rt.plan import Groups
@@ -181,6 +181,15 @@ def highest_loss(sizes: ModelConfig, batch: Batch) -> float:
         losses.append(loss.item())
         optimizer.step()
     return max(losses)
+
+
+def test_zero_init_with_all_other_variants_begins_as_the_identity() -> None:
+    torch.manual_seed(0)
+    variants = VARIANTS["all but zero init"] | {"zero_init": True}
+    model, batch = RelationalTransformer(config(d_text=8, **variants)), random_batch(2)
+    assert batch.count.any()
+    x = torch.randn(batch.num_cells, 32)
+    assert torch.equal(run_blocks(x, model.blocks, batch.plan, "cpu", model._counts(batch)), x)
 
 
 def test_zero_init_begins_as_a_constant_and_learns() -> None:
