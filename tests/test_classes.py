@@ -132,7 +132,7 @@ def test_text_columns_are_tasks(store: Path) -> None:
 def test_training_and_predicting_classes(store: Path, tmp_path: Path) -> None:
     values = small_config(store.parent, tmp_path / "run")
     values["model"] |= {"class_targets": True}
-    values["data"] |= {"pattern": "*", "root": None, "stores": [str(store)] * 2}
+    values["data"] |= {"root": [str(store)], "heldout": "rows"}
     model = RelationalTransformer.from_pretrained(run(from_dict(TrainConfig, values)))
     assert model.dec_dict["text"].weight.requires_grad
     task = notes(store)
