@@ -25,7 +25,7 @@ pub mod swiglu;
 mod tests;
 mod threads;
 mod tile;
-mod transpose;
+pub mod transpose;
 
 use thiserror::Error;
 
