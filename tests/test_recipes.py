@@ -177,6 +177,24 @@ def test_own_labels_are_the_latest() -> None:
     assert cut > 10
 
 
+def test_rows_that_reference_the_entity_twice_take_one_place(tmp_path: Path) -> None:
+    events = [
+        {"time": time, "parents": [("users", 0), ("users", 0)], "cells": {"y": 1.0}}
+        for time in range(4)
+    ]
+    tables = [
+        {"name": "users", "columns": {}, "rows": [{}]},
+        {"name": "events", "columns": {"y": "number"}, "rows": events},
+    ]
+    store = write_store(tmp_path / "twice", {"name": "twice", "tables": tables})
+    task = rustler.Task(0, 1, 0, [(1, 5), (5, 5), (5, 5)])
+    recipe = rustler.Recipe("own", own_labels=1.0)
+    sampler = make([store], tasks=[task], recipes=[recipe], context_length=5)
+    batch = sampler.contexts(0, np.array([4], np.uint32))
+    assert batch["row_number"].tolist() == [4, 0, 3, 2, 1]
+    assert batch["row_part"].tolist() == [TARGET, ANCESTOR, OWN, OWN, OWN]
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_unlimited_contexts_hold_every_known_label(order: str) -> None:
     others = 0
