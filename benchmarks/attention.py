@@ -45,10 +45,10 @@ def native(batch: Batch, qkv: Tensor, grad: Tensor, weight: Tensor) -> Callable[
 
     def run() -> Parts:
         start = clock()
-        outs = [cpu.attend(qkv, weight, groups) for groups in masks]
+        outs = [cpu.attend([qkv], weight, groups) for groups in masks]
         middle = clock()
         for groups, (out, lse) in zip(masks, outs, strict=True):
-            cpu.attend_backward(qkv, weight, groups, (out, lse, grad))
+            cpu.attend_backward([qkv], weight, groups, (out, lse, grad))
         return middle - start, clock() - middle
 
     return run

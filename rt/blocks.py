@@ -1,10 +1,10 @@
 """The layers of a block: attention under the three masks, then SwiGLU.
 
-Letters: N packed cells, d = d_model, H heads, D = d / H.
+Letters: N packed cells, T of them targets, d = d_model, H heads, D = d / H.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -47,22 +47,39 @@ class Attention(nn.Module):
         self.wo_sum = nn.Linear(d, d, bias=False) if counting else None
 
     def forward(
-        self, x: Tensor, groups: Groups, form: str, counts: ChildCounts | None = None
+        self,
+        x: Tensor,
+        groups: Groups,
+        form: str,
+        counts: ChildCounts | None = None,
+        asking: Tensor | None = None,
     ) -> Tensor:
-        """x, the normed cells, and the result: [N, d]."""
-        q, k, v = (w(x).unflatten(-1, (self.num_heads, -1)) for w in (self.wq, self.wk, self.wv))
+        """x, the normed cells [N, d]; the result [N, d], or [T, d] for the cells i64[T] that are
+        asking, which then are the only queries of groups."""
+        x_q = x if asking is None else x.index_select(0, asking)
+        q, k, v = (
+            w(y).unflatten(-1, (self.num_heads, -1))
+            for w, y in ((self.wq, x_q), (self.wk, x), (self.wv, x))
+        )
         q, k = normed(self.q_norm, q), normed(self.k_norm, k)
+        if asking is not None:
+            q = q.new_zeros(k.shape).index_copy(0, asking, q)
         if self.key_scale is not None:
-            log_keys = q.new_zeros(len(q)).index_copy(0, groups.query.long(), groups.log_keys)
+            log = groups.log_keys.to(q.dtype)
+            log_keys = q.new_zeros(len(q)).index_copy(0, groups.query.long(), log)
             q = q * (log_keys[:, None] * self.key_scale)[..., None]
         out = masked_attention(q, k, v, groups, form)
+        if asking is not None:
+            out = out.index_select(0, asking)
         if self.w_gate is not None:
-            out = out * torch.sigmoid(self.w_gate(x)).unflatten(-1, (self.num_heads, -1))
+            out = out * torch.sigmoid(self.w_gate(x_q)).unflatten(-1, (self.num_heads, -1))
         mean = self.wo(out.flatten(-2))
         if counts is None or self.w_key is None or self.wo_sum is None:
             return mean
         # a head picks the keys whose children it reads; their number makes a sum of its mean
         times = counts.per_cell(torch.sigmoid(self.w_key(counts.names)))
+        if asking is not None:
+            times = times.index_select(0, asking)
         return mean + self.wo_sum((out * times[..., None]).flatten(-2))
 
 
@@ -99,12 +116,22 @@ class Block(nn.Module):
         return [weight for name, weight in self.named_parameters() if name.endswith(names)]
 
     def forward(
-        self, x: Tensor, plan: Plan, form: str, counts: ChildCounts | None = None
+        self,
+        x: Tensor,
+        plan: Plan,
+        form: str,
+        counts: ChildCounts | None = None,
+        targets_only: bool = False,
     ) -> Tensor:
-        """x and the result: [N, d]. counts: for the variant `child_counts`."""
+        """x [N, d]; the result [N, d], or of plan.target alone [T, d]. counts: for the variant
+        `child_counts`."""
         for name in MASKS:
             y = self.norms[name](x)
-            x = x + self.attns[name](y, getattr(plan, name), form, counts)
+            if targets_only and name == MASKS[-1]:
+                found = self.attns[name](y, plan.nbr_of_targets, form, counts, plan.target)
+                x = x.index_select(0, plan.target) + found
+            else:
+                x = x + self.attns[name](y, getattr(plan, name), form, counts)
         return x + self.ffn(self.norms["ffn"](x))
 
     def native(self) -> list[Tensor]:
@@ -121,15 +148,16 @@ def without_autocast(device: torch.device) -> torch.autocast:
 
 def run_blocks(
     x: Tensor,
-    blocks: Iterable[nn.Module],
+    blocks: Sequence[nn.Module],
     plan: Plan,
     form: str,
     counts: ChildCounts | None = None,
+    targets_only: bool = False,
 ) -> Tensor:
-    """x [N, d] after the blocks."""
+    """x [N, d] after the blocks, or of plan.target alone [T, d]."""
     parameters = [block.native() if isinstance(block, Block) else [] for block in blocks]
     if form == "cpu" and all(parameters):
-        return cpu_blocks.run_blocks(x, plan, parameters, cpu_blocks.compute_dtype())
-    for block in blocks:
-        x = block(x, plan, form, counts)
+        return cpu_blocks.run_blocks(x, plan, parameters, cpu_blocks.compute_dtype(), targets_only)
+    for number, block in enumerate(blocks, 1):
+        x = block(x, plan, form, counts, targets_only and number == len(blocks))
     return x

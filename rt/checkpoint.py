@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save
+from torch import Tensor
 
 from plurel.atomic import complete_file, new_folder
 from plurel.errors import InputError
@@ -32,7 +33,8 @@ from rt.settings import Settings
 from rt.state import ADVICE, check_state, config_of, plain_names, read_tensors, read_torch
 
 __all__ = ["Settings", "find_checkpoint", "load_config", "load_model", "load_settings",
-           "load_trainer", "point", "resolve", "save_checkpoint", "save_pretrained"]  # fmt: skip
+           "load_sizes", "load_trainer", "point", "resolve", "save_checkpoint",
+           "save_pretrained"]  # fmt: skip
 
 FORMAT_VERSION = 1
 MODEL_FILE, CONFIG_FILE, TRAINER_FILE = "model.safetensors", "config.yaml", "trainer.pt"
@@ -47,15 +49,17 @@ def save_checkpoint(
     model: RelationalTransformer,
     settings: Settings,
     trainer: Mapping[str, Any] | None = None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write `run`/step_<step> and let `latest` point at it; the folder's path.
 
-    `trainer` may hold tensors, numbers, strings, lists and dicts, nothing else.
+    state: the model's state dict, None for its own. `trainer` may hold tensors, numbers, strings,
+    lists and dicts, nothing else.
     """
     folder = Path(run) / f"step_{step}"
 
     with new_folder(folder, marker=MODEL_FILE, overwrite=True) as place:
-        _write_model(place, model, settings, step)
+        _write_model(place, model, settings, step, state)
         if trainer is not None:
             _save_torch(trainer, place / TRAINER_FILE)
     point(run, "latest", folder)
@@ -135,7 +139,12 @@ def load_model(name: AnyPath, attention: str = "auto") -> RelationalTransformer:
     with torch.device("meta"):
         model = RelationalTransformer(config, attention)
     check_state(state, model.state_dict(), source)
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    # copies: tensors of a file may share memory, and parameters that do would be trained as one
+    copies = {
+        name: tensor.float().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
+    model.load_state_dict(copies, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_()
     model.freeze_unused()
@@ -150,7 +159,7 @@ def load_config(path: AnyPath) -> dict[str, Any]:
         config = yaml.safe_load(file.read_text())
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}; {ADVICE}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, depth
         raise InputError(f"{file} is not YAML: {str(error).splitlines()[0]}; {ADVICE}") from None
     config = {} if config is None else config
     if not isinstance(config, dict):
@@ -180,6 +189,14 @@ def load_settings(name: AnyPath) -> Settings:
     return Settings(*values)
 
 
+def load_sizes(name: AnyPath) -> dict[str, Any]:
+    """The sizes and variants of the model of a checkpoint (`resolve`), plain values."""
+    place = resolve(name)
+    if place.is_file():
+        return config_of(plain_names(read_torch(place), place), place).to_dict()
+    return _model_config(place).to_dict()
+
+
 def load_trainer(path: AnyPath) -> dict[str, Any]:
     """What `save_checkpoint` was given as `trainer`, on the CPU."""
     file = find_checkpoint(path) / TRAINER_FILE
@@ -196,10 +213,15 @@ def _model_config(folder: Path) -> ModelConfig:
 
 
 def _write_model(
-    folder: Path, model: RelationalTransformer, settings: Settings, step: int | None
+    folder: Path,
+    model: RelationalTransformer,
+    settings: Settings,
+    step: int | None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    (folder / MODEL_FILE).write_bytes(save(state))  # save_file has errors of its own: a full disk
+    state = model.state_dict() if state is None else state
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in state.items()}
+    (folder / MODEL_FILE).write_bytes(save(tensors))  # save_file has errors of its own: a full disk
     config = {
         "format_version": FORMAT_VERSION,
         "step": step,

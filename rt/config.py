@@ -22,8 +22,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], name: str = "") -> T:
 
     Fields may be int, float, bool, str, X | None, Literal, tuples of these, dataclasses, and dicts
     of dataclasses by name; a whole float is accepted as an integer (1e6), an integer as a float, a
-    list as a tuple, a number as a tuple of one. A dataclass in a dict may have a class method
-    `preset`, which gives the fields that its name stands for.
+    list as a tuple, a number or text as a tuple of one. A dataclass in a dict may have a class
+    method `preset`, which gives the fields that its name stands for.
     Raises InputError.
     """
     if not isinstance(values, Mapping):
@@ -104,9 +104,9 @@ def _named(cls: type[T], values: Any, name: str) -> dict[str, T]:
 
 
 def _tuple(hint: Any, value: Any, name: str) -> tuple[Any, ...]:
-    if get_args(hint)[-1] is Ellipsis and isinstance(value, int | float):
+    if get_args(hint)[-1] is Ellipsis and isinstance(value, int | float | str):
         value = [value]
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if not isinstance(value, list | tuple):
         raise InputError(f"{name} must be a list, not {value!r}")
     items, args = list(value), get_args(hint)
     if args[-1] is Ellipsis:

@@ -1,11 +1,11 @@
-"""Which stores a run trains on, which it holds out, and the tasks of each.
+"""Which databases a run trains on, what measures its loss, and the tasks of each.
 
-Stores are named in full (`data.stores`) or found below one folder (`data.root`, `data.pattern`),
-in the order of their names with numbers read as numbers. The first `num_dbs` are trained on and the
-last `heldout_dbs` are held out, so that runs with more or fewer databases share the held-out ones.
+`data.root` says where databases are (`rt.sources`). Those named in `data.leave_out` take no part.
+Of the others, the first `num_dbs` are trained on, and the loss is measured on databases apart from
+them (`heldout: databases`: the last `heldout_dbs`, so that runs with more or fewer databases share
+them) or on rows of the same databases that come after those trained on (`heldout: rows`).
 """
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -16,18 +16,26 @@ from rt.config import require
 from rt.embedding_file import embeddings_path, open_embeddings
 from rt.meta import StoreMeta, open_meta
 from rt.recipes import Recipe
-from rt.tasks import Task, column_tasks, narrow_stores, text_tasks, to_sampler
+from rt.sources import Source, choose, find_sources, prepare
+from rt.tasks import Task, column_tasks, load_tasks, narrow_stores, text_tasks, to_sampler
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Databases, tasks, contexts and batches.
 
-    root, pattern: folder of store folders, and the names taken from it; stores: store folders by
-    path, instead of root. num_dbs: databases trained on, null for all that are not held out.
-    max_foreign_keys: databases where a table has more are left out (null: none is).
-    heldout_dbs, heldout_tasks, heldout_rows, heldout_split: databases that only measure the loss,
-    tasks of each, rows of each task, and the split that they are drawn from.
+    root: where databases are (`rt.sources`), one place or several; pattern: the names taken from a
+    folder of databases; pre_dir: where the stores of databases in RelBench's format are, and are
+    made, null for `plurel.paths.pre_dir()`. leave_out: databases that take no part, by name.
+    num_dbs: databases trained on, null for all that are not held out. max_foreign_keys: databases
+    where a table has more are left out (null: none is).
+    tasks: what is trained on: every number and boolean column of every table (columns), the binary
+    and regression tasks that the database declares (declared), or both; task: <database>/<task>,
+    the only one.
+    heldout: whether databases or rows are held out; heldout_dbs: how many databases;
+    heldout_tasks, heldout_rows, heldout_split: tasks of each database that measure the loss, rows
+    of each task, and the split that they are drawn from; heldout_seed: of the draw, not the run's
+    seed, so that runs of several seeds are measured alike.
     embedder: name of the text embedder. context_length: cells of a context, or several lengths of
     which each step draws one; recipes: what contexts are made of, by name. batch_size: contexts of
     one step, all ranks together; steps of shorter contexts have as many more.
@@ -37,15 +45,20 @@ class DataConfig:
     prefetch: batches that each prepares ahead; sampler_threads: threads that build one batch.
     """
 
-    root: str | None = None
+    root: tuple[str, ...]
     pattern: str = "*"
-    stores: tuple[str, ...] = ()
+    pre_dir: str | None = None
+    leave_out: tuple[str, ...] = ()
     num_dbs: int | None = None
     max_foreign_keys: int | None = None
+    tasks: Literal["columns", "declared", "both"] = "columns"
+    task: str | None = None
+    heldout: Literal["databases", "rows"] = "databases"
     heldout_dbs: int = 8
     heldout_tasks: int = 10
     heldout_rows: int = 32
     heldout_split: Literal["train", "val", "test"] = "val"
+    heldout_seed: int = 0
     embedder: str = "all-MiniLM-L12-v2"
     context_length: tuple[int, ...] = (1024,)
     recipes: dict[str, Recipe] = field(default_factory=lambda: {"published": Recipe()})
@@ -68,8 +81,13 @@ class DataConfig:
         ordered = 0 <= low <= high <= 1
         need = "two shares in rising order within [0, 1]"
         require(ordered, "data.extra_target_share", need, [low, high])
-        if (self.root is None) == (not self.stores):
-            raise InputError("give either data.root or data.stores (and not both)")
+        require(bool(self.root), "data.root", "one place or more", list(self.root))
+        if self.task is not None:
+            named = self.task.count("/") == 1 and all(self.task.split("/"))
+            require(named, "data.task", "<database>/<task>", self.task)
+            require(self.heldout == "rows", "data.heldout", "rows with data.task", self.heldout)
+        if self.heldout == "rows" and self.heldout_split == "train":
+            raise InputError("data.heldout_split: rows of train are trained on, give val or test")
 
 
 @dataclass(frozen=True)
@@ -95,50 +113,57 @@ class Corpus:
 
 
 def open_corpus(config: DataConfig, class_targets: bool = False) -> Corpus:
-    """Find and open the databases; InputError if there are not as many as asked for.
+    """Find, make where needed, and open the databases; InputError if there are not as many as
+    asked for.
 
-    A database without a usable task (no number or boolean column that varies) is left out.
-    class_targets: those trained on have their text columns as tasks too (`rt.tasks.text_tasks`).
+    A database without a usable task (no declared one, no number or boolean column that varies) is
+    left out. class_targets: those trained on have their text columns as tasks too
+    (`rt.tasks.text_tasks`).
     """
-    stores = find_stores(config)
+    sources = _chosen(config)
+    prepare(sources, config.embedder)
+    stores = [source.store for source in sources]
     if config.max_foreign_keys is not None:
         stores = narrow_stores(stores, config.max_foreign_keys)
-    databases = [_open(path) for path in stores]
+    databases = [_open(path, config) for path in stores]
     databases = [database for database in databases if database.tasks]
-    wanted = config.heldout_dbs + (config.num_dbs or 1)
+    apart = config.heldout_dbs if config.heldout == "databases" else 0
+    wanted = apart + (config.num_dbs or 1)
     if len(databases) < wanted:
         raise InputError(
-            f"{_where(config)}: {len(databases)} databases with tasks, but "
+            f"{', '.join(config.root)}: {len(databases)} databases with tasks, but "
             f"data.num_dbs + data.heldout_dbs need {wanted}: preprocess more or ask for fewer"
         )
-    heldout = databases[-config.heldout_dbs :]
-    train = databases[: config.num_dbs or len(databases) - len(heldout)]
-    if class_targets:
+    train = databases[: config.num_dbs or len(databases) - apart]
+    heldout = databases[-apart:] if apart else train
+    if class_targets and config.tasks != "declared" and config.task is None:
         train = [replace(d, tasks=(*d.tasks, *text_tasks(d.path, d.meta))) for d in train]
     return Corpus(tuple(train), tuple(heldout))
 
 
-def find_stores(config: DataConfig) -> list[Path]:
-    """The store folders that a config names, in order; InputError if there is none."""
-    if config.stores:
-        return [Path(path) for path in config.stores]
-    assert config.root is not None
-    root = Path(config.root)
-    if not root.is_dir():
-        raise InputError(f"data.root: no folder {root}; preprocess databases into it first")
-    found = [path.parent for path in root.glob(f"{config.pattern}/meta.json")]
-    if not found:
-        raise InputError(
-            f"data.root: no store in {root} matches data.pattern {config.pattern!r}; "
-            "run scripts/preprocess.py first"
-        )
-    return sorted(found, key=lambda path: natural_order(path.name))
+def _chosen(config: DataConfig) -> list[Source]:
+    """The databases that take part."""
+    sources = find_sources(config.root, pattern=config.pattern, pre_dir=config.pre_dir)
+    left_out = choose(sources, config.leave_out, "data.leave_out")
+    if config.task is not None:
+        name = config.task.split("/")[0]
+        if name in config.leave_out:
+            raise InputError(f"data.task: {name} is left out by data.leave_out")
+        return choose(sources, [name], "data.task")
+    return [source for source in sources if source not in left_out]
 
 
-def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key that reads digits as numbers: db-9 stands before db-10."""
-    parts = re.findall(r"\d+|\D+", name)
-    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
+def _open(path: Path, config: DataConfig) -> Database:
+    meta = open_meta(path)
+    columns = column_tasks(meta) if config.tasks != "declared" or config.task else []
+    declared = load_tasks(path) if config.tasks != "columns" or config.task else []
+    tasks = [*declared, *columns]
+    if config.task is not None:
+        name = config.task.split("/")[1]
+        tasks = [task for task in tasks if task.name == name][:1]
+        if not tasks:
+            load_tasks(path, [name])  # says which there are
+    return Database(path, meta, tuple(tasks))
 
 
 def build_sampler(
@@ -186,12 +211,3 @@ def text_width(store: Path, embedder: str) -> int:
             f"embedder {embedder}, or choose another data.embedder"
         )
     return found.width
-
-
-def _open(path: Path) -> Database:
-    meta = open_meta(path)
-    return Database(path, meta, tuple(column_tasks(meta)))
-
-
-def _where(config: DataConfig) -> str:
-    return f"{config.root}/{config.pattern}" if config.root else "data.stores"

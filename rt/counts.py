@@ -23,7 +23,7 @@ USUAL_LOG = 4.0
 
 @dataclass(frozen=True)
 class ChildCounts:
-    """names [K, d]: the encoded names of the keys; amount f32[m]: log(1 + count) / USUAL_LOG, of
+    """names [K, d]: the encoded names of the keys; amount [m]: log(1 + count) / USUAL_LOG, of
     key i64[m] and row i64[m]; cell_row i64[N]: the row of each packed cell, of num_rows."""
 
     names: Tensor
@@ -54,7 +54,7 @@ def child_counts(batch: Batch, names: Tensor) -> ChildCounts:
     rows = torch.arange(num_rows, device=each.device)
     return ChildCounts(
         names=names,
-        amount=batch.count.float().log1p() / USUAL_LOG,
+        amount=(batch.count.float().log1p() / USUAL_LOG).to(names.dtype),
         key=batch.count_key.long(),
         row=torch.repeat_interleave(rows, each, output_size=len(batch.count)),
         cell_row=first_row + batch.row.reshape(-1)[cell],

@@ -6,7 +6,7 @@ are in the compute dtype, fp32 or bf16. The weight of a norm is multiplied into 
 follows it, and the weights of the query and key norms, with the scale of the scores, are one
 vector.
 
-Letters: N packed cells, d = d_model, H heads, D = d / H, f = d_ff.
+Letters: N packed cells, T of them targets, d = d_model, H heads, D = d / H, f = d_ff.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 import rustler
 from rt import cpu
-from rt.plan import MASKS, Plan
+from rt.plan import MASKS, Groups, Plan
 
 ATTENTION = ("wq", "wk", "wv", "q_norm", "k_norm", "wo")
 FEED_FORWARD = ("w1", "w3", "w2")
@@ -40,14 +40,19 @@ def compute_dtype() -> torch.dtype:
 
 
 def run_blocks(
-    x: Tensor, plan: Plan, parameters: Sequence[Sequence[Tensor]], dtype: torch.dtype
+    x: Tensor,
+    plan: Plan,
+    parameters: Sequence[Sequence[Tensor]],
+    dtype: torch.dtype,
+    targets_only: bool = False,
 ) -> Tensor:
-    """x [N, d] after the blocks, fp32. parameters: of each block, in the order of `PARAMETERS`.
-    dtype: of products and of what is kept for the backward pass."""
+    """x [N, d] after the blocks, in its type, or of plan.target alone [T, d]. parameters: of each
+    block, in the order of `PARAMETERS`; of another type than fp32 they are converted. dtype: of
+    products and of what is kept for the backward pass."""
     flat = [tensor for block in parameters for tensor in block]
     # inside of an autograd function gradients always look disabled
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *flat))
-    return _Blocks.apply(x, plan, dtype, keep, *flat)
+    return _Blocks.apply(x, plan, dtype, keep, targets_only, *flat)
 
 
 class _Gradient:
@@ -59,12 +64,19 @@ class _Gradient:
         self.low = self.stream.to(dtype, copy=True)
         self._transposed = [torch.empty(width, cells + PADDING, dtype=dtype) for _ in range(2)]
         self.transposed, self.y_transposed = (t[:, :cells] for t in self._transposed)
-        self.transposed.copy_(self.low.T)
+        cpu.transpose(self.low, self._transposed[0])
 
     def through_norm(self, y: Tensor, factor: Tensor, grad_y: Tensor) -> None:
         """Adds what comes back through a norm with the output y; y_transposed becomes y's."""
         copies = (self.low, *self._transposed)
         cpu.norm_backward((y, factor), grad_y, self.stream, copies)
+
+
+def _transposed(x: Tensor) -> Tensor:
+    """A transposed copy [d, R] of x [R, d]."""
+    to = torch.empty(x.shape[1], len(x) + PADDING, dtype=x.dtype)
+    cpu.transpose(x, to)
+    return to[:, : len(x)]
 
 
 def _fold(norm: Tensor, matrices: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
@@ -93,7 +105,7 @@ class _Attention:
         """y, factor: the normalised stream, from `cpu.norm`."""
         heads = y.shape[1] // len(self.weight)
         qkv = (y @ self.w_qkv.T).view(len(y), 3, heads, len(self.weight))
-        out, lse = cpu.attend(qkv, self.weight, self.groups)
+        out, lse = cpu.attend([qkv], self.weight, self.groups)
         self.saved = [y, factor, qkv, out, lse] if keep else []
         return out.view_as(y) @ self.w_out.T
 
@@ -102,12 +114,50 @@ class _Attention:
         y, factor, qkv, out, lse = self.saved
         saved = (out, lse, (grad.low @ self.w_out).view_as(out))
         of_out = grad.transposed @ out.view_as(y)
-        grad_qkv, grad_weight = cpu.attend_backward(qkv, self.weight, self.groups, saved)
+        (grad_qkv,), grad_weight = cpu.attend_backward([qkv], self.weight, self.groups, saved)
         grad_qkv = grad_qkv.flatten(1)
         grad.through_norm(y, factor, grad_qkv @ self.w_qkv)
-        of_inputs = _unfold(self.norm, self.inputs, (grad.y_transposed @ grad_qkv).T)
-        grad_weight = grad_weight * self.scale
-        return [*of_inputs, grad_weight * self.k_norm, grad_weight * self.q_norm, of_out.float()]
+        return self._gradients((grad.y_transposed @ grad_qkv).T, grad_weight, of_out)
+
+    def _gradients(self, of_qkv: Tensor, of_weight: Tensor, of_out: Tensor) -> list[Tensor]:
+        of_inputs = _unfold(self.norm, self.inputs, of_qkv)
+        of_weight = of_weight * self.scale
+        return [*of_inputs, of_weight * self.k_norm, of_weight * self.q_norm, of_out.float()]
+
+
+class _PartialAttention(_Attention):
+    """The same where few cells are queries or keys: only these pass the projections."""
+
+    def __init__(self, raw: Sequence[Tensor], mask: cpu.Apart, dtype: torch.dtype) -> None:
+        super().__init__(raw, mask.groups, dtype)
+        self.query, self.key = mask.query, mask.key
+
+    def forward(self, y: Tensor, factor: Tensor, keep: bool) -> Tensor:
+        """y, factor: the normalised stream, from `cpu.norm`."""
+        width, shape = y.shape[1], (-1, y.shape[1] // len(self.weight), len(self.weight))
+        w_q, w_kv = self.w_qkv.split([width, 2 * width])
+        q = (y.index_select(0, self.query.cell) @ w_q.T).view(shape)
+        kv = (y.index_select(0, self.key.cell) @ w_kv.T).view(-1, 2, *shape[1:])
+        out, lse = cpu.attend([q, kv], self.weight, self.groups)
+        self.saved = [y, factor, q, kv, out, lse] if keep else []
+        return self.query.spread(out.flatten(1) @ self.w_out.T)
+
+    def backward(self, grad: _Gradient) -> list[Tensor]:
+        """The gradients of raw; `grad` becomes that of the layer's input."""
+        y, factor, q, kv, out, lse = self.saved
+        w_q, w_kv = self.w_qkv.split([y.shape[1], 2 * y.shape[1]])
+        low = grad.low.index_select(0, self.query.cell)
+        of_out = _transposed(low) @ out.flatten(1)
+        saved = (out, lse, (low @ self.w_out).view_as(out))
+        grads, grad_weight = cpu.attend_backward([q, kv], self.weight, self.groups, saved)
+        grad_q, grad_kv = (x.flatten(1) for x in grads)
+        of_query, of_key = (
+            _transposed(y.index_select(0, used.cell)) @ x
+            for used, x in ((self.query, grad_q), (self.key, grad_kv))
+        )
+        grad_y = self.query.spread(grad_q @ w_q).add_(self.key.spread(grad_kv @ w_kv))
+        grad.through_norm(y, factor, grad_y)
+        return self._gradients(torch.cat((of_query, of_key), 1).T, grad_weight, of_out)
 
 
 class _FeedForward:
@@ -137,45 +187,71 @@ class _FeedForward:
         return [*of_inputs, of_out.float()]
 
 
+def _mask(groups: Groups) -> rustler.Groups | cpu.Apart:
+    """A mask for the layers, which leave out cells that see nothing if there are any."""
+    all_see = len(groups.query) == int(groups.cell_ptr[-1])
+    return cpu.checked(groups) if all_see else cpu.apart(groups)
+
+
 def _layers(
-    flat: Sequence[Tensor], plan: Plan, dtype: torch.dtype
+    flat: Sequence[Tensor], plan: Plan, dtype: torch.dtype, targets_only: bool
 ) -> list[_Attention | _FeedForward]:
     """The layers of all blocks in their order; their parameters one after another."""
-    groups = [cpu.checked(getattr(plan, mask)) for mask in MASKS]
+    masks = [_mask(getattr(plan, mask)) for mask in MASKS]
     layers: list[_Attention | _FeedForward] = []
     size = 1 + len(ATTENTION)
     for start in range(0, len(flat), len(PARAMETERS)):
         block = flat[start : start + len(PARAMETERS)]
-        for at, of_mask in enumerate(groups):
-            layers.append(_Attention(block[at * size : (at + 1) * size], of_mask, dtype))
-        layers.append(_FeedForward(block[len(groups) * size :], dtype))
+        if targets_only and start + len(block) == len(flat):
+            masks[-1] = _mask(plan.nbr_of_targets)
+        for at, mask in enumerate(masks):
+            raw = block[at * size : (at + 1) * size]
+            if isinstance(mask, cpu.Apart):
+                layers.append(_PartialAttention(raw, mask, dtype))
+            else:
+                layers.append(_Attention(raw, mask, dtype))
+        layers.append(_FeedForward(block[len(masks) * size :], dtype))
     return layers
 
 
 class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, plan: Plan, dtype: torch.dtype, keep: bool, *flat: Tensor
+        ctx: Any,
+        x: Tensor,
+        plan: Plan,
+        dtype: torch.dtype,
+        keep: bool,
+        targets_only: bool,
+        *flat: Tensor,
     ) -> Tensor:
         stream = x.float().clone(memory_format=torch.contiguous_format)
         update: Tensor | None = None
+        ctx.save_for_backward(*flat)  # so that torch notices if one is changed before backward
+        ctx.dtype, ctx.kept = dtype, cpu.Used.of(plan.target, len(x)) if targets_only else None
         with torch.autocast("cpu", enabled=False):  # types are chosen here
-            ctx.layers, ctx.dtype = _layers(flat, plan, dtype), dtype
-            for layer in ctx.layers:
+            ctx.layers = _layers([t.float() for t in flat], plan, dtype, targets_only)
+            for number, layer in enumerate(ctx.layers, 1):
                 y, factor = cpu.norm(stream, update, dtype)
                 update = layer.forward(y, factor, keep)
-        return stream if update is None else stream.add_(update)
+                if ctx.kept is not None and number == len(ctx.layers) - 1:
+                    # no cell sees another in the last layer
+                    stream, update = (v.index_select(0, plan.target) for v in (stream, update))
+        return (stream if update is None else stream.add_(update)).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.layers is None:
             raise RuntimeError("the blocks keep what the backward pass needs for one pass only")
+        _ = ctx.saved_tensors  # raises if one was changed
         layers, ctx.layers = ctx.layers, None
         of_layers: list[list[Tensor]] = []
         with torch.autocast("cpu", enabled=False):
             grad = _Gradient(grad_out, ctx.dtype)
             while layers:  # so that a layer's memory is free for the next one
                 of_layers.append(layers.pop().backward(grad))
+                if ctx.kept is not None and len(of_layers) == 1:
+                    grad = _Gradient(ctx.kept.spread(grad.stream), ctx.dtype)
         flat = [tensor for layer in reversed(of_layers) for tensor in layer]
-        return grad.stream, None, None, None, *flat
+        return grad.stream, None, None, None, None, *flat

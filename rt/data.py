@@ -100,6 +100,7 @@ class Batch:
             tensors["context_row_ptr"],
             tensors["parent_ptr"],
             tensors["parent"],
+            tensors["is_target"],
         )
         return cls(**tensors, plan=plan)
 

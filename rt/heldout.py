@@ -91,16 +91,17 @@ class HeldoutSet:
         sums = torch.zeros(len(self.batches), 6, dtype=torch.float64)
         training = model.training
         model.eval()
-        with torch.inference_mode():
-            for number in range(ranks.rank, len(self.batches), ranks.world_size):
+        with torch.no_grad():  # what shards gather in inference mode is of no use to autograd
+            for number, counts in ranks.turns(len(self.batches)):
                 heldout = self.batches[number]
                 arrays = self.sampler.contexts(heldout.task, heldout.rows, seed=self.seed)
                 batch = Batch.from_arrays(arrays).to(ranks.device)
                 with autocast(ranks.device, precision):
-                    outputs = model(batch)
+                    outputs = model(batch, targets_only=True)
                 losses, _ = target_losses(outputs, batch)
                 own = losses.gather(1, batch.target_slot.long()[:, None])[:, 0]
-                sums[number] = _sums(batch, own, heldout.rate)
+                if counts:
+                    sums[number] = _sums(batch, own, heldout.rate)
         model.train(training)
         return _means(ranks.total(sums))
 

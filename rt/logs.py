@@ -75,11 +75,11 @@ class RunLog:
     """Writes records to metrics.jsonl and wandb, and keeps the progress line.
 
     One object a line: training records {step, tokens, slots, loss, lr, grad_norm, tokens_per_s,
-    wait_share, seconds}, held-out records {step, tokens, heldout_loss, ...}, of the weight average
-    under names with ema_ in front, and {step, tokens, stopped_early, best_step} at the end of a run
-    that ended early. Records of steps after `last_step` are dropped: a run that continues writes
-    them again. folder: None on ranks that are silent. progress: size of the budget, what is spent
-    of it, its unit.
+    wait_share, seconds}; held-out records {step, tokens, heldout_loss, ...}, of the weight average
+    under names with ema_ in front, with scores on real tasks where there are any; and
+    {step, tokens, stopped_early, best_step} at the end of a run that ended early. Records of steps
+    after `last_step` are dropped: a run that continues writes them again. folder: None on ranks
+    that are silent. progress: size of the budget, what is spent of it, its unit.
     """
 
     def __init__(
@@ -120,11 +120,12 @@ class RunLog:
         self._record(values)
         self._shown["held-out"] = f"{values['heldout_loss']:.4f}"
         self._bar.set_postfix(self._shown)
-        average = values.get("ema_heldout_loss")
+        average, score = values.get("ema_heldout_loss"), values.get("score")
         self.say(
             f"step {values['step']}: held-out loss {values['heldout_loss']:.4f} "
             + (f"of the weights, {average:.4f} of their average " if average is not None else "")
             + f"(a constant: {values['constant_loss']:.4f})"
+            + (f", score on real tasks {score:.4f}" if score is not None else "")
         )
 
     def stopped_early(self, step: int, tokens: int, best_step: int) -> None:
@@ -132,7 +133,7 @@ class RunLog:
         self._record(
             {"step": step, "tokens": tokens, "stopped_early": True, "best_step": best_step}
         )
-        self.say(f"stopped early at step {step}: the held-out loss was lowest at step {best_step}")
+        self.say(f"stopped early at step {step}: the best evaluation was that of step {best_step}")
 
     def advance(self, count: int) -> None:
         """Move the progress line."""

@@ -18,8 +18,8 @@ SCALAR_TYPES = (NUMBER, DATETIME, BOOLEAN)
 
 @dataclass(frozen=True)
 class Outputs:
-    """The heads' outputs at every slot, [B, S] each, 0 at padding: normalised values for number
-    and datetime, a logit of (value > 0) for boolean.
+    """The heads' outputs at every slot, [B, S] each, 0 at padding and where none was asked for:
+    normalised values for number and datetime, a logit of (value > 0) for boolean.
 
     text f32[B, d_text]: at each context's own target, a vector whose product with the unit vector
     of a text is that text's score; None without the variant `class_targets`."""

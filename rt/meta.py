@@ -16,6 +16,7 @@ TEXT_LIMIT = 8192
 """Characters of a text value that are kept."""
 CLASS_LIMIT = 1000
 """Classes of a multiclass task that meta.json names."""
+META = "meta.json"
 
 Range = tuple[int, int]
 
@@ -109,7 +110,7 @@ class StoreMeta:
 
 def open_meta(folder: str | Path) -> StoreMeta:
     """Read a store's meta.json; InputError if it is missing, broken or of another version."""
-    path = Path(folder) / "meta.json"
+    path = Path(folder) / META
     if not path.is_file():
         raise InputError(f"{folder}: not a store (no meta.json); run scripts/preprocess.py first")
     try:

@@ -6,7 +6,8 @@ residual: attention under the masks `col`, `feat`, `nbr` (see `rt.plan`), then S
 has RMS-normalised queries and keys per head and no biases. After a last norm there is one linear
 head a type. The names of the parameters are those of the published checkpoints.
 
-Letters: B contexts, S slots, N packed cells (no padding), d = d_model, H heads, D = d / H.
+Letters: B contexts, S slots, N packed cells (no padding), T of them targets, d = d_model, H heads,
+D = d / H.
 """
 
 import math
@@ -97,32 +98,38 @@ class RelationalTransformer(nn.Module):
 
         save_pretrained(self, path, settings)
 
-    def forward(self, batch: Batch) -> Outputs:
-        """The outputs of the three scalar heads at every slot, and of texts' at the targets."""
-        return self.outputs(self.hidden(batch), batch)
+    def forward(self, batch: Batch, targets_only: bool = False) -> Outputs:
+        """The outputs of the three scalar heads at every slot, and of texts' at the targets.
 
-    def outputs(self, hidden: Tensor, batch: Batch) -> Outputs:
+        targets_only: of the scalar heads too, and 0 at other slots. What only others would read is
+        not computed: the queries of the last attention, and the last feed-forward layer."""
+        return self.outputs(self.hidden(batch, targets_only), batch, targets_only)
+
+    def outputs(self, hidden: Tensor, batch: Batch, targets_only: bool = False) -> Outputs:
         """The outputs from what `hidden` returned."""
+        plan = batch.plan
+        at = plan.cell.index_select(0, plan.target) if targets_only else plan.cell
         with without_autocast(hidden.device):
-            heads, text = self._heads(hidden), self._text_head(hidden, batch)
+            heads, text = self._heads(hidden), self._text_head(hidden, at, batch)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
-        slots = slots.index_copy(0, batch.plan.cell, heads).unflatten(0, batch.row.shape)
+        slots = slots.index_copy(0, at, heads).unflatten(0, batch.row.shape)
         number, datetime, boolean = slots.unbind(-1)
         return Outputs(number, datetime, boolean, text)
 
-    def _text_head(self, hidden: Tensor, batch: Batch) -> Tensor | None:
-        """[B, d_text], see `Outputs`."""
+    def _text_head(self, hidden: Tensor, at: Tensor, batch: Batch) -> Tensor | None:
+        """[B, d_text], see `Outputs`; at: the slots of hidden."""
         if self.class_scale is None:
             return None
         slot = torch.arange(batch.num_contexts, device=hidden.device) * batch.num_slots
-        at = torch.searchsorted(batch.plan.cell, slot + batch.target_slot)
+        at = torch.searchsorted(at, slot + batch.target_slot)
         # a batch of padding alone has no targets, and this place then is not scored
         found = F.pad(hidden, (0, 0, 0, 1)).index_select(0, at.clamp(max=len(hidden)))
         unit = F.normalize(self.dec_dict["text"](found).float(), dim=-1)
         return unit * self.class_scale.clamp(max=MOST_SCALE).exp()
 
-    def hidden(self, batch: Batch) -> Tensor:
-        """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]."""
+    def hidden(self, batch: Batch, targets_only: bool = False) -> Tensor:
+        """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]. With
+        targets_only those of batch.plan.target alone, [T, d]."""
         counts = None
         with without_autocast(batch.value.device):
             x = self.embed(batch)
@@ -130,11 +137,12 @@ class RelationalTransformer(nn.Module):
                 counts = self._counts(batch)
                 x = x + counts.per_cell(self.w_count(counts.names))
         form = choose_form(self.attention, x.device)
-        return self.norm_out(run_blocks(x, self.blocks, batch.plan, form, counts))
+        blocks = list(self.blocks)
+        return self.norm_out(run_blocks(x, blocks, batch.plan, form, counts, targets_only))
 
     def loss(self, batch: Batch) -> Tensor:
         """`target_loss` of the outputs on a batch."""
-        return target_loss(self(batch), batch)
+        return target_loss(self(batch, targets_only=True), batch)
 
     def embed(self, batch: Batch) -> Tensor:
         """The input of the first block, [N, d]. The value or text of a target is never read."""

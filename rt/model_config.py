@@ -10,7 +10,11 @@ SIZES: dict[str, dict[str, int]] = {
     "tiny": {"num_blocks": 4, "d_model": 64, "num_heads": 4, "d_ff": 256},
     "small": {"num_blocks": 6, "d_model": 128, "num_heads": 4, "d_ff": 512},
     "paper": {"num_blocks": 12, "d_model": 256, "num_heads": 8, "d_ff": 1024},
+    "large": {"num_blocks": 24, "d_model": 512, "num_heads": 8, "d_ff": 2048},
 }
+
+MOST_BLOCKS, MOST_WIDE = 1000, 1 << 20
+"""Far above any use: a wrong number in a file is an error, not an hour's work or an overflow."""
 
 Gate = Literal["none", "head", "channel"]
 GATES: tuple[Gate, ...] = get_args(Gate)
@@ -60,9 +64,11 @@ class ModelConfig(Variants):
 
     def __post_init__(self) -> None:
         for name in ("num_blocks", "d_model", "num_heads", "d_ff", "d_text"):
-            value = getattr(self, name)
+            value, most = getattr(self, name), MOST_BLOCKS if name == "num_blocks" else MOST_WIDE
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"model.{name} must be a positive integer, not {value!r}")
+            if value > most:
+                raise InputError(f"model.{name} must be at most {most}, not {value}")
         if self.attention_gate not in GATES:
             raise InputError(
                 f"model.attention_gate must be one of {', '.join(GATES)}, "
@@ -75,7 +81,7 @@ class ModelConfig(Variants):
 
     @classmethod
     def named(cls, size: str, d_text: int, **variants: Any) -> "ModelConfig":
-        """One of the named sizes: tiny, small, paper."""
+        """One of the named sizes (`SIZES`)."""
         if size not in SIZES:
             raise InputError(f"model size {size!r} is unknown: choose one of {', '.join(SIZES)}")
         return cls.from_dict(SIZES[size] | {"d_text": d_text} | variants)

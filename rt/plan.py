@@ -69,12 +69,15 @@ class Groups:
 
 @dataclass(frozen=True)
 class Plan:
-    """The three masks of a batch. cell i64[N]: slots b * S + s of the packed cells."""
+    """The three masks of a batch. cell i64[N]: slots b * S + s of the packed cells. target i64[T]:
+    the packed cells that are targets, and `nbr` with these as the only queries."""
 
     cell: Tensor
     col: Groups
     feat: Groups
     nbr: Groups
+    target: Tensor
+    nbr_of_targets: Groups
 
     def to(self, device: torch.device | str) -> "Plan":
         """The same plan on another device."""
@@ -100,13 +103,18 @@ class _Cells:
 
 
 def build_plan(
-    row: Tensor, column: Tensor, context_row_ptr: Tensor, parent_ptr: Tensor, parent: Tensor
+    row: Tensor,
+    column: Tensor,
+    context_row_ptr: Tensor,
+    parent_ptr: Tensor,
+    parent: Tensor,
+    is_target: Tensor,
 ) -> Plan:
     """The plan of a batch; arguments are the sampler's arrays of the same names.
 
     row, column: [B, S], -1 for padding; context_row_ptr [B + 1]; parent_ptr [rows + 1]; parent:
-    positions within the context. Cells may come in any order. A parent that is named twice counts
-    once, and a row that references itself sees itself once.
+    positions within the context; is_target [B, S]. Cells may come in any order. A parent that is
+    named twice counts once, and a row that references itself sees itself once.
     """
     rows, starts = row.numpy().astype(np.int64), context_row_ptr.numpy().astype(np.int64)
     slot = np.flatnonzero(rows >= 0)
@@ -124,11 +132,15 @@ def build_plan(
     row_context = np.repeat(np.arange(rows.shape[0]), np.diff(starts))
     child, parents = _references(parent_ptr.numpy(), parent.numpy(), starts[row_context])
     every = np.arange(num_rows)
+    targets = is_target.numpy().reshape(-1)[slot]
+    nbr = _row_groups(cells, parents, child)
     return Plan(
         cell=torch.from_numpy(slot),
         col=_column_groups(cells, column.numpy().reshape(-1)[slot].astype(np.int64)),
         feat=_row_groups(cells, np.append(every, child), np.append(every, parents)),
-        nbr=_row_groups(cells, parents, child),
+        nbr=nbr,
+        target=torch.from_numpy(np.flatnonzero(targets)),
+        nbr_of_targets=_of_queries(cells, nbr, targets),
     )
 
 
@@ -165,6 +177,20 @@ def _row_groups(cells: _Cells, seeing: Ints, seen: Ints) -> Groups:
     query, query_ptr = _cells_of(cells, seeing[first])
     key, _ = _cells_of(cells, seen)
     return _groups(cells, query, query_ptr, key, np.append(key_ends[first], key_ends[-1]))
+
+
+def _of_queries(cells: _Cells, groups: Groups, wanted: NDArray[np.bool_]) -> Groups:
+    """The groups with the wanted of their queries alone; bool [N]. A group without any is left
+    out, and with it its keys."""
+    query, key = groups.query.numpy(), groups.key.numpy()
+    number, num_keys = np.arange(len(groups.query_ptr) - 1), np.diff(groups.key_ptr.numpy())
+    kept = wanted[query]
+    count = np.bincount(
+        np.repeat(number, np.diff(groups.query_ptr.numpy()))[kept], minlength=len(number)
+    )
+    alive = count > 0
+    key = key[np.repeat(alive, num_keys)]
+    return _groups(cells, query[kept], _pointers(count[alive]), key, _pointers(num_keys[alive]))
 
 
 def _cells_of(cells: _Cells, rows: Ints) -> tuple[Ints, Ints]:

@@ -43,6 +43,37 @@ def plot_losses(records: Records, path: Path, title: str = "") -> None:
     save(figure, path)
 
 
+def plot_scores(records: Records, scores: Mapping[str, Any], path: Path, title: str = "") -> None:
+    """Draw the scores on validation rows of real tasks: one panel a task, AUROC or NMAE against
+    cells seen, beside the two baselines. scores: those of `rt.trainer.Trainer.final_scores`."""
+    heldout = [record for record in records if "score" in record]
+    tasks = list(scores["val"]["best"]["tasks"])
+    columns = min(4, len(tasks))
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.8 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
+    for axis, task in zip(axes, tasks, strict=False):
+        metric = "auroc" if "auroc" in scores["val"]["best"]["tasks"][task] else "nmae"
+        tokens, values = _values(heldout, "tokens"), _values(heldout, f"{task}/{metric}")
+        axis.plot(tokens, values, color=HELDOUT, marker="o", markersize=3, label="model")
+        for name, style in (("global_mean", ":"), ("entity_mean", "--")):
+            level = scores["val"][name]["tasks"][task][metric]
+            label = name.replace("_", " ")
+            axis.axhline(level, color=CONSTANT, linestyle=style, linewidth=1.2, label=label)
+        axis.set_title(task)
+        axis.set_ylabel("AUROC (up is better)" if metric == "auroc" else "NMAE (down is better)")
+        axis.set_xlabel("cells seen")
+        axis.xaxis.set_major_formatter(_short)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[len(tasks) :]:
+        axis.remove()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=3)
+    figure.suptitle(f"{title}: validation rows of real tasks" if title else "")
+    save(figure, path)
+
+
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
     """The mean over a window of `width` neighbours, cut at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
@@ -63,7 +94,7 @@ def _heldout(axis: Axes, records: Records, name: str, constant: str) -> None:
     if not records:
         return
     tokens, loss = _values(records, "tokens"), _values(records, name)
-    axis.plot(tokens, loss, color=HELDOUT, marker="o", markersize=4, label="held-out databases")
+    axis.plot(tokens, loss, color=HELDOUT, marker="o", markersize=4, label="held-out")
     average = _values(records, f"ema_{name}")
     if average.size:
         axis.plot(tokens, average, color=AVERAGE, marker="o", markersize=3, label="weight average")

@@ -23,6 +23,7 @@ from rt.losses import class_probabilities
 from rt.meta import SEMANTIC_TYPES, StoreMeta, open_meta
 from rt.model import RelationalTransformer
 from rt.precision import autocast
+from rt.ranks import Ranks
 from rt.recipes import Recipe, context_of
 from rt.scores import PROTOCOLS, Protocol
 from rt.settings import Settings
@@ -89,6 +90,7 @@ def predict(
     protocol: Protocol = "split",
     seed: int = 0,
     progress: str | None = "predict",
+    ranks: Ranks | None = None,
 ) -> NDArray[np.float64]:
     """f64[N]: a prediction for each of the N store rows `rows` of the task's table, in their order:
     the probability of true for a binary task, the value on the original scale for a regression.
@@ -110,15 +112,20 @@ def predict(
     def contexts(chunk: NDArray[np.uint32]) -> Batch:
         return Batch.from_arrays(sampler.contexts(0, chunk, cutoff=cutoff, seed=seed))
 
-    rows = np.asarray(rows, dtype=np.uint32)
-    chunks = [rows[i : i + settings.batch_size] for i in range(0, len(rows), settings.batch_size)]
-    parts = []
+    rows, ranks = np.asarray(rows, dtype=np.uint32), ranks or Ranks()
+    size = settings.batch_size
+    turns = ranks.turns(-(-len(rows) // size))
+    chunks = [rows[number * size : (number + 1) * size] for number, _ in turns]
+    found = torch.zeros(len(rows), len(task.classes) or 1, dtype=torch.float64)
     with tqdm(total=len(rows), desc=progress, unit="ctx", disable=progress is None) as bar:
-        for batch in _ahead(contexts, chunks):
-            parts.append(to_scale(_target_outputs(model, batch, settings.precision)))
-            bar.update(batch.num_contexts)
-    shape = (0, len(task.classes)) if task.classes else (0,)
-    return np.concatenate(parts) if parts else np.empty(shape)
+        for (number, counts), batch in zip(turns, _ahead(contexts, chunks), strict=True):
+            outputs = to_scale(_target_outputs(model, batch, settings.precision))
+            part = torch.from_numpy(outputs).view(len(outputs), -1)
+            if counts:
+                found[number * size : number * size + len(part)] = part
+            bar.update(min(ranks.world_size * size, len(rows) - bar.n))
+    whole = ranks.total(found).numpy()
+    return whole if task.classes else whole[:, 0]
 
 
 def _sampler(
@@ -193,9 +200,9 @@ def _target_outputs(model: RelationalTransformer, batch: Batch, precision: str) 
     slot = batch.target_slot.long()[:, None].to(device)
     training = model.training
     model.eval()
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.no_grad(), autocast(device, precision):
         batch = batch.to(device)
-        outputs = model(batch)
+        outputs = model(batch, targets_only=True)
         if kind == TEXT:
             found = class_probabilities(outputs, batch)
         else:

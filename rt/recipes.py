@@ -83,20 +83,29 @@ def named(name: str) -> Recipe:
     return Recipe(**PRESETS[name])
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """What a checkpoint says of contexts."""
+
+    context_length: tuple[int, ...]
+    recipes: dict[str, Recipe]
+
+
 def context_of(
     trained: Mapping[str, Any], length: int | None = None, name: str | None = None
 ) -> tuple[int, Recipe]:
     """The context length and the recipe to predict with, from a checkpoint's settings of contexts
     (`rt.checkpoint.Settings.context`): the first of each, unless a length or a name is given.
-    InputError for a name that is neither of the checkpoint's nor in `PRESETS`."""
-    found = trained.get("context_length") or 1024
-    lengths = [found] if isinstance(found, int) else found
-    recipes = {
-        key: from_dict(Recipe, value, f"recipes.{key}")
-        for key, value in (trained.get("recipes") or {"published": {}}).items()
+    InputError for a name that is neither of the checkpoint's nor in `PRESETS`, and for settings
+    that are none."""
+    settings = {
+        "context_length": trained.get("context_length") or 1024,
+        "recipes": trained.get("recipes") or {"published": {}},
     }
+    found = from_dict(_Trained, settings, "the checkpoint's context")
+    recipes = found.recipes
     if name is None:
         name = next(iter(recipes))
     elif name not in recipes and name not in PRESETS:
         raise InputError(unknown_key(f"recipe.{name}", {*recipes, *PRESETS}))
-    return length or int(lengths[0]), recipes[name] if name in recipes else named(name)
+    return length or found.context_length[0], recipes[name] if name in recipes else named(name)

@@ -1,11 +1,13 @@
 """A run's folder: is it new, continued or finished; its facts, checkpoints and results."""
 
 import json
+import math
 import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,18 +18,19 @@ from rt import checkpoint
 from rt.logs import read_metrics, write_facts
 
 FREE_KEYS = re.compile(
-    r"logger\..*|data\.(num_workers|prefetch|sampler_threads)"
-    r"|trainer\.(run_dir|device|threads|save_every|keep)"
+    r"logger\..*|data\.(pre_dir|num_workers|prefetch|sampler_threads)|evaluation\.pre_dir"
+    r"|trainer\.(run_dir|device|sharding|threads|save_every|keep)"
 )
 """Keys that may change when a run continues: they decide no value that is computed."""
+
+RESULT = "training.json"
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[str]]:
-    """A list that receives the names of the signals to stop by; a second SIGINT interrupts."""
-    received: list[str] = []
+def stop_signals(received: list[str]) -> Iterator[list[str]]:
+    """`received` gets the names of the signals to stop by; a second SIGINT interrupts."""
 
     def note(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and "SIGINT" in received:
@@ -66,9 +69,10 @@ class Run:
             )
         return state
 
-    def begin(self, world_size: int) -> None:
-        """Write config.yaml and run.json."""
+    def begin(self, world_size: int, start: Mapping[str, Any] | None = None) -> None:
+        """Write config.yaml and run.json. start: about the checkpoint that the run starts from."""
         facts = {"seed": self.config["seed"], "ranks": world_size, "databases": self.databases}
+        facts["start"] = None if start is None else dict(start)
         write_facts(self.folder, self.config, facts)
 
     def prune(self, keep: int) -> None:
@@ -80,20 +84,27 @@ class Run:
             if path.name not in kept:
                 shutil.rmtree(path)
 
-    def finish(self, again: bool = True) -> None:
-        """Draw loss.png, write training.json and print the summary; unless `again`, only if a kill
-        came between the last checkpoint and this."""
-        if not again and (self.folder / "training.json").is_file():
-            return
-        from rt.plots import plot_losses  # only here: matplotlib takes a second to import
+    @property
+    def complete(self) -> bool:
+        """Whether `finish` has been called."""
+        return (self.folder / RESULT).is_file()
+
+    def finish(self, scores: Mapping[str, Any] | None = None) -> None:
+        """Draw the pictures, write training.json and print the summary. scores: of the best
+        checkpoint and of the baselines on real tasks (`rt.trainer.Trainer.final_scores`)."""
+        from rt.plots import plot_losses, plot_scores  # only here: it takes a second to import
 
         records = read_metrics(self.folder)
-        result = summary(records)
-        plot_losses(records, self.folder / "loss.png", title=self.folder.resolve().name)
-        with complete_file(self.folder / "training.json") as file:
+        result = summary(records, self.config["trainer"]["select"])
+        title = self.folder.resolve().name
+        plot_losses(records, self.folder / "loss.png", title)
+        if scores is not None:
+            result["scores"] = dict(scores)
+            plot_scores(records, scores, self.folder / "scores.png", title)
+        with complete_file(self.folder / RESULT) as file:
             file.write_text(json.dumps(result, indent=1) + "\n")
         print(table(result))
-        print(f"checkpoints, metrics.jsonl and loss.png are in {self.folder}")
+        print(f"checkpoints, metrics.jsonl and pictures are in {self.folder}")
 
     def _check_same(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for key in sorted(before.keys() | now.keys()):
@@ -116,12 +127,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(records: list[dict[str, Any]], select: str = "heldout_loss") -> dict[str, Any]:
     """First, last and best held-out losses beside the constant's, and what training took. The best
-    step is by the weight average where there is one, as the checkpoint `best` is."""
+    step is that of the checkpoint `best`: by held-out loss (of the weight average where there is
+    one) or by score."""
     steps = [record for record in records if "loss" in record]
     heldout = [record for record in records if "heldout_loss" in record]
-    best = min(heldout[1:] or heldout, key=lambda r: r.get("ema_heldout_loss", r["heldout_loss"]))
+    best = min(heldout[1:] or heldout, key=partial(_value, select=select))
     seconds = sum(record["seconds"] for record in steps)
     return {
         "steps": steps[-1]["step"],
@@ -134,6 +146,12 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
         "stopped_early": any("stopped_early" in record for record in records),
         "heldout": _heldout_losses(heldout[0], best, heldout[-1]),
     }
+
+
+def _value(record: Mapping[str, Any], select: str) -> float:
+    if select == "score":
+        return -float(record["score"])
+    return float(record.get("ema_heldout_loss", record["heldout_loss"]))
 
 
 def _heldout_losses(
@@ -164,8 +182,29 @@ def table(result: Mapping[str, Any]) -> str:
     ]
     if result["stopped_early"]:
         lines.insert(
-            0, f"stopped early; the held-out loss was lowest at step {result['best_step']}"
+            0, f"stopped early; the best evaluation was that of step {result['best_step']}"
         )
     for name, values in result["heldout"].items():
         lines.append(f"{names[name]:<18}" + "".join(f"{values[c]:>10.4f}" for c in columns))
+    for split, models in result.get("scores", {}).items():
+        lines += ["", *_score_lines(split, models)]
     return "\n".join(lines)
+
+
+def _score_lines(split: str, models: Mapping[str, Any]) -> list[str]:
+    """A table of one split's scores on real tasks: a line for each task and metric."""
+    cells = [[f"{split} rows", "metric", *models]]
+    for task, metrics in [*models["best"]["tasks"].items(), ("mean", models["best"]["mean"])]:
+        for metric in metrics:
+            of_models = [m["mean"] if task == "mean" else m["tasks"][task] for m in models.values()]
+            cells.append(
+                [task, metric, *(f"{found.get(metric, math.nan):.4f}" for found in of_models)]
+            )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if number < 2 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]

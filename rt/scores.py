@@ -1,5 +1,5 @@
 """Scores by RelBench's own metrics: AUROC for binary tasks, NMAE for regression (MAE divided by
-the standard deviation of the train labels)."""
+the standard deviation of the train labels); beside NMAE the MAE and R2 on the original scale."""
 
 from typing import Any, Literal
 
@@ -36,6 +36,24 @@ def relbench_score(task: Any, table: Table, prediction: NDArray[np.float64]) -> 
     scored = Table(frame, table.fkey_col_to_pkey_table, table.pkey_col, table.time_col)
     ((name, value),) = task.evaluate(np.asarray(prediction, dtype=np.float64), scored).items()
     return name, float(value)
+
+
+def all_metrics(task: Any, table: Table, prediction: NDArray[np.float64]) -> dict[str, float]:
+    """{"auroc"} of a binary task or {"mae", "nmae", "r2"} of a regression, of predictions in the
+    order of the label table; R2 is 1 - (squared error) / (that of the labels' mean).
+
+    Raises InputError as `relbench_score` does; R2 is left out where all labels are equal.
+    """
+    name, value = relbench_score(task, table, prediction)
+    if name == "roc_auc":
+        return {"auroc": value}
+    target = target_values(task, table.df)
+    error = np.asarray(prediction, dtype=np.float64) - target
+    metrics = {"mae": float(np.abs(error).mean()), "nmae": value}
+    spread = float(np.square(target - target.mean()).sum())
+    if spread > 0:
+        metrics["r2"] = 1 - float(np.square(error).sum()) / spread
+    return metrics
 
 
 def _check(task: Any, target: NDArray[np.float64], prediction: NDArray[np.float64]) -> None:

@@ -1,5 +1,6 @@
 """State dicts from files: read without running code, compared with a model name by name."""
 
+import pickle
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -41,8 +42,14 @@ def read_torch(file: Path) -> dict[Any, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{file} does not exist; {ADVICE}") from None
+    except pickle.UnpicklingError:  # torch's message says how to let the file run its code
+        raise InputError(
+            f"{file} cannot be read: it is no file of torch.save, or holds more than tensors and "
+            f"plain values, which could run code; {ADVICE}"
+        ) from None
     except Exception as error:  # a reader of pickles fails with any, as their documentation says
-        raise InputError(f"{file} cannot be read: {_first_line(error)}; {ADVICE}") from None
+        reason = _first_line(error).split(". ")[0]
+        raise InputError(f"{file} cannot be read: {reason}; {ADVICE}") from None
     if not isinstance(content, dict):
         raise InputError(f"{file} holds a {type(content).__name__}, not a dictionary; {ADVICE}")
     return content
@@ -77,7 +84,7 @@ def config_of(state: Mapping[str, Any], file: Path) -> ModelConfig:
 
 
 def check_state(found: Mapping[str, Any], expected: Mapping[str, Tensor], file: Path) -> None:
-    """InputError that names every missing and unexpected key and every wrong shape."""
+    """InputError that names every missing and unexpected key, wrong shape and wrong type."""
     problems = []
     for what, names in (("missing", set(expected) - set(found)),
                         ("unexpected", set(found) - set(expected))):  # fmt: skip
@@ -88,12 +95,20 @@ def check_state(found: Mapping[str, Any], expected: Mapping[str, Tensor], file: 
         tensor, right = found[name], tuple(expected[name].shape)
         if not isinstance(tensor, Tensor):
             problems.append(f"{name} is a {type(tensor).__name__}, not a tensor")
+        elif not _usable(tensor):
+            held = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
+            problems.append(f"{name} is no dense tensor of real numbers ({held})")
         elif tuple(tensor.shape) != right:
             shapes.setdefault((tuple(tensor.shape), right), []).append(name)
     for (shape, right), wrong in shapes.items():
         problems.append(f"{shortened(wrong)} has shape {shape}, not {right}")
     if problems:
         raise InputError(f"{file} does not fit the model: {'; '.join(problems)}; {ADVICE}")
+
+
+def _usable(tensor: Tensor) -> bool:
+    is_dense = tensor.layout == torch.strided and tensor.device.type != "meta"
+    return is_dense and tensor.is_floating_point()
 
 
 def shortened(names: Iterable[str]) -> str:

@@ -83,6 +83,7 @@ from rt.files import array_file
 from rt.meta import (
     CLASS_LIMIT,
     FORMAT_VERSION,
+    META,
     NO_TIME,
     TEXT_LIMIT,
     Z_CLIP,
@@ -109,8 +110,6 @@ __all__ = [
     "tokenise_many",
     "write_store",
 ]
-
-_META = "meta.json"
 
 
 def preprocess(
@@ -212,13 +211,13 @@ def write_store(
 
 def _write(database: RawDatabase, provenance: dict[str, Any], out_folder: Path, work: Work) -> None:
     tokens = tokenise(database, provenance, work)
-    with new_folder(out_folder, marker=_META, overwrite=True) as folder:
+    with new_folder(out_folder, marker=META, overwrite=True) as folder:
         version = {"format_version": str(FORMAT_VERSION)}
         with array_file(folder / ARRAYS_FILE, tokens.shapes, version) as arrays:
             for name, piece in tokens.pieces:
                 arrays.append(name, piece)
         pq.write_table(pa.table({"text": tokens.texts}), folder / STRINGS)
-        (folder / _META).write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
+        (folder / META).write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
 
 
 def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:
@@ -226,7 +225,7 @@ def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool
     empty = out_folder.is_dir() and not any(out_folder.iterdir())
     if empty:
         return False
-    if not (out_folder / _META).is_file():
+    if not (out_folder / META).is_file():
         raise InputError(f"{out_folder}: is there and is not a store; choose another folder")
     if overwrite:
         return False

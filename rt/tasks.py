@@ -69,16 +69,22 @@ class Task:
 def load_tasks(store_folder: str | Path, names: Sequence[str] | None = None) -> list[Task]:
     """The binary and regression tasks of a store, or those of the given names, in their order.
 
-    InputError for a name that the store lacks.
+    InputError for a name that the store lacks, or of a task of another type.
     """
     meta = open_meta(store_folder)
-    every = (Task.from_meta(entry, store_folder) for entry in meta.tasks)
+    every = [Task.from_meta(entry, store_folder) for entry in meta.tasks]
     tasks = {task.name: task for task in every if task.task_type in TASK_TYPES}
+    others = {task.name: task.task_type for task in every if task.task_type not in TASK_TYPES}
     if names is None:
         return list(tasks.values())
     for name in names:
         if name not in tasks:
             known = ", ".join(tasks) or "none"
+            if name in others:
+                raise InputError(
+                    f"{store_folder}: task '{name}' is of type {others[name]}, which is not scored "
+                    f"yet (`Task.from_meta` reads it); choose of: {known}"
+                )
             raise InputError(f"{store_folder}: no task '{name}'; it has: {known}")
     return [tasks[name] for name in names]
 

@@ -1,45 +1,119 @@
-"""A training run, as `scripts/synthetic_pretrain.py` calls it.
+"""A training run, as the scripts that train call it.
 
-A run's folder holds config.yaml, run.json (versions, git revision, databases), metrics.jsonl,
-checkpoints (`rt.checkpoint`) and, at the end, loss.png and training.json. The same command started
-again continues from the last checkpoint; a finished run says so.
+A run's folder holds config.yaml, run.json (versions, git revision, databases, the checkpoint that
+it starts from), metrics.jsonl, checkpoints (`rt.checkpoint`) and, at the end, loss.png,
+training.json and, with real tasks, scores.png. The same command started again continues from the
+last checkpoint; a finished run says so.
 """
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from rt.config import to_dict
+from plurel.errors import InputError
+from rt import checkpoint
+from rt.config import from_dict, to_dict
 from rt.corpus import open_corpus
 from rt.loader import Share
+from rt.memory import keep_freed_memory
 from rt.ranks import join_ranks
 from rt.runs import Run, stop_signals
 from rt.train_config import TrainConfig
 from rt.trainer import Trainer
 
+FED = ("embedder", "context_length", "recipes")
+"""Keys of `data` that a checkpoint knows."""
 
-def run(config: TrainConfig) -> Path:
+
+def read_config(values: Mapping[str, Any]) -> TrainConfig:
+    """The config of plain values, in which the sizes and variants of the model, data.embedder,
+    data.context_length and data.recipes may be null: as the checkpoint `load_ckpt_path` says.
+
+    InputError for a null without a checkpoint, and for a model or an embedder that is not the
+    checkpoint's.
+    """
+    name = values.get("load_ckpt_path")
+    if name is None:
+        for group, keys in (("model", values["model"]), ("data", FED)):
+            for key in keys:
+                if values[group].get(key, "") is None:
+                    raise InputError(
+                        f"{group}.{key} is null, as the checkpoint says: give load_ckpt_path, or "
+                        f"a value{' (model=small)' if group == 'model' else ''}"
+                    )
+        return from_dict(TrainConfig, values)
+    sizes, settings = checkpoint.load_sizes(name), checkpoint.load_settings(name)
+    model = _filled(values["model"], sizes, [key for key in values["model"] if key in sizes])
+    data = _filled(values["data"], {"embedder": settings.embedder, **settings.context}, FED)
+    config = from_dict(TrainConfig, {**values, "model": model, "data": data})
+    for key in (key for key in model if key in sizes):
+        if getattr(config.model, key) != sizes[key]:
+            raise InputError(
+                f"load_ckpt_path {name}: the model has {key} {sizes[key]}, not "
+                f"{getattr(config.model, key)}: give model=checkpoint, which takes all from it"
+            )
+    if settings.embedder not in (None, config.data.embedder):
+        raise InputError(
+            f"load_ckpt_path {name}: the model was trained with the text embedder "
+            f"{settings.embedder}, not {config.data.embedder}: give "
+            f"data.embedder={settings.embedder}"
+        )
+    return config
+
+
+def _filled(
+    group: Mapping[str, Any], told: Mapping[str, Any], keys: Iterable[str]
+) -> dict[str, Any]:
+    """The group with what it leaves null taken from `told`; InputError if that does not say."""
+    filled = dict(group)
+    for key in keys:
+        if filled.get(key, "") is None:
+            filled[key] = told.get(key)
+            if filled[key] is None:
+                raise InputError(f"data.{key}: the checkpoint does not say: give a value")
+    return filled
+
+
+def run(config: TrainConfig, stop: list[str] | None = None) -> Path:
     """Train as the config says, alone or as one of torchrun's processes; the run's folder.
 
-    SIGTERM, SIGINT and SIGUSR1 save a checkpoint and return. Raises InputError for a config that
+    SIGTERM, SIGINT and SIGUSR1 save a checkpoint and return; the names of those that came are left
+    in `stop`, on every rank. Raises InputError for a config that
     does not fit the data, the machine or an earlier run in the same folder, and for a loss that
     is not finite.
     """
     trainer = config.trainer
-    with join_ranks(trainer.device, trainer.threads) as ranks, stop_signals() as stop:
+    told: list[str] = [] if stop is None else stop
+    with join_ranks(trainer.device, trainer.threads) as ranks, stop_signals(told):
+        if ranks.device.type == "cpu":
+            keep_freed_memory()
         Share(0, ranks.world_size, trainer.micro_batches).check(config.data.batch_size)
         corpus = open_corpus(config.data, config.model.class_targets)
         record = Run(Path(trainer.run_dir), to_dict(config), corpus.names())
         state = record.last_state()
-        if state is not None and state["finished"]:
+        if state is not None and state["finished"] and record.complete:
             if ranks.is_main:
                 early = ", stopped early" if state["stopped_early"] else ""
                 print(f"{record.folder}: this run is finished after {state['step']} steps{early}")
-                record.finish(again=False)
             return record.folder
         worker = Trainer(config, corpus, ranks, record, state)
         ranks.barrier()  # everyone has read the folder before the first one writes to it
         if ranks.is_main:
-            record.begin(ranks.world_size)
-        finished = worker.train(stop)
-        if ranks.is_main and finished:
-            record.finish()
+            record.begin(ranks.world_size, _start(config.load_ckpt_path))
+        if worker.train(told):
+            scores = worker.final_scores()
+            if ranks.is_main:
+                record.finish(scores)
     return record.folder
+
+
+def _start(name: str | None) -> dict[str, Any] | None:
+    """The checkpoint that a run starts from: its name and the hash of its parameters."""
+    if name is None:
+        return None
+    place = checkpoint.resolve(name)
+    file = place if place.is_file() else place / checkpoint.MODEL_FILE
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return {"load_ckpt_path": name, "checkpoint": place.name, "sha256": digest}

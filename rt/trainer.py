@@ -8,8 +8,10 @@ losses of one that was never stopped.
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,19 +22,26 @@ from plurel.rng import stream
 from rt import checkpoint
 from rt.average import WeightAverage
 from rt.config import to_dict
-from rt.corpus import Corpus, build_sampler, text_width
+from rt.corpus import Corpus, Database, build_sampler, text_width
 from rt.data import Batch
 from rt.early_stopping import EarlyStopping
 from rt.embedding_file import check_fingerprint, one_fingerprint
 from rt.heldout import HeldoutSet
 from rt.loader import BatchStream, Loader, Share
 from rt.logs import RunLog, Window
+from rt.losses import Outputs, target_losses
 from rt.model import RelationalTransformer, target_loss
 from rt.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
-from rt.precision import autocast
+from rt.precision import autocast, choose
+from rt.predict import ContextSettings
 from rt.ranks import Ranks
+from rt.real_scores import SCORE, RealTasks, flat, mean_scores, with_mean
 from rt.runs import Run
+from rt.sharding import load_optimizer, number, shard, synchronise_gradients, whole
 from rt.train_config import TrainConfig
+
+MOST_NAMED = 3
+"""Contexts that an error names."""
 
 
 def build_model(config: TrainConfig, d_text: int) -> RelationalTransformer:
@@ -43,14 +52,29 @@ def build_model(config: TrainConfig, d_text: int) -> RelationalTransformer:
         return RelationalTransformer(config.model.config(d_text), config.model.attention)
 
 
-def check_losses(losses: list[float], step: int) -> None:
-    """InputError, naming the rank and the step, if the loss of a rank is not finite."""
+def check_losses(losses: list[float], step: int, contexts: str = "") -> None:
+    """InputError, naming the rank and the step, if the loss of a rank is not finite. contexts: this
+    rank's whose loss is not."""
     for rank, loss in enumerate(losses):
         if not math.isfinite(loss):
+            batch = f" ({contexts})" if contexts else ", whose own line names the contexts"
             raise InputError(
-                f"the loss is {loss} on rank {rank} at step {step}: continue from an earlier "
-                "checkpoint with a lower optim.lr, or look at this batch"
+                f"the loss is {loss} on rank {rank} at step {step}{batch}: continue from an "
+                "earlier checkpoint with a lower optim.lr, or look at these rows"
             )
+
+
+def unlike_numbers(outputs: Outputs, batch: Batch, databases: Sequence[Database]) -> str:
+    """The targets of a batch whose loss is not finite, as "<database>/<task> row <row in the
+    store>"; tasks are numbered as `rt.corpus.build_sampler` numbers them."""
+    names = [
+        f"{database.path.name}/{task.name}" for database in databases for task in database.tasks
+    ]
+    wrong = ~target_losses(outputs, batch)[0].isfinite().all(1)
+    rows = zip(batch.context_task[wrong].tolist(), batch.target_row[wrong].tolist(), strict=True)
+    found = [f"{names[task]} row {row}" for task, row in rows]
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return ", ".join(found[:MOST_NAMED]) + more
 
 
 class Trainer:
@@ -64,12 +88,15 @@ class Trainer:
         run: Run,
         state: dict[str, Any] | None,
     ) -> None:
-        self.config, self.ranks, self.run = config, ranks, run
+        sharded = config.trainer.sharding == "full" and ranks.world_size > 1
+        ranks = replace(ranks, lockstep=sharded)
+        self.config, self.corpus, self.ranks, self.run = config, corpus, ranks, run
+        self._wrong = ""
         data = config.data
         stores = [database.path for database in (*corpus.train, *corpus.heldout)]
         self.fingerprint = one_fingerprint(stores, data.embedder)
         counts = config.model.child_counts
-        self.heldout = HeldoutSet(corpus.heldout, data, config.seed, counts)
+        self.heldout = HeldoutSet(corpus.heldout, data, data.heldout_seed, counts)
         self.sampler = build_sampler(
             corpus.train,
             data,
@@ -77,24 +104,68 @@ class Trainer:
             seed=config.seed,
             child_counts=counts,
         )
+        self.real = self._real_tasks()
         self.step = self.tokens = self.slots = self.best_step = 0
         self.best = math.inf
         self.stopping = EarlyStopping(config.trainer.patience, config.trainer.min_delta)
         self.window = Window()
         if state is None:
-            self.model = build_model(config, text_width(corpus.train[0].path, data.embedder))
+            self.model = self._new_model(stores[0])
         else:
             trained = checkpoint.load_settings(run.folder).fingerprint
             check_fingerprint(stores[0], data.embedder, trained)
             self.model = checkpoint.load_model(run.folder, config.model.attention)
         self.model.to(ranks.device)
-        self.optimizer = build_optimizer(self.model, config.optim)
         decay, steps = config.optim.ema_decay, 0 if state is None else state["step"]
         self.average = None if decay is None else WeightAverage(self.model, decay, steps)
+        if state is not None and self.average is not None:
+            self.model.load_state_dict(state["live_weights"])
+        self._shard(self.model)
+        if self.average is not None:
+            self._shard(self.average.model)
+        self.optimizer = build_optimizer(self.model, config.optim)
         if state is not None:
             self._restore(state)
         self.wrapped = ranks.wrap(self.model)
         self.wrapped.train()
+
+    def _new_model(self, store: Path) -> RelationalTransformer:
+        """The model that the run starts from."""
+        config, name = self.config, self.config.load_ckpt_path
+        width = text_width(store, config.data.embedder)
+        if name is None:
+            return build_model(config, width)
+        model = checkpoint.load_model(name, config.model.attention)
+        if model.config.d_text != width:
+            raise InputError(
+                f"load_ckpt_path {name}: the model reads text embeddings of length "
+                f"{model.config.d_text}, those of {config.data.embedder} have {width}: give the "
+                "data.embedder that it was trained with"
+            )
+        check_fingerprint(store, config.data.embedder, model.settings.fingerprint)
+        return model
+
+    def _shard(self, model: RelationalTransformer) -> None:
+        if self.ranks.lockstep:
+            shard(model, self.ranks)
+
+    def _real_tasks(self) -> RealTasks | None:
+        """The real tasks that are scored, if there are any."""
+        config = self.config
+        if not config.evaluation.scored:
+            return None
+        data, evaluation = config.data, config.evaluation
+        bf16 = choose(config.trainer.precision, self.ranks.device) == "bf16"
+        settings = ContextSettings(
+            data.embedder,
+            data.context_length[0],
+            next(iter(data.recipes.values())),
+            batch_size=evaluation.batch_size,
+            num_threads=data.sampler_threads,
+            precision="bf16" if bf16 else "fp32",
+            fingerprint=self.fingerprint,
+        )
+        return RealTasks(evaluation, settings)
 
     @property
     def done(self) -> float:
@@ -107,7 +178,8 @@ class Trainer:
         return self.done >= 1 or self.stopping.due
 
     def train(self, stop: list[str]) -> bool:
-        """Train until the run is finished (True) or until a rank has a signal in `stop` (False)."""
+        """Train until the run is finished (True) or until a rank has a signal in `stop` (False),
+        which then says so on every rank."""
         config = self.config
         share = Share(self.ranks.rank, self.ranks.world_size, config.trainer.micro_batches)
         loader = Loader(
@@ -122,6 +194,7 @@ class Trainer:
                 stopped = self.train_step(loader, log, stop)
                 self.after_step(log, stopped)
                 if stopped and not self.finished:
+                    stop[:] = stop or [stopped]
                     log.say(f"{stopped}: saved after step {self.step}; start again to continue")
                     return False
         return True
@@ -131,7 +204,7 @@ class Trainer:
         begin, waited = time.perf_counter(), loader.waited
         loss, tokens, slots = self._accumulate(loader)
         table = self.ranks.gather([loss, tokens, slots, len(stop)])
-        check_losses(table[:, 0].tolist(), self.step)
+        check_losses(table[:, 0].tolist(), self.step, self._wrong)
         norm = self._update()
         tokens, slots = int(table[:, 1].sum()), int(table[:, 2].sum())
         self.step, self.tokens, self.slots = self.step + 1, self.tokens + tokens, self.slots + slots
@@ -156,8 +229,9 @@ class Trainer:
             self.save()
 
     def evaluate(self, log: RunLog) -> bool:
-        """Measure and record the held-out loss, and that of the weight average if there is one;
-        whether it, or the average's, is the best of a trained model."""
+        """Measure and record the held-out loss, that of the weight average if there is one, and the
+        scores on real tasks, which are those of the checkpoint's model (the average, or else the
+        weights); whether that model is the best trained one yet, as trainer.select says."""
         precision = self.config.trainer.precision
         result = self.heldout.evaluate(self.model, self.ranks, precision)
         record = result.record()
@@ -167,18 +241,49 @@ class Trainer:
                 result = self.heldout.evaluate(self.average.model, self.ranks, precision)
             losses = result.record().items()
             record |= {f"ema_{name}": loss for name, loss in losses if "constant" not in name}
+        value = result.loss
+        if self.real is not None:
+            scores = self.real.scores(self.saved_model, self.ranks)
+            means = mean_scores(scores)
+            record |= means | flat(scores)
+            value = -means[SCORE] if self.config.trainer.select == "score" else value
         log.heldout({"step": self.step, "tokens": self.tokens} | record)
         if self.step == 0:
             return False
-        self.stopping.add(result.loss)
-        better = result.loss < self.best
+        self.stopping.add(value)
+        better = value < self.best
         if better:
-            self.best, self.best_step = result.loss, self.step
+            self.best, self.best_step = value, self.step
         return better
+
+    @property
+    def saved_model(self) -> RelationalTransformer:
+        """The checkpoint's model: the weight average, if there is one, or else the weights."""
+        return self.model if self.average is None else self.average.model
+
+    def final_scores(self) -> dict[str, Any] | None:
+        """Scores on real tasks of the best checkpoint and of the baselines, for validation and test
+        rows, as plain values: {split: {"best" | "global_mean" | "entity_mean": {"mean", "tasks"}}}.
+        None if there are no real tasks. All ranks call it."""
+        if self.real is None:
+            return None
+        best = checkpoint.load_model(self.run.folder / "best", self.config.model.attention)
+        best.to(self.ranks.device)
+        self._shard(best)
+        result: dict[str, Any] = {}
+        for split in self.real.splits():
+            shown = self.config.logger.progress
+            found = {"best": self.real.scores(best, self.ranks, split, show_progress=shown)}
+            found |= self.real.baselines(split)
+            result[split] = {name: with_mean(scores) for name, scores in found.items()}
+        return result
 
     def save(self) -> None:
         """Write a checkpoint, with the weight average as its model if there is one; `best` points
-        at it if its held-out loss is the best."""
+        at it if its held-out loss is the best. All ranks call it."""
+        if not self.ranks.is_main and not self.ranks.lockstep:
+            return
+        weights, state = whole(self.saved_model.state_dict()), whole(self._state())
         if not self.ranks.is_main:
             return
         data = self.config.data
@@ -188,9 +293,10 @@ class Trainer:
         folder = checkpoint.save_checkpoint(
             self.run.folder,
             self.step,
-            self.model if self.average is None else self.average.model,
+            self.saved_model,
             replace(settings, fingerprint=self.fingerprint),
-            self._state(),
+            state,
+            weights,
         )
         if self.best_step == self.step:
             checkpoint.point(self.run.folder, "best", folder)
@@ -210,16 +316,21 @@ class Trainer:
         """Add the gradients of one micro-batch; gradients pass between ranks only if `sync`."""
         model, parts = self.wrapped, self.config.trainer.micro_batches
         waits = isinstance(model, DistributedDataParallel) and not sync
+        if self.ranks.lockstep:
+            synchronise_gradients(model, sync)
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with autocast(self.ranks.device, self.config.trainer.precision):
-                outputs = model(batch)
+                outputs = model(batch, targets_only=True)
             loss = target_loss(outputs, batch)
             (loss / parts).backward()
+        if not torch.isfinite(loss):
+            with torch.no_grad():
+                self._wrong = self._wrong or unlike_numbers(outputs, batch, self.corpus.train)
         return float(loss.detach())
 
     def _update(self) -> float:
         """Clip, step the optimizer, clear the gradients; the gradient's norm before clipping."""
-        norm = float(clip_gradients(self.model.parameters(), self.config.optim.clip))
+        norm = number(clip_gradients(self.model.parameters(), self.config.optim.clip))
         if not math.isfinite(norm):
             raise InputError(
                 f"the gradient is not finite at step {self.step}: try a lower optim.lr"
@@ -281,10 +392,8 @@ class Trainer:
         self.step, self.tokens, self.slots = state["step"], state["tokens"], state["slots"]
         self.best, self.best_step = state["best"], state["best_step"]
         self.stopping = replace(self.stopping, **state["early_stopping"])
-        if self.average is not None:
-            self.model.load_state_dict(state["live_weights"])
         self.window = Window(**state["window"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         torch.default_generator.set_state(state["random_state"])
         best = self.run.folder / f"step_{self.best_step}"
         if self.ranks.is_main and best.is_dir():

@@ -29,6 +29,9 @@ unless the environment variable RUSTLER_INSTRUCTIONS names another set when the 
 FAST_BF16: bool
 """Whether this processor has instructions for products of bf16."""
 
+MAX_HEAD_DIM: int
+"""Most channels of a head that the kernels of attention take."""
+
 class RustlerError(ValueError):
     """Bad store, task or argument; the message names it."""
 
@@ -226,7 +229,9 @@ _Numbers = NDArray[np.float32] | NDArray[np.uint16]
 
 @final
 class Groups:
-    """The arrays of rt.plan.Groups, copied and checked: ValueError for a wrong offset or index."""
+    """Groups as in rt.plan.Groups, whose queries and keys are numbers of rows: those of context b
+    are query_row_ptr[b]:query_row_ptr[b+1] and key_row_ptr[b]:key_row_ptr[b+1]. Copied and checked:
+    ValueError for a wrong offset or index."""
 
     def __init__(
         self,
@@ -235,30 +240,33 @@ class Groups:
         key_ptr: NDArray[np.int32],
         key: NDArray[np.int32],
         group_ptr: NDArray[np.int32],
-        cell_ptr: NDArray[np.int32],
+        query_row_ptr: NDArray[np.int32],
+        key_row_ptr: NDArray[np.int32],
     ) -> None: ...
 
 def attention_forward(
-    qkv: _Numbers,
+    qkv: Sequence[_Numbers],
     weight: _Floats | None,
     groups: Groups,
     out: _Numbers,
     lse: _Floats,
     num_threads: int,
 ) -> None:
-    """Attention of qkv [N, 3, H, D] over groups. With a weight [D], queries and keys are
-    RMS-normalised per head and queries multiplied by it; without, queries are multiplied by
-    1 / sqrt(D). Fills out [N, H, D] and lse [N, H], the log-sum-exp of each query's scores."""
+    """Attention over groups of [qkv], [N, 3, H, D], or [q, kv], [M, H, D] and [K, 2, H, D]. With a
+    weight [D], queries and keys are RMS-normalised per head and queries multiplied by it; without,
+    queries are multiplied by 1 / sqrt(D). Fills out [M, H, D] and lse [M, H], the log-sum-exp of
+    each query's scores."""
 
 def attention_backward(
-    qkv: _Numbers,
+    qkv: Sequence[_Numbers],
     weight: _Floats | None,
     groups: Groups,
     saved: tuple[_Numbers, _Floats, _Numbers],
-    gradients: tuple[_Numbers, _Floats],
+    gradients: tuple[Sequence[_Numbers], _Floats],
     num_threads: int,
 ) -> None:
-    """saved: out, lse and the gradient of out. Fills gradients: of qkv, and of weight [D]."""
+    """saved: out, lse and the gradient of out. Fills gradients: of qkv, as it came, and of weight
+    [D]."""
 
 def norm_forward(
     x: _Floats, update: _Numbers | None, y: _Numbers, factor: _Floats, num_threads: int
@@ -281,6 +289,9 @@ def swiglu_forward(gates: _Numbers, a: _Numbers, num_threads: int) -> None:
 
 def swiglu_backward(gates: _Numbers, grad_a: _Numbers, num_threads: int) -> None:
     """In place: gates become their gradients; grad_a, the gradient of a, becomes a itself."""
+
+def transpose_rows(x: _Numbers, to: _Numbers, num_threads: int) -> None:
+    """Writes x [R, d] transposed into to [d, R or more]."""
 
 ACTIVATIONS: list[str]
 """Activation functions of synthetic tables' models, in the order of their codes."""

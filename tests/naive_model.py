@@ -3,6 +3,8 @@ cells, one vector a cell, in float64. It shares nothing with `rt` but the names 
 
 A cell sees, under `col`, the cells of its column; under `feat`, those of its row and of the rows
 that its row references; under `nbr`, those of the rows that reference its row.
+
+A variant is on where its parameters are there (docs/model.md says what each computes).
 """
 
 import math
@@ -19,12 +21,15 @@ from rt.data import Batch
 from rt.model import RelationalTransformer
 
 KINDS = ("number", "text", "datetime", "boolean")
+SCALAR = ("number", "datetime", "boolean")
 EPS = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of one context. column: its store and its number there."""
+    """One cell of one context. column: its store and its number there; children: of its row, how
+    many by each foreign key, and the key's name; classes: of a context's own text target, the
+    texts among which it is scored and its place among them."""
 
     slot: int
     row: int
@@ -34,6 +39,8 @@ class Cell:
     text: Tensor | None
     name: Tensor
     is_target: bool
+    children: list[tuple[int, Tensor]]
+    classes: tuple[list[Tensor], int] | None
 
 
 def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], dict[int, set]]]:
@@ -42,6 +49,7 @@ def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], 
     contexts = []
     for b in range(arrays["row"].shape[0]):
         cells = []
+        first, end = arrays["context_row_ptr"][b : b + 2].tolist()
         for slot in np.flatnonzero(~arrays["is_padding"][b]).tolist():
             column, text = arrays["column"][b, slot], arrays["text"][b, slot]
             cells.append(
@@ -54,9 +62,10 @@ def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], 
                     embedding[text] if text >= 0 else None,
                     embedding[arrays["column_text"][column]],
                     bool(arrays["is_target"][b, slot]),
+                    children_of(arrays, first + int(arrays["row"][b, slot]), embedding),
+                    classes_of(arrays, b, slot, embedding),
                 )
             )
-        first, end = arrays["context_row_ptr"][b : b + 2].tolist()
         ptr = arrays["parent_ptr"][first : end + 1].tolist()
         parents = {
             row: set(arrays["parent"][ptr[row] : ptr[row + 1]].tolist())
@@ -64,6 +73,29 @@ def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], 
         }
         contexts.append((cells, parents))
     return contexts
+
+
+def children_of(
+    arrays: Mapping[str, NDArray[Any]], row: int, embedding: Tensor
+) -> list[tuple[int, Tensor]]:
+    """Of a row of the batch."""
+    if len(arrays["count_ptr"]) == 0:
+        return []
+    span = slice(*arrays["count_ptr"][row : row + 2].tolist())
+    pairs = zip(arrays["count"][span].tolist(), arrays["count_key"][span].tolist(), strict=True)
+    return [(count, embedding[arrays["key_text"][key]]) for count, key in pairs]
+
+
+def classes_of(
+    arrays: Mapping[str, NDArray[Any]], b: int, slot: int, embedding: Tensor
+) -> tuple[list[Tensor], int] | None:
+    """None for a cell that is not the context's own target or is none of its task's classes."""
+    number, text = int(arrays["context_classes"][b]), int(arrays["text"][b, slot])
+    if slot != arrays["target_slot"][b] or number < 0:
+        return None
+    first, end = arrays["class_ptr"][number : number + 2].tolist()
+    texts = arrays["class_text"][first:end].tolist()
+    return ([embedding[t] for t in texts], texts.index(text)) if text in texts else None
 
 
 class NaiveModel:
@@ -80,8 +112,15 @@ class NaiveModel:
     def norm(self, name: str, x: Tensor) -> Tensor:
         return x / (x.square().mean() + EPS).sqrt() * self.parameters[f"{name}.weight"]
 
+    def name(self, embedding: Tensor) -> Tensor:
+        """A column's or a key's."""
+        return self.norm("norm_dict.col_name", self.linear("enc_dict.col_name", embedding))
+
     def embed(self, cell: Cell) -> Tensor:
-        name = self.norm("norm_dict.col_name", self.linear("enc_dict.col_name", cell.name))
+        name = self.name(cell.name)
+        if "w_count.weight" in self.parameters:
+            for count, key in cell.children:
+                name = name + math.log(1 + count) / 4 * self.linear("w_count", self.name(key))
         if cell.is_target:
             return name + self.parameters[f"mask_embs.{cell.kind}"]
         value = torch.tensor([cell.value], dtype=torch.float64)
@@ -90,7 +129,9 @@ class NaiveModel:
             f"norm_dict.{cell.kind}", self.linear(f"enc_dict.{cell.kind}", shown)
         )
 
-    def attend(self, name: str, xs: list[Tensor], seen: list[list[int]]) -> list[Tensor]:
+    def attend(
+        self, name: str, xs: list[Tensor], seen: list[list[int]], cells: list[Cell]
+    ) -> list[Tensor]:
         """The attention sub-layer `name` of every cell; seen: the cells that each one sees."""
         width = len(xs[0])
         dim = width // self.num_heads
@@ -104,14 +145,43 @@ class NaiveModel:
         for i in range(len(xs)):
             parts = []
             for h in heads:
-                powers = [(qs[i][h].dot(ks[j][h]) / math.sqrt(dim)).exp() for j in seen[i]]
+                sharpness = self.sharpness(name, h, len(seen[i]))
+                powers = [
+                    (sharpness * qs[i][h].dot(ks[j][h]) / math.sqrt(dim)).exp() for j in seen[i]
+                ]
                 total = sum(powers) if powers else 1.0
                 mean = torch.zeros(dim, dtype=torch.float64)
                 for power, j in zip(powers, seen[i], strict=True):
                     mean = mean + power / total * vs[j][h]
-                parts.append(mean)
-            out.append(self.linear(f"{name}.wo", torch.cat(parts)))
+                parts.append(self.gated(name, h, xs[i], mean))
+            added = self.linear(f"{name}.wo", torch.cat(parts))
+            if f"{name}.wo_sum.weight" in self.parameters:
+                times = [self.times(name, h, cells[i]) for h in heads]
+                scaled = [t * part for t, part in zip(times, parts, strict=True)]
+                added = added + self.linear(f"{name}.wo_sum", torch.cat(scaled))
+            out.append(added)
         return out
+
+    def sharpness(self, name: str, head: int, keys: int) -> Tensor | float:
+        """What the scores of a query with so many keys are multiplied by."""
+        scale = self.parameters.get(f"{name}.key_scale")
+        return 1.0 if scale is None or keys == 0 else scale[head] * math.log(keys)
+
+    def gated(self, name: str, head: int, x: Tensor, mean: Tensor) -> Tensor:
+        """A head's output times its gate, if it has one, or one for each of its channels."""
+        if f"{name}.w_gate.weight" not in self.parameters:
+            return mean
+        gates = self.linear(f"{name}.w_gate", x).sigmoid()
+        per_head = len(gates) // self.num_heads
+        return mean * gates[head * per_head : (head + 1) * per_head]
+
+    def times(self, name: str, head: int, cell: Cell) -> Tensor:
+        """How many children a head counts, on the scale of logarithms."""
+        total = torch.zeros((), dtype=torch.float64)
+        for count, key in cell.children:
+            share = self.linear(f"{name}.w_key", self.name(key))[head].sigmoid()
+            total = total + math.log(1 + count) / 4 * share
+        return total
 
     def feed_forward(self, name: str, x: Tensor) -> Tensor:
         gate = self.linear(f"{name}.w1", x)
@@ -129,13 +199,18 @@ class NaiveModel:
                     for cell in cells
                 ]
                 normed = [self.norm(f"{at}.norms.{mask}", x) for x in xs]
-                added = self.attend(f"{at}.attns.{mask}", normed, seen)
+                added = self.attend(f"{at}.attns.{mask}", normed, seen, cells)
                 xs = [x + y for x, y in zip(xs, added, strict=True)]
             xs = [x + self.feed_forward(f"{at}.ffn", self.norm(f"{at}.norms.ffn", x)) for x in xs]
             block += 1
         xs = [self.norm("norm_out", x) for x in xs]
-        scalar = [kind for kind in KINDS if kind != "text"]
-        return [{kind: self.linear(f"dec_dict.{kind}", x)[0] for kind in scalar} for x in xs]
+        found = [{kind: self.linear(f"dec_dict.{kind}", x)[0] for kind in SCALAR} for x in xs]
+        if "class_scale" in self.parameters:
+            scale = self.parameters["class_scale"].exp().clamp(max=100)
+            for outputs, x in zip(found, xs, strict=True):
+                text = self.linear("dec_dict.text", x)
+                outputs["text"] = scale * text / text.norm()
+        return found
 
 
 def sees(mask: str, cell: Cell, other: Cell, parents: dict[int, set]) -> bool:
@@ -147,8 +222,20 @@ def sees(mask: str, cell: Cell, other: Cell, parents: dict[int, set]) -> bool:
     return cell.row in parents[other.row]
 
 
+def is_scored(cell: Cell, outputs: dict[str, Tensor]) -> bool:
+    """Whether a cell is a target with a loss."""
+    if cell.kind == "text":
+        return cell.is_target and cell.classes is not None and "text" in outputs
+    return cell.is_target
+
+
 def loss_of(cell: Cell, outputs: dict[str, Tensor]) -> Tensor:
-    """Huber loss of a number or a date, cross-entropy of whether a boolean is above 0."""
+    """Huber loss of a number or a date, cross-entropy of whether a boolean is above 0, and of a
+    text among its classes."""
+    if cell.classes is not None and cell.kind == "text":
+        texts, right = cell.classes
+        powers = [(outputs["text"].dot(text) / text.norm()).exp() for text in texts]
+        return -(powers[right] / sum(powers)).log()
     if cell.kind == "boolean":
         probability = outputs["boolean"].sigmoid()
         return -(probability if cell.value > 0 else 1 - probability).log()
@@ -163,7 +250,7 @@ def naive_loss(contexts: list, outputs: list[list[dict[str, Tensor]]]) -> Tensor
         losses = [
             loss_of(cell, out)
             for cell, out in zip(cells, found, strict=True)
-            if cell.is_target and cell.kind != "text"
+            if is_scored(cell, out)
         ]
         if losses:
             means.append(sum(losses, torch.zeros((), dtype=torch.float64)) / len(losses))
@@ -198,7 +285,7 @@ def assert_agreement(model: RelationalTransformer, batch: Batch, proof: Proof) -
     found = model(batch)
     for b, cells in enumerate(proof.outputs):
         slots = torch.nonzero(~batch.is_padding[b])[:, 0]
-        for kind in cells[0]:
+        for kind in SCALAR:
             expected = torch.stack([cell[kind] for cell in cells]).float()
             of_kind = getattr(found, kind)[b, slots]
             torch.testing.assert_close(of_kind, expected, rtol=1e-5, atol=1e-5)

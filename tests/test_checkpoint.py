@@ -205,6 +205,16 @@ def test_the_model_knows_of_no_files() -> None:
         ("- {a: 1}", "config.yaml is a list, not a group of keys"),
         ("caf\xe9: 1", "config.yaml is not YAML: .*can't decode byte 0xe9"),
         ("!!python/object/apply:os.getcwd []", "config.yaml is not YAML: could not determine a"),
+        ("when: 2024-13-45", "config.yaml is not YAML: month must be in 1..12"),
+        ("[" * 5000, "config.yaml is not YAML: maximum recursion depth"),
+        (
+            WITH.format(model=SIZES).replace("blocks': 2", "blocks': 1000000000"),
+            "config.yaml: model.num_blocks must be at most 1000, not 1000000000",
+        ),
+        (
+            WITH.format(model=SIZES).replace("d_ff': 24", "d_ff': 1000000000000000000000"),
+            "config.yaml: model.d_ff must be at most 1048576, not 1000000000000000000000",
+        ),
         (WITH.format(model="{}"), "config.yaml: model.num_blocks is missing: give it a value"),
         (WITH.format(model="3"), "config.yaml: model must be a group of keys, not 3"),
         (WITH.format(model="{gate: 1}"), "config.yaml: model.gate is not known: choose one of att"),

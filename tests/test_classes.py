@@ -89,6 +89,9 @@ def test_the_loss_by_hand() -> None:
         expected = -(unit @ outputs.text[b]).log_softmax(0)[place]
         torch.testing.assert_close(losses[b, 0], expected)
     assert (losses[2:, 0] == 0).all()
+    with torch.no_grad():
+        model.class_scale.fill_(9.0)
+    torch.testing.assert_close(model(batch).text.norm(dim=1), torch.full((4,), 100.0))
 
 
 @pytest.mark.parametrize("with_texts", [True, False])
@@ -129,7 +132,7 @@ def test_text_columns_are_tasks(store: Path) -> None:
 def test_training_and_predicting_classes(store: Path, tmp_path: Path) -> None:
     values = small_config(store.parent, tmp_path / "run")
     values["model"] |= {"class_targets": True}
-    values["data"] |= {"pattern": "*", "root": None, "stores": [str(store)] * 2}
+    values["data"] |= {"root": [str(store)], "heldout": "rows"}
     model = RelationalTransformer.from_pretrained(run(from_dict(TrainConfig, values)))
     assert model.dec_dict["text"].weight.requires_grad
     task = notes(store)

@@ -10,12 +10,20 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from plurel.errors import InputError
+from rt.checkpoint import Settings, save_pretrained
 from rt.config import from_dict, to_dict
-from rt.model import SIZES
+from rt.model import SIZES, ModelConfig, RelationalTransformer
 from rt.optim import OptimConfig
 from rt.recipes import PRESETS, Recipe, named
 from rt.train_config import TrainConfig
-from scripts.hydra_entry import one_line_errors, plain, register
+from scripts.hydra_entry import (
+    fixed_keys,
+    one_line_errors,
+    plain,
+    register,
+    sweep_name,
+    training_config,
+)
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = sorted(
@@ -23,25 +31,137 @@ GROUPS = sorted(
 )
 
 
-def composed(*overrides: str) -> dict[str, Any]:
+ROOTS = {
+    "synthetic_pretrain": (),
+    "baseline_pretrain": ("data.root=databases",),
+    "cntd_pretrain": ("data.root=databases", "load_ckpt_path=CKPT"),
+    "finetune": ("data.root=databases", "task=shop/churn", "load_ckpt_path=CKPT"),
+}
+NEEDS = {"data=real": ("data.root=x",), "evaluation=real": ("evaluation.root=x",)}
+OF_OTHER_ROOTS = ("model=checkpoint", "recipe=checkpoint", "evaluation=task")
+"""What continued training and fine-tuning are composed of, tested with them."""
+
+
+@pytest.fixture(scope="module")
+def ckpt(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint of the paper's size in all but depth."""
+    config = ModelConfig(**{**SIZES["paper"], "num_blocks": 1}, d_text=384)
+    context = {"context_length": [96], "recipes": {"labels": {}}}
+    folder = tmp_path_factory.mktemp("model") / "model"
+    settings = Settings("all-MiniLM-L12-v2", context)
+    return str(save_pretrained(RelationalTransformer(config), folder, settings))
+
+
+def composed(*overrides: str, root: str = "synthetic_pretrain") -> dict[str, Any]:
     register()
     with one_line_errors(), initialize_config_dir(str(CONF), version_base="1.3"):
-        return plain(compose("synthetic_pretrain", list(overrides)))
+        return plain(compose(root, list(overrides)))
 
 
-def built(*overrides: str) -> TrainConfig:
-    return from_dict(TrainConfig, composed(*overrides))
+def built(*overrides: str, root: str = "synthetic_pretrain") -> TrainConfig:
+    return training_config(composed(*overrides, root=root), overrides)
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_every_script_has_a_config_of_its_own(root: str, ckpt: str) -> None:
+    assert (CONF.parent / "scripts" / f"{root}.py").is_file()
+    overrides = [override.replace("CKPT", ckpt) for override in ROOTS[root]]
+    config = built(*overrides, root=root)
+    regimes = dict(zip(ROOTS, ("synthetic", "baseline", "continued", "finetune"), strict=True))
+    assert config.regime == regimes[root]
+    assert from_dict(TrainConfig, to_dict(config)) == config
+    paper = built(*overrides, "experiment=paper", "model.num_blocks=1", root=root)
+    synthetic = root == "synthetic_pretrain"
+    assert paper.trainer.token_budget == (4_000_000_000 if synthetic else None)
+    assert paper.trainer.steps == (None if synthetic else 50_000)
+    assert paper.data.num_dbs == (1024 if synthetic else None)
+    debugged = built(*overrides, "debug=default", root=root)
+    assert (debugged.trainer.steps, debugged.trainer.token_budget) == (4, None)
+
+
+def test_continued_training_takes_from_the_checkpoint_what_is_not_given(ckpt: str) -> None:
+    overrides = ("data.root=databases", f"load_ckpt_path={ckpt}")
+    config = built(*overrides, root="cntd_pretrain")
+    assert (config.model.num_blocks, config.model.d_model) == (1, 256)
+    assert config.data.embedder == "all-MiniLM-L12-v2"
+    assert config.data.context_length == (96,)
+    assert config.data.recipes == {"labels": named("labels")}
+    other = built(*overrides, "recipe=walks", "data.context_length=64", root="cntd_pretrain")
+    assert (other.data.context_length, list(other.data.recipes)) == ((64,), ["walks"])
+
+
+def test_what_is_left_out_is_scored() -> None:
+    config = built("data.root=[a,b]", "data.leave_out=[c,d]", root="baseline_pretrain")
+    assert config.evaluation.root == ("a", "b")
+    assert config.evaluation.databases == ("c", "d")
+    assert not built("data.root=a", root="baseline_pretrain").evaluation.scored
+
+
+def test_the_task_is_trained_on_and_scored(ckpt: str) -> None:
+    overrides = ("data.root=a", "task=shop/churn", f"load_ckpt_path={ckpt}")
+    config = built(*overrides, root="finetune")
+    assert config.data.task == "shop/churn"
+    assert config.evaluation.tasks == ("shop/churn",)
+    assert config.trainer.select == "score"
+
+
+def test_one_budget_on_the_command_line_is_enough() -> None:
+    for overrides, budget in (
+        ((), (None, 32_000_000)),
+        (("trainer.steps=5",), (5, None)),
+        (("trainer.token_budget=1e6",), (None, 1_000_000)),
+        (("experiment=demo", "trainer.token_budget=1e6"), (None, 1_000_000)),
+        (("experiment=paper", "trainer.steps=7"), (7, None)),
+    ):
+        trainer = built(*overrides).trainer
+        assert (trainer.steps, trainer.token_budget) == budget
+    with pytest.raises(InputError, match=r"give either trainer.steps or trainer.token_budget"):
+        built("trainer.steps=5", "trainer.token_budget=5")
+
+
+def test_runs_of_a_sweep_are_named_by_what_varies() -> None:
+    names = [
+        sweep_name(["data.num_dbs=8", "seed=1"]),
+        sweep_name(["seed=1.0", "+data.num_dbs=8"]),
+        sweep_name(["optim.lr=1e-3", "model=tiny", "data.leave_out=[a, b]"]),
+        sweep_name(["data.max=1", "optim.max=2"]),
+        sweep_name([]),
+    ]
+    assert names == [
+        "num_dbs=8,seed=1",
+        "num_dbs=8,seed=1",
+        "leave_out=[a,b],lr=1e-3,model=tiny",
+        "data.max=1,optim.max=2",
+        "run",
+    ]
+    long = [sweep_name([f"data.pattern{i}={'x' * 300}"]) for i in range(2)]
+    assert len(set(long)) == 2
+    assert max(map(len, long)) < 200
+    line = ["--multirun", "data.root=/a", "data.leave_out=[a,b],[c]", "+x=1", "seed=range(3)"]
+    assert fixed_keys(line) == ["data.root", "x"]
+    config = training_config(composed("trainer.run_dir=sweep"), [], ["seed=1"])
+    assert config.trainer.run_dir == "sweep/seed=1"
 
 
 def test_there_is_a_file_of_each_group() -> None:
     groups = {name.split("=")[0] for name in GROUPS}
-    names = ("model", "data", "recipe", "optim", "trainer", "logger", "experiment", "debug")
+    names = (
+        "model",
+        "data",
+        "recipe",
+        "optim",
+        "trainer",
+        "evaluation",
+        "logger",
+        "experiment",
+        "debug",
+    )
     assert groups == set(names)
 
 
-@pytest.mark.parametrize("override", GROUPS)
+@pytest.mark.parametrize("override", sorted(set(GROUPS) - set(OF_OTHER_ROOTS)))
 def test_every_file_builds_a_config_that_survives_yaml(override: str) -> None:
-    config = built(override)
+    config = built(override, *NEEDS.get(override, ()))
     again = yaml.safe_load(yaml.safe_dump(to_dict(config)))
     assert from_dict(TrainConfig, again) == config
 
@@ -95,7 +215,7 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PLUREL_HOME", "/some/where")
     config = built()
     assert config.trainer.run_dir == "/some/where/runs/synthetic"
-    assert config.data.root == "/some/where/pre"
+    assert config.data.root == ("/some/where/pre",)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +230,17 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
         ("trainer.steps=1.5", "trainer.steps must be an integer, not 1.5"),
         ("trainer.steps=true", "trainer.steps must be an integer, not True"),
         ("trainer.steps=0", "trainer.steps must be 1 or more, not 0"),
-        ("trainer.token_budget=5", "give either trainer.steps or trainer.token_budget"),
+        ("trainer.select=loss", "trainer.select must be one of heldout_loss, score, not 'loss'"),
+        ("evaluation=task", "Interpolation key 'task' not found"),
+        ("evaluation=reel", "evaluation.reel is not known: did you mean evaluation.real?"),
+        ("evaluation.max_rows=0", "evaluation.max_rows must be 1 or more, not 0"),
+        ("evaluation.test_rows=-1", "evaluation.test_rows must be 0 or more, not -1"),
+        ("evaluation.tasks=[churn]", "evaluation.tasks must be <database>/<task>, not 'churn'"),
+        ("model=checkpoint", "model.num_blocks is null, as the checkpoint says: give load_ckpt_"),
+        ("recipe=checkpoint", "data.context_length is null, as the checkpoint says"),
+        ("load_ckpt_path=/no/such.pt", "/no/such.pt does not exist"),
+        ("data=real", "data.root is missing: give data.root=VALUE"),
+        ("data.root=[]", "data.root must be one place or more, not []"),
         ("trainer.precision=fp16", "trainer.precision must be one of fp32, bf16, auto, not 'fp16'"),
         ("trainer.run_dir=null", "trainer.run_dir must be text, not None"),
         ("~trainer.run_dir", "trainer.run_dir is missing: give it a value"),
@@ -123,7 +253,6 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
         ("optim.schedule=wsd", "must be one of one_cycle, warmup_stable_decay, constant"),
         ("trainer.patience=0", "trainer.patience must be 1 or more, not 0"),
         ("trainer.min_delta=-1", "trainer.min_delta must be 0 or more, not -1.0"),
-        ("data.stores=[a]", "give either data.root or data.stores"),
         ("data.extra_target_share=[0.5,0.1]", "data.extra_target_share must be two shares"),
         ("data.extra_target_share=[0,x]", "data.extra_target_share[1] must be a number, not 'x'"),
         ("recipe=label", "recipe.label is not known: did you mean recipe.labels?"),

@@ -149,7 +149,7 @@ def test_a_run_that_ended_early_stays_ended(
     # as after a kill between the last checkpoint and the summary
     (ended / "training.json").unlink()
     run(patient(pre, ended))
-    assert "stopped early; the held-out loss was lowest at step" in capsys.readouterr().out
+    assert "stopped early; the best evaluation was that of step" in capsys.readouterr().out
 
 
 def test_patience_goes_on_where_it_was(pre: Path, ended: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from random_contexts import SHAPES, random_arrays, random_batch
 from torch import Tensor
 
 import rustler
+from plurel.errors import InputError
 from rt import cpu_blocks
 from rt.blocks import Block, run_blocks
 from rt.data import TEXT, Batch
@@ -78,6 +79,23 @@ def test_bf16_is_fp32_but_for_rounding(size: str, shape: str) -> None:
     assert all(low.dtype == torch.float32 for low in low_grads)
     worst = max(errors(one, other) for one, other in zip(grads, low_grads, strict=True))
     assert worst < 2e-2
+    # the stream and its gradient are kept in fp32, not rounded on their way
+    for stream in (low_out, low_grads[0]):
+        assert (stream != stream.bfloat16().float()).any()
+
+
+def test_values_and_outputs_are_not_rounded_by_autocast() -> None:
+    """With blocks that add nothing: whatever differs is of the encoders or of the heads."""
+    torch.manual_seed(0)
+    model = RelationalTransformer(dataclasses.replace(CONFIGS["whole vectors"], zero_init=True))
+    for kind in ("number", "datetime", "boolean"):
+        torch.nn.init.normal_(model.dec_dict[kind].weight)
+    batch = random_batch(0)
+    expected = model(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(batch)
+    assert expected.number.any()
+    assert torch.equal(found.number, expected.number)
 
 
 def test_no_cells() -> None:
@@ -112,13 +130,26 @@ def test_the_backward_pass_goes_once() -> None:
         out.backward()
 
 
-def test_nothing_is_kept_without_gradients() -> None:
+def test_parameters_may_not_change_before_the_backward_pass() -> None:
+    """As with torch's own operations: gradients would be those of neither state."""
+    blocks, batch = blocks_of(CONFIGS["whole vectors"]), random_batch(0)
+    out = run_blocks(torch.randn(batch.num_cells, 64), blocks, batch.plan, "cpu").sum()
+    with torch.no_grad():
+        blocks[0].norms["col"].weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.backward()
+
+
+def test_nothing_is_kept_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks, batch = blocks_of(CONFIGS["whole vectors"]), random_batch(0)
     parameters = [block.native() for block in blocks]
-    x = torch.randn(batch.num_cells, 64)
+    x, made, layers = torch.randn(batch.num_cells, 64), [], cpu_blocks._layers
+    monkeypatch.setattr(cpu_blocks, "_layers", lambda *of: made.append(layers(*of)) or made[-1])
     with torch.no_grad():
         plain = cpu_blocks.run_blocks(x, batch.plan, parameters, torch.float32)
+    assert not any(layer.saved for layer in made[0])
     again = cpu_blocks.run_blocks(x, batch.plan, parameters, torch.float32)
+    assert all(layer.saved for layer in made[1])
     assert not plain.requires_grad
     assert again.requires_grad
     assert torch.equal(plain, again)
@@ -197,6 +228,14 @@ def test_a_text_passes_its_layer_once_and_padding_never() -> None:
     assert rows["text"] == len(batch.text_embedding)
     assert rows["col_name"] == len(batch.column_text)
     assert rows["cells"] == int((~batch.is_padding).sum()) < 0.6 * batch.row.numel()
+
+
+def test_heads_that_are_too_wide_for_the_kernels() -> None:
+    model = RelationalTransformer(ModelConfig(1, 65, 1, 8, 8))
+    with pytest.raises(InputError, match=r"at most 64 channels, not of 65: .* more heads, or "):
+        model(random_batch(0))
+    model.attention = "reference"
+    assert model(random_batch(0)).number.isfinite().all()
 
 
 def test_too_many_threads_are_refused() -> None:

@@ -42,6 +42,6 @@ def test_a_loss_of_one_rank_stops_all(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
         told = (folder / f"rank_{rank}.txt").read_text()
-        assert told.startswith("4 the loss is nan on rank 1 at step 3: ")
+        assert told.startswith("4 the loss is nan on rank 1 at step 3")
     # the checkpoint of step 2 is the last one: there was no fourth step, on no rank
     assert (folder / "latest").read_text().strip() == "step_3"

@@ -15,7 +15,7 @@ from random_contexts import SHAPES, random_arrays
 from sampler_fixtures import make, shop
 from store_fixtures import write_store
 
-from rt.data import Batch
+from rt.data import TEXT, Batch
 from rt.model import ModelConfig, RelationalTransformer
 
 __all__ = ["form"]  # a fixture
@@ -30,22 +30,22 @@ def sampled(root: Path) -> Arrays:
     return sampler.batch(0)
 
 
-def model_for(arrays: Arrays, form: str) -> RelationalTransformer:
-    """A model whose norms are not all ones, which would hide one in a wrong place."""
+def model_for(arrays: Arrays, form: str, **variants: Any) -> RelationalTransformer:
+    """A model whose norms and scales are not all one number, which would hide a wrong place."""
     torch.manual_seed(0)
     width = arrays["text_embedding"].shape[1]
-    config = ModelConfig(num_blocks=2, d_model=12, num_heads=2, d_ff=10, d_text=width)
-    model = RelationalTransformer(config, attention=form)
+    sizes = {"num_blocks": 2, "d_model": 12, "num_heads": 2, "d_ff": 10, "d_text": width}
+    model = RelationalTransformer(ModelConfig.from_dict(sizes | variants), attention=form)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
+            if "norm" in name or "scale" in name:
                 parameter.uniform_(0.5, 1.5)
     return model
 
 
-def prove(arrays: Arrays) -> Proof:
+def prove(arrays: Arrays, **variants: Any) -> Proof:
     """Outputs, loss and gradients by plain loops."""
-    model = model_for(arrays, "auto")
+    model = model_for(arrays, "auto", **variants)
     return run_naive(dict(model.named_parameters()), model.config.num_heads, arrays)
 
 
@@ -65,6 +65,39 @@ def case(
 def test_outputs_loss_and_gradients(case: tuple[Arrays, Proof], form: str) -> None:
     arrays, proof = case
     assert_agreement(model_for(arrays, form), Batch.from_arrays(arrays), proof)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gate per head": {"attention_gate": "head"},
+    "gate per channel": {"attention_gate": "channel"},
+    "log of keys": {"log_keys": True},
+    "counts of children": {"child_counts": True},
+    "classes as targets": {"class_targets": True},
+    "all": {"attention_gate": "head", "log_keys": True, "child_counts": True,
+            "class_targets": True},
+}  # fmt: skip
+
+
+def with_classes(seed: int) -> Arrays:
+    """Random contexts with counts, whose own targets are texts: of classes, of none, no class."""
+    arrays = random_arrays(seed, num_contexts=4, num_slots=24)
+    arrays["semantic_type"][:3, 0] = TEXT
+    arrays["context_classes"] = np.array([0, 0, -1, 1], np.int32)
+    classes = arrays["class_text"]
+    others = set(range(len(arrays["text_embedding"]))) - set(classes.tolist())
+    arrays["text"][:3, 0] = classes[2], min(others), classes[0]
+    return arrays
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> tuple[dict[str, Any], Arrays, Proof]:
+    arrays, settings = with_classes(5), VARIANTS[request.param]
+    return settings, arrays, prove(arrays, **settings)
+
+
+def test_variants(variant: tuple[dict[str, Any], Arrays, Proof], form: str) -> None:
+    settings, arrays, proof = variant
+    assert_agreement(model_for(arrays, form, **settings), Batch.from_arrays(arrays), proof)
 
 
 def test_the_loss_is_a_mean_over_contexts_not_over_targets() -> None:

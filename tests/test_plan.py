@@ -1,20 +1,24 @@
 """The plan against the masks written out from their definition, and its own promises."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from random_contexts import SHAPES, random_arrays
 
 from rt.attention import padded_mask
-from rt.plan import MASKS, Groups, build_plan, dense_masks
+from rt.plan import MASKS, Groups, Plan, dense_masks
+from rt.plan import build_plan as plan_of
 
 ARGUMENTS = ("row", "column", "context_row_ptr", "parent_ptr", "parent")
 
 
 def tensors_of(arrays: dict[str, np.ndarray]) -> tuple[torch.Tensor, ...]:
     return tuple(torch.from_numpy(arrays[name]) for name in ARGUMENTS)
+
+
+def build_plan(*tensors: torch.Tensor) -> Plan:
+    """The plan of a batch without targets."""
+    return plan_of(*tensors, torch.zeros_like(tensors[0], dtype=torch.bool))
 
 
 def pairs(groups: Groups, cell: torch.Tensor) -> list[tuple[int, int]]:
@@ -56,6 +60,26 @@ def test_promises(shape: str) -> None:
             for ptr, cells in ((groups.query_ptr, groups.query), (groups.key_ptr, groups.key)):
                 here = cells[ptr[first] : ptr[last]]
                 assert ((here >= groups.cell_ptr[b]) & (here < groups.cell_ptr[b + 1])).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_queries_that_are_targets(shape: str, share: float) -> None:
+    tensors = tensors_of(random_arrays(1, **SHAPES[shape]))
+    is_target = torch.rand(tensors[0].shape, generator=torch.Generator().manual_seed(0)) < share
+    plan = plan_of(*tensors, is_target)  # padding may be marked too
+    assert plan.target.tolist() == torch.nonzero(is_target.reshape(-1)[plan.cell])[:, 0].tolist()
+    wanted = set(plan.cell[plan.target].tolist())
+    expected = [pair for pair in pairs(plan.nbr, plan.cell) if pair[0] in wanted]
+    assert pairs(plan.nbr_of_targets, plan.cell) == expected
+    groups = plan.nbr_of_targets
+    assert (groups.query_ptr.diff() > 0).all()
+    assert groups.group_ptr[-1] == len(groups.query_ptr) - 1
+    if share == 1.0:
+        assert all(
+            torch.equal(getattr(groups, name), getattr(plan.nbr, name))
+            for name in ("query_ptr", "query", "key_ptr", "key", "group_ptr", "cell_ptr")
+        )
 
 
 def test_by_hand() -> None:
@@ -106,5 +130,6 @@ def test_only_padding() -> None:
     ptr = torch.zeros(3, dtype=torch.int64)
     plan = build_plan(empty, empty, ptr, torch.zeros(1, dtype=torch.int64), ptr[:0])
     assert plan.cell.numel() == 0
-    for field in dataclasses.fields(plan)[1:]:
-        assert getattr(plan, field.name).query.numel() == 0
+    assert plan.target.numel() == 0
+    for mask in (*MASKS, "nbr_of_targets"):
+        assert getattr(plan, mask).query.numel() == 0

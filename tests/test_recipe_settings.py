@@ -106,6 +106,21 @@ def test_recipes_of_a_checkpoint() -> None:
         context_of(trained, None, "label")
 
 
+@pytest.mark.parametrize(
+    ("trained", "message"),
+    [
+        ({"context_length": "x"}, "context_length must be a list, not 'x'"),
+        ({"context_length": 256.5}, r"context_length\[0\] must be an integer, not 256.5"),
+        ({"context_length": [64, "y"]}, r"context_length\[1\] must be an integer, not 'y'"),
+        ({"recipes": 3}, "recipes must be a group of named entries, not 3"),
+        ({"recipes": {"mine": {"widht": 3}}}, "recipes.mine.widht is not known: did you mean"),
+    ],
+)
+def test_settings_of_a_damaged_checkpoint(trained: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"the checkpoint's context.{message}"):
+        context_of(trained)
+
+
 def test_a_named_recipe_starts_from_its_preset() -> None:
     recipe = from_dict(Recipe, Recipe.preset("labels") | {"width": 3})
     assert recipe.width == (3,)

@@ -1,5 +1,6 @@
 """State dicts that do not fit: every wrong key is named, whatever is missing."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,50 @@ def test_other_pt_files(
     torch.save(state | special[content] if isinstance(content, str) else content, tmp_path / "a.pt")
     with pytest.raises(InputError, match=rf"a.pt .*{message}|a.pt {message}"):
         load_model(tmp_path / "a.pt")
+
+
+WRONG: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "int64": lambda t: t.long(),
+    "complex64": lambda t: t + 1j,
+    "sparse_coo": lambda t: t.to_sparse(),
+    "on meta": lambda t: t.to("meta"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
+@pytest.mark.parametrize("kind", WRONG)
+def test_tensors_of_other_types(tmp_path: Path, model: RelationalTransformer, kind: str) -> None:
+    """Made floats, they would be a model with other numbers than the file's, or with none."""
+    state = model.state_dict()
+    name = "blocks.0.ffn.w1.weight"
+    torch.save(state | {name: WRONG[kind](state[name])}, tmp_path / "a.pt")
+    said = rf"a.pt does not fit.*: {name} is no dense tensor of real numbers \(.*{kind}"
+    with pytest.raises(InputError, match=said):
+        load_model(tmp_path / "a.pt")
+
+
+def test_parameters_share_no_memory(tmp_path: Path, model: RelationalTransformer) -> None:
+    """Whatever a file ties together is trained apart."""
+    state = model.state_dict()
+    one = torch.ones(1).expand(16)
+    torch.save(state | {"norm_out.weight": one, "norm_dict.text.weight": one}, tmp_path / "a.pt")
+    loaded = load_model(tmp_path / "a.pt")
+    with torch.no_grad():
+        loaded.norm_out.weight[0] = 2
+    assert loaded.norm_out.weight.tolist() == [2] + [1] * 15
+    assert loaded.norm_dict["text"].weight.tolist() == [1] * 16
+
+
+@pytest.mark.parametrize("content", ["pickle", "text"])
+def test_no_advice_to_run_what_is_in_a_file(tmp_path: Path, content: str) -> None:
+    """Torch's own message names the switch with which the file would run its code."""
+    if content == "pickle":
+        torch.save({"norm_out.weight": Path("x")}, tmp_path / "a.pt")
+    else:
+        (tmp_path / "a.pt").write_text("no pickle")
+    with pytest.raises(InputError, match="or holds more than tensors and plain values") as error:
+        load_model(tmp_path / "a.pt")
+    assert "weights_only" not in str(error.value)
 
 
 def test_a_key_names_each_block_once() -> None:

@@ -1,6 +1,7 @@
 """The command itself: torchrun with one and two processes, killed and started again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,12 @@ def started(pre: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     commands = {
         "one": torchrun(1, *config(pre, root / "one")),
         "two": torchrun(2, *config(pre, root / "two"), "data.num_workers=1"),
+        "shards": torchrun(
+            2,
+            *config(pre, root / "shards", micro_batches=2, sharding="full"),
+            "optim.ema_decay=0.5",
+            "data.heldout_rows=3",
+        ),
         "wrong": torchrun(1, *config(pre, root / "wrong"), "+trainer.stpes=3"),
     }
     every = {name: Started(start(command), root / name) for name, command in commands.items()}
@@ -98,6 +105,29 @@ def test_two_ranks_train_like_one(started: dict[str, Started], one_rank: Path) -
     one, other = (checkpoint.load_model(folder).state_dict() for folder in (one_rank, two))
     for name, tensor in one.items():
         assert torch.allclose(tensor, other[name], rtol=1e-3, atol=1e-5), name
+
+
+def test_shards_train_like_whole_models_and_their_checkpoints_are_whole(
+    pre: Path, started: dict[str, Started], tmp_path: Path
+) -> None:
+    finish(started["shards"].process)
+    shards = started["shards"].folder
+    threads = torch.get_num_threads()
+    plain = {"optim__ema_decay": 0.5, "data__heldout_rows": 3, "trainer__micro_batches": 2}
+    alone = run(small_run(pre, tmp_path / "alone", **plain))
+    for name in ("loss", "grad_norm", "heldout_loss", "ema_heldout_loss", "tokens"):
+        assert values(shards, name) == pytest.approx(values(alone, name), rel=1e-4)
+    one, other = (checkpoint.load_model(folder).state_dict() for folder in (alone, shards))
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, other[name], rtol=1e-3, atol=1e-5), name
+    # without shards, on from the middle of a run with them
+    copy = tmp_path / "copy"
+    shutil.copytree(shards, copy)
+    (copy / "training.json").unlink()
+    (copy / "latest").write_text("step_4\n")
+    run(small_run(pre, copy, **plain))
+    torch.set_num_threads(threads)
+    assert values(copy, "loss") == pytest.approx(values(alone, "loss"), rel=1e-4)
 
 
 def test_a_wrong_override_ends_in_one_clear_line(started: dict[str, Started]) -> None:

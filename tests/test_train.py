@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from small_stores import small_config, small_run, write_stores
 from plurel.errors import InputError
 from rt import checkpoint
 from rt.config import from_dict
-from rt.corpus import open_corpus
+from rt.corpus import build_sampler, open_corpus
+from rt.data import Batch
 from rt.loader import BatchStream
 from rt.logs import LoggerConfig, RunLog, read_metrics
 from rt.plots import smooth
@@ -28,7 +30,7 @@ from rt.runs import Run
 from rt.text import HashEmbedder
 from rt.train import run
 from rt.train_config import TrainConfig
-from rt.trainer import Trainer, build_model, check_losses
+from rt.trainer import Trainer, build_model, check_losses, unlike_numbers
 
 CLOCK = ("tokens_per_s", "wait_share", "seconds")
 
@@ -264,10 +266,31 @@ def test_metrics_that_the_disk_cannot_hold_are_named(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(pre: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is (nan|inf) on rank 0 at step \d|not finite at step"):
+    named = r"is (nan|inf) on rank 0 at step \d \(rel-synthetic-\d/\w+\.\w+ row \d+"
+    with pytest.raises(InputError, match=f"{named}|not finite at step"):
         run(small_run(pre, tmp_path / "run", optim__lr=1e30, optim__warmup=0.0))
-    with pytest.raises(InputError, match="the loss is inf on rank 1 at step 7"):
+    with pytest.raises(InputError, match="the loss is inf on rank 1 at step 7, whose own line"):
         check_losses([0.5, math.inf], 7)
+
+
+def test_contexts_without_a_finite_loss_are_named(pre: Path) -> None:
+    config = small_run(pre, Path("unused"))
+    databases = open_corpus(config.data).train
+    sampler = build_sampler(databases, config.data, extra_target_share=(0, 0), seed=0)
+    batch = Batch.from_arrays(sampler.batch(0))
+    model = build_model(config, 64)
+    outputs = model(batch)
+    assert unlike_numbers(outputs, batch, databases) == ""
+    bad = torch.zeros_like(outputs.number)
+    bad[5] = math.nan
+    heads = {"number": outputs.number + bad, "boolean": outputs.boolean + bad}
+    tasks = [f"{d.path.name}/{task.name}" for d in databases for task in d.tasks]
+    named = f"{tasks[int(batch.context_task[5])]} row {int(batch.target_row[5])}"
+    assert unlike_numbers(replace(outputs, **heads), batch, databases) == named
+    heads = {name: torch.full_like(bad, math.nan) for name in heads}
+    every = unlike_numbers(replace(outputs, **heads), batch, databases)
+    assert every.count(" row ") == 3
+    assert every.endswith(" and 5 more")
 
 
 def test_wandb_keeps_the_records_offline(
@@ -278,6 +301,17 @@ def test_wandb_keeps_the_records_offline(
     assert records(folder) == records(finished)
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     assert b"heldout_loss_boolean" in file.read_bytes()
+
+
+def test_runs_of_all_seeds_are_measured_on_the_same_rows(
+    pre: Path, finished: Path, tmp_path: Path
+) -> None:
+    other = run(small_run(pre, tmp_path / "other", seed=5, trainer__steps=1))
+    rows = run(small_run(pre, tmp_path / "rows", data__heldout_seed=5, trainer__steps=1))
+    first, same, changed = (read_metrics(folder)[0] for folder in (finished, other, rows))
+    assert same["constant_loss"] == first["constant_loss"]
+    assert same["heldout_loss"] != first["heldout_loss"]
+    assert changed["constant_loss"] != first["constant_loss"]
 
 
 def test_parameters_are_a_function_of_the_seed(pre: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from small_tasks import Row, arrays_of, config, drawn, trained, unexplained
 from torch import nn
 
 from plurel.errors import InputError
-from rt.blocks import Attention
+from rt.blocks import Attention, run_blocks
 from rt.data import Batch
 from rt.model import ModelConfig, RelationalTransformer, Variants
 from rt.plan import Groups
@@ -61,6 +61,24 @@ def test_forms_agree(variant: str, shape: str, form: str) -> None:
         if one.requires_grad:
             error = (one.grad - other.grad).norm() / one.grad.norm().clamp(min=1e-2)
             assert error < 1e-4, f"{name}: {error}"
+
+
+@pytest.mark.parametrize("variant", [None, *VARIANTS])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["reference", "cpu"])
+def test_weights_of_other_types(variant: str | None, dtype: torch.dtype, form: str) -> None:
+    """A model that was converted as a whole."""
+    torch.manual_seed(0)
+    variants = {} if variant is None else VARIANTS[variant]
+    model = RelationalTransformer(config(d_text=8, **variants), attention=form)
+    batch = random_batch(2)
+    expected = model.loss(batch).item()
+    model.to(dtype)
+    loss = model.loss(batch)
+    assert loss.item() == pytest.approx(expected, rel=1e-6 if dtype == torch.float64 else 2e-2)
+    loss.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.grad.dtype == dtype and p.grad.isfinite().all() for p in trained)
 
 
 def one_key(queries: int) -> Groups:
@@ -163,6 +181,15 @@ def highest_loss(sizes: ModelConfig, batch: Batch) -> float:
         losses.append(loss.item())
         optimizer.step()
     return max(losses)
+
+
+def test_zero_init_with_all_other_variants_begins_as_the_identity() -> None:
+    torch.manual_seed(0)
+    variants = VARIANTS["all but zero init"] | {"zero_init": True}
+    model, batch = RelationalTransformer(config(d_text=8, **variants)), random_batch(2)
+    assert batch.count.any()
+    x = torch.randn(batch.num_cells, 32)
+    assert torch.equal(run_blocks(x, model.blocks, batch.plan, "cpu", model._counts(batch)), x)
 
 
 def test_zero_init_begins_as_a_constant_and_learns() -> None:

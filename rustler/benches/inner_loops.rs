@@ -6,7 +6,7 @@ use rustler::assemble::{Batch, assemble};
 use rustler::batch::{Built, Sampler};
 use rustler::context::{Cell, Context};
 use rustler::idmap::IdMap;
-use rustler::kernels::attention::{Input, forward};
+use rustler::kernels::attention::{Input, Qkv, forward};
 use rustler::kernels::backward::{Saved, backward};
 use rustler::kernels::groups::{GroupArrays, Groups};
 use rustler::recipe::{Order, Recipe};
@@ -199,7 +199,8 @@ fn attention(c: &mut Criterion) {
         key_ptr: &multiples(GROUPS, 32),
         key: &key,
         group_ptr: &multiples(CONTEXTS, GROUPS / CONTEXTS),
-        cell_ptr: &multiples(CONTEXTS, PER_CONTEXT),
+        query_row_ptr: &multiples(CONTEXTS, PER_CONTEXT),
+        key_row_ptr: &multiples(CONTEXTS, PER_CONTEXT),
     };
     let mut floats = |count: usize| -> Vec<f32> {
         let unit = |n: u32| n as f32 / 1000.0 - 0.5;
@@ -212,7 +213,7 @@ fn attention(c: &mut Criterion) {
         floats(width * cells),
     );
     let input = Input {
-        qkv: &qkv,
+        qkv: Qkv::Joint(&qkv),
         weight: Some(&weight),
         groups: &Groups::new(&groups).unwrap(),
         heads,
@@ -232,7 +233,9 @@ fn attention(c: &mut Criterion) {
     group.bench_function("backward, 4 heads of 32", |b| {
         b.iter_batched_ref(
             || (vec![0.0; qkv.len()], vec![0.0; dim]),
-            |(grad_qkv, grad_weight)| backward(&input, &saved, grad_qkv, grad_weight, 1).unwrap(),
+            |(grad_qkv, grad_weight)| {
+                backward(&input, &saved, Qkv::Joint(grad_qkv), grad_weight, 1).unwrap()
+            },
             BatchSize::LargeInput,
         );
     });

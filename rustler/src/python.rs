@@ -263,6 +263,8 @@ mod rustler {
     #[pymodule_export]
     const FORMAT_VERSION: u32 = super::store::FORMAT_VERSION;
     #[pymodule_export]
+    const MAX_HEAD_DIM: usize = crate::kernels::attention::MAX_DIM;
+    #[pymodule_export]
     const NO_TIME: i64 = super::store::NO_TIME;
     #[pymodule_export]
     const NO_ROW: u32 = super::store::NO_ROW;
@@ -293,7 +295,7 @@ mod rustler {
     #[pymodule_export]
     use crate::kernels::python::{
         PyGroups, attention_backward, attention_forward, norm_backward, norm_forward,
-        swiglu_backward, swiglu_forward,
+        swiglu_backward, swiglu_forward, transpose_rows,
     };
     #[pymodule_export]
     use crate::scm::python::{EncodedRows, TableModel, activate, draw_matrices};

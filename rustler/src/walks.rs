@@ -2,14 +2,14 @@
 //!
 //! A walk goes from a row to one of its parents or of its children up to the bound, each with the
 //! same chance. A step to a row that the target may not see is not taken. All walks advance
-//! together, sorted roughly by row, so that what a step reads lies close together and the waits for
-//! memory overlap.
+//! together, sorted roughly by row, and what they read next is asked for ahead, so that it lies
+//! close together and the waits for memory overlap.
 
 use std::cmp::Reverse;
 
 use crate::builder::Builder;
 use crate::idmap::IdMap;
-use crate::store::{NO_RANK, NO_ROW};
+use crate::store::{Arrays, NO_RANK, NO_ROW};
 
 /// Walks whose neighbours are looked up at a time.
 const TOGETHER: usize = 128;
@@ -17,6 +17,8 @@ const TOGETHER: usize = 128;
 const RANGES: usize = 2048;
 /// The visible part of longer lists of children is looked up once.
 const LONG: u64 = 64;
+/// What is read of stores with more rows is asked for ahead; that of others is near anyway.
+const FAR_ROWS: usize = 100_000;
 
 #[derive(Default)]
 pub struct Walker {
@@ -73,8 +75,12 @@ impl Walker {
         }
         self.at.clear();
         self.at.resize(walks, builder.request.row);
+        let far = builder.arrays.row_rank.len() > FAR_ROWS;
         for _ in 0..length {
-            self.propose(builder);
+            match far {
+                true => self.propose::<true>(builder),
+                false => self.propose::<false>(builder),
+            }
             self.sort_moves(builder.arrays.row_rank.len());
             self.take_moves(builder);
         }
@@ -101,12 +107,16 @@ impl Walker {
     }
 
     /// Draws a step of every walk.
-    fn propose(&mut self, builder: &Builder) {
+    fn propose<const FAR: bool>(&mut self, builder: &Builder) {
         let arrays = builder.arrays;
         let at = std::mem::take(&mut self.at);
         self.moves.clear();
-        for rows in at.chunks(TOGETHER) {
+        fetch_neighbours::<FAR>(arrays, &at[..at.len().min(TOGETHER)]);
+        for (number, rows) in at.chunks(TOGETHER).enumerate() {
+            let next = at.len().min((number + 1) * TOGETHER);
+            fetch_neighbours::<FAR>(arrays, &at[next..at.len().min(next + TOGETHER)]);
             let mut around = [Around::default(); TOGETHER];
+            let around = &mut around[..rows.len()];
             for (around, &row) in around.iter_mut().zip(rows) {
                 let table = arrays.layout.table(row);
                 around.places = arrays.parent_places(table, row);
@@ -114,8 +124,10 @@ impl Walker {
                 let children = arrays.child_places(table, row);
                 around.first_child = children.start;
                 around.children = children.len() as u64;
+                fetch::<FAR, _>(arrays.child_rank, children.end.wrapping_sub(1));
+                fetch::<FAR, _>(arrays.child_rank, children.start + children.len() / 2);
             }
-            for around in &mut around[..rows.len()] {
+            for around in &mut *around {
                 let there = || around.places.iter().filter(|&&place| place != NO_ROW);
                 around.parents = match around.full {
                     true => around.places.len(),
@@ -124,10 +136,18 @@ impl Walker {
             }
             if builder.target.bound().is_some() {
                 let last = builder.last_rank;
-                self.drop_later(&mut around[..rows.len()], rows, arrays.child_rank, last);
+                self.drop_later(around, rows, arrays.child_rank, last);
             }
-            for (around, &from) in around.iter().zip(rows) {
-                let choice = self.below(around.parents + around.children);
+            let mut choices = [0; TOGETHER];
+            for (choice, around) in choices.iter_mut().zip(&*around) {
+                *choice = self.below(around.parents + around.children);
+                let child = choice.wrapping_sub(around.parents);
+                fetch::<FAR, _>(
+                    arrays.child_row,
+                    around.first_child.wrapping_add(child as usize),
+                );
+            }
+            for ((around, &from), choice) in around.iter().zip(rows).zip(choices) {
                 let is_child = choice >= around.parents;
                 let to = match choice.checked_sub(around.parents) {
                     Some(_) if around.children == 0 => from,
@@ -135,6 +155,7 @@ impl Walker {
                     None if around.full => around.places[choice as usize],
                     None => parent(around.places, choice as usize),
                 };
+                fetch::<FAR, _>(arrays.row_rank, to as usize);
                 self.moves.push(Move { from, to, is_child });
             }
         }
@@ -235,4 +256,36 @@ impl Walker {
 fn parent(places: &[u32], number: usize) -> u32 {
     let mut there = places.iter().filter(|&&place| place != NO_ROW);
     there.nth(number).copied().unwrap_or(NO_ROW)
+}
+
+/// Asks for the places of the rows' parents and children.
+fn fetch_neighbours<const FAR: bool>(arrays: Arrays, rows: &[u32]) {
+    for &row in rows.iter().filter(|_| FAR) {
+        let table = arrays.layout.table(row);
+        let place = (row - table.rows.start) as usize;
+        fetch::<FAR, _>(
+            arrays.parent_row,
+            table.first_parent + place * table.num_parents,
+        );
+        if let Some(first) = table.first_pointer {
+            fetch::<FAR, _>(arrays.child_ptr, first + place);
+        }
+    }
+}
+
+/// Asks the processor to bring an item of an array near, if there is one at this place and the
+/// store is large.
+#[inline]
+fn fetch<const FAR: bool, T>(array: &[T], place: usize) {
+    let Some(item) = array.get(place).filter(|_| FAR) else {
+        return;
+    };
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address is that of an item; a hint reads nothing that the program sees.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(item).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = item;
 }

@@ -22,10 +22,91 @@ pub const EPSILON: f32 = f32::EPSILON;
 /// Queries worked on together.
 pub const QUERIES: usize = 4;
 
-/// What attention reads: N cells, H heads, D channels a head.
-pub struct Input<'a, T> {
+/// Queries, keys and values of cells, or their gradients; H heads, D channels a head.
+#[derive(Clone, Copy)]
+pub enum Qkv<A> {
     /// [N, 3, H, D]: query, key and value of each cell.
-    pub qkv: &'a [T],
+    Joint(A),
+    /// [M, H, D]: queries, and [K, 2, H, D]: keys and values, of cells of their own.
+    Apart(A, A),
+}
+
+/// Where rows stand in an array: numbers from one row to the next, and before a row's first one.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    pub stride: usize,
+    pub first: usize,
+}
+
+impl<A> Qkv<A> {
+    /// Of queries, and of keys with their values behind them; width: H * D.
+    pub(super) fn layouts(&self, width: usize) -> (Layout, Layout) {
+        let of = |stride, first| Layout { stride, first };
+        match self {
+            Qkv::Joint(_) => (of(3 * width, 0), of(3 * width, width)),
+            Qkv::Apart(..) => (of(width, 0), of(2 * width, 0)),
+        }
+    }
+}
+
+impl<'a, T> Qkv<&'a [T]> {
+    pub(super) fn check(&self, groups: &Groups, width: usize) -> Result<(), KernelError> {
+        let (queries, keys) = (groups.num_queries(), groups.num_keys());
+        match self {
+            Qkv::Joint(all) => {
+                check_length("qkv", all.len(), 3 * width * queries)?;
+                check_length("qkv", all.len(), 3 * width * keys)
+            }
+            Qkv::Apart(q, kv) => {
+                check_length("q", q.len(), width * queries)?;
+                check_length("kv", kv.len(), 2 * width * keys)
+            }
+        }
+    }
+
+    /// The rows of queries, and of keys with their values, of one context.
+    pub(super) fn of_context(
+        &self,
+        groups: &Groups,
+        context: usize,
+        width: usize,
+    ) -> [Rows<'a, T>; 2] {
+        let (q, kv) = self.layouts(width);
+        let (of_q, of_kv) = match self {
+            Qkv::Joint(all) => (*all, *all),
+            Qkv::Apart(q, kv) => (*q, *kv),
+        };
+        let rows = |data: &'a [T], layout: Layout, rows: Range<usize>| Rows {
+            data: &data[rows.start * layout.stride..rows.end * layout.stride],
+            layout,
+        };
+        [
+            rows(of_q, q, groups.queries_of(context)),
+            rows(of_kv, kv, groups.keys_of(context)),
+        ]
+    }
+}
+
+/// Rows of an array.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a, T> {
+    data: &'a [T],
+    layout: Layout,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// Each row, and what stands behind it up to the next.
+    fn iter(&self) -> impl ExactSizeIterator<Item = &'a [T]> {
+        let Layout { stride, first } = self.layout;
+        self.data
+            .chunks_exact(stride.max(1))
+            .map(move |row| &row[first..])
+    }
+}
+
+/// What attention reads: queries, keys and values, H heads, D channels a head.
+pub struct Input<'a, T> {
+    pub qkv: Qkv<&'a [T]>,
     /// [D]: with it, queries and keys are RMS-normalised per head and the queries then multiplied
     /// by it (it includes the scale of the scores); without it, queries are multiplied by
     /// 1 / sqrt(D).
@@ -40,15 +121,14 @@ impl<T> Input<'_, T> {
         if self.dim > MAX_DIM {
             return Err(KernelError::Dim(self.dim));
         }
-        let width = self.heads * self.dim;
-        check_length("qkv", self.qkv.len(), 3 * width * self.groups.num_cells())?;
+        self.qkv.check(self.groups, self.heads * self.dim)?;
         self.weight
             .map_or(Ok(()), |w| check_length("weight", w.len(), self.dim))
     }
 }
 
-/// Attention. `out` [N, H, D]: 0 for a query without keys; `lse` [N, H]: the logarithm of the sum
-/// of the exponentials of a query's scores, which the backward pass needs.
+/// Attention of M queries. `out` [M, H, D]: 0 for a query without keys; `lse` [M, H]: the logarithm
+/// of the sum of the exponentials of a query's scores, which the backward pass needs.
 pub fn forward<T: Element>(
     input: &Input<T>,
     out: &mut [T],
@@ -56,18 +136,17 @@ pub fn forward<T: Element>(
     num_threads: usize,
 ) -> Result<(), KernelError> {
     input.check()?;
-    let (cells, width) = (input.groups.num_cells(), input.heads * input.dim);
-    check_length("out", out.len(), cells * width)?;
-    check_length("lse", lse.len(), cells * input.heads)?;
+    let (queries, width) = (input.groups.num_queries(), input.heads * input.dim);
+    check_length("out", out.len(), queries * width)?;
+    check_length("lse", lse.len(), queries * input.heads)?;
     let contexts = input.groups.num_contexts();
     let mut work = Vec::with_capacity(contexts);
-    let (mut qkv, mut out, mut lse) = (input.qkv, out, lse);
+    let (mut out, mut lse) = (out, lse);
     for context in 0..contexts {
-        let n = input.groups.context_cells(context);
+        let n = input.groups.queries_of(context).len();
         work.push(Forward {
             input,
             context,
-            qkv: qkv.split_off(..3 * n * width).unwrap_or_default(),
             out: out.split_off_mut(..n * width).unwrap_or_default(),
             lse: lse.split_off_mut(..n * input.heads).unwrap_or_default(),
         });
@@ -75,11 +154,10 @@ pub fn forward<T: Element>(
     for_each(work, num_threads, dispatch)
 }
 
-/// One context of the forward pass; the slices hold its cells only.
+/// One context of the forward pass; the slices hold its queries only.
 struct Forward<'a, T> {
     input: &'a Input<'a, T>,
     context: usize,
-    qkv: &'a [T],
     out: &'a mut [T],
     lse: &'a mut [f32],
 }
@@ -105,7 +183,7 @@ impl<T: Element> Forward<'_, T> {
         let mut keys = Keys::<E>::default();
         let mut scores = Vec::new();
         for h in 0..heads {
-            head.load(simd, self.input, self.qkv, h);
+            head.load(simd, self.input, self.context, h);
             for pack in self.input.groups.packs(self.context) {
                 keys.gather(simd, &head, &pack);
                 for block in Block::all(&pack) {
@@ -114,7 +192,7 @@ impl<T: Element> Forward<'_, T> {
                     let (max, sum) = exponentials(simd, &mut scores, &block.keys);
                     let found = mix(simd, &scores, &keys.v, block.all_keys());
                     for i in 0..block.used {
-                        let at = block.cell[i] * heads + h;
+                        let at = block.query[i] * heads + h;
                         self.lse[at] = max[i] + sum[i].ln();
                         let scale = simd.splat(1.0 / sum[i]);
                         let out = &mut self.out[at * dim..(at + 1) * dim];
@@ -128,7 +206,7 @@ impl<T: Element> Forward<'_, T> {
 
 /// Queries of one pack that are worked on together; beyond `used`, the last one again.
 pub(super) struct Block {
-    pub cell: [usize; QUERIES],
+    pub query: [usize; QUERIES],
     /// Where the keys of each stand among those of the pack.
     pub keys: [Range<usize>; QUERIES],
     pub used: usize,
@@ -139,7 +217,7 @@ impl Block {
     pub fn all(pack: &Pack) -> impl Iterator<Item = Block> {
         let count = pack.num_queries();
         (0..count).step_by(QUERIES).map(move |first| Block {
-            cell: std::array::from_fn(|i| pack.query((first + i).min(count - 1))),
+            query: std::array::from_fn(|i| pack.query((first + i).min(count - 1))),
             keys: std::array::from_fn(|i| pack.keys_of((first + i).min(count - 1))),
             used: QUERIES.min(count - first),
         })
@@ -183,20 +261,28 @@ impl<const E: usize> Head<E> {
     }
 
     #[inline(always)]
-    pub fn load<S: Simd, T: Element>(&mut self, simd: S, input: &Input<T>, qkv: &[T], head: usize) {
+    pub fn load<S: Simd, T: Element>(
+        &mut self,
+        simd: S,
+        input: &Input<T>,
+        context: usize,
+        head: usize,
+    ) {
         let (width, dim) = (input.heads * input.dim, input.dim);
         let normalise = input.weight.is_some();
-        let cells = qkv.chunks_exact(3 * width);
-        for list in [&mut self.q, &mut self.k, &mut self.v] {
-            list.resize(cells.len(), [[0.0; LANES]; E]);
+        let [queries, keys] = input.qkv.of_context(input.groups, context, width);
+        let (queries, keys) = (queries.iter(), keys.iter());
+        self.q.resize(queries.len(), [[0.0; LANES]; E]);
+        self.q_factor.resize(queries.len(), 0.0);
+        self.k.resize(keys.len(), [[0.0; LANES]; E]);
+        self.k_factor.resize(keys.len(), 0.0);
+        self.v.resize(keys.len(), [[0.0; LANES]; E]);
+        for (i, q) in queries.enumerate() {
+            (self.q[i], self.q_factor[i]) = row(simd, &q[head * dim..][..dim], normalise);
         }
-        self.q_factor.resize(cells.len(), 0.0);
-        self.k_factor.resize(cells.len(), 0.0);
-        for (i, cell) in cells.enumerate() {
-            let part = |which: usize| &cell[which * width + head * dim..][..dim];
-            (self.q[i], self.q_factor[i]) = row(simd, part(0), normalise);
-            (self.k[i], self.k_factor[i]) = row(simd, part(1), normalise);
-            self.v[i] = pad(simd, part(2));
+        for (i, kv) in keys.enumerate() {
+            (self.k[i], self.k_factor[i]) = row(simd, &kv[head * dim..][..dim], normalise);
+            self.v[i] = pad(simd, &kv[width + head * dim..][..dim]);
         }
     }
 
@@ -206,7 +292,7 @@ impl<const E: usize> Head<E> {
         let mut q = [[[0.0; LANES]; E]; QUERIES];
         for i in 0..QUERIES {
             for e in 0..E {
-                let normal = simd.load(&self.q[block.cell[i]][e]);
+                let normal = simd.load(&self.q[block.query[i]][e]);
                 simd.store(simd.mul(normal, simd.load(&self.weight[e])), &mut q[i][e]);
             }
         }
@@ -274,9 +360,9 @@ impl<const E: usize> Keys<E> {
     pub fn gather<S: Simd>(&mut self, simd: S, head: &Head<E>, pack: &Pack) {
         self.k.clear();
         self.v.clear();
-        for cell in pack.keys() {
-            self.k.push(head.k[cell]);
-            self.v.push(head.v[cell]);
+        for key in pack.keys() {
+            self.k.push(head.k[key]);
+            self.v.push(head.v[key]);
         }
         to_tiles(simd, &self.k, &mut self.k_tiles);
     }

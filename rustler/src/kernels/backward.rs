@@ -1,6 +1,6 @@
 //! The backward kernel of attention: gradients of queries, keys, values and the norms' weight.
 
-use super::attention::{Block, Head, Input, Keys, QUERIES, pad, put};
+use super::attention::{Block, Head, Input, Keys, Layout, QUERIES, Qkv, pad, put};
 use super::element::{Element, dot};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
@@ -10,11 +10,11 @@ use super::{KernelError, check_length};
 /// What the forward pass returned, and the gradient of its output.
 #[derive(Clone, Copy)]
 pub struct Saved<'a, T> {
-    /// [N, H, D].
+    /// [M, H, D].
     pub out: &'a [T],
-    /// [N, H].
+    /// [M, H].
     pub lse: &'a [f32],
-    /// [N, H, D].
+    /// [M, H, D].
     pub grad_out: &'a [T],
 }
 
@@ -23,30 +23,30 @@ pub struct Saved<'a, T> {
 pub fn backward<T: Element>(
     input: &Input<T>,
     saved: &Saved<T>,
-    grad_qkv: &mut [T],
+    grad_qkv: Qkv<&mut [T]>,
     grad_weight: &mut [f32],
     num_threads: usize,
 ) -> Result<(), KernelError> {
     input.check()?;
-    let (cells, width) = (input.groups.num_cells(), input.heads * input.dim);
-    check_length("out", saved.out.len(), cells * width)?;
-    check_length("lse", saved.lse.len(), cells * input.heads)?;
-    check_length("grad_out", saved.grad_out.len(), cells * width)?;
-    check_length("grad_qkv", grad_qkv.len(), input.qkv.len())?;
+    let (queries, width) = (input.groups.num_queries(), input.heads * input.dim);
+    check_length("out", saved.out.len(), queries * width)?;
+    check_length("lse", saved.lse.len(), queries * input.heads)?;
+    check_length("grad_out", saved.grad_out.len(), queries * width)?;
+    grad_qkv.shared().check(input.groups, width)?;
     check_length("grad_weight", grad_weight.len(), input.dim)?;
     let contexts = input.groups.num_contexts();
     let mut by_context = vec![0.0; contexts * input.dim];
     let mut weights = by_context.as_mut_slice();
     let mut work = Vec::with_capacity(contexts);
-    let (mut qkv, mut rest, mut grad_qkv) = (input.qkv, *saved, grad_qkv);
+    let (mut rest, mut grad_qkv) = (*saved, grad_qkv);
     for context in 0..contexts {
-        let n = input.groups.context_cells(context);
+        let n = input.groups.queries_of(context).len();
+        let keys = input.groups.keys_of(context).len();
         work.push(Backward {
             input,
             context,
-            qkv: qkv.split_off(..3 * n * width).unwrap_or_default(),
             saved: rest.split_off(n * width, n * input.heads),
-            grad_qkv: grad_qkv.split_off_mut(..3 * n * width).unwrap_or_default(),
+            grad_qkv: grad_qkv.split_off(n, keys, width),
             grad_weight: weights.split_off_mut(..input.dim).unwrap_or_default(),
         });
     }
@@ -70,13 +70,56 @@ impl<'a, T> Saved<'a, T> {
     }
 }
 
-/// One context of the backward pass; the slices hold its cells only.
+impl<T> Qkv<&mut [T]> {
+    fn shared(&self) -> Qkv<&[T]> {
+        match self {
+            Qkv::Joint(all) => Qkv::Joint(&**all),
+            Qkv::Apart(q, kv) => Qkv::Apart(&**q, &**kv),
+        }
+    }
+
+    /// The first rows of queries and keys; self is left with the others.
+    fn split_off(&mut self, queries: usize, keys: usize, width: usize) -> Self {
+        let (of_q, of_kv) = self.layouts(width);
+        match self {
+            Qkv::Joint(all) => Qkv::Joint(split_rows(all, queries * of_q.stride)),
+            Qkv::Apart(q, kv) => Qkv::Apart(
+                split_rows(q, queries * of_q.stride),
+                split_rows(kv, keys * of_kv.stride),
+            ),
+        }
+    }
+
+    /// Rows of queries, to be written.
+    fn queries(&mut self, width: usize) -> impl Iterator<Item = &mut [T]> {
+        let (layout, _) = self.layouts(width);
+        let (Qkv::Joint(data) | Qkv::Apart(data, _)) = self;
+        rows_of(data, layout)
+    }
+
+    /// Rows of keys, values behind them, to be written.
+    fn keys(&mut self, width: usize) -> impl Iterator<Item = &mut [T]> {
+        let (_, layout) = self.layouts(width);
+        let (Qkv::Joint(data) | Qkv::Apart(_, data)) = self;
+        rows_of(data, layout)
+    }
+}
+
+fn split_rows<'a, T>(data: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+    data.split_off_mut(..count).unwrap_or_default()
+}
+
+fn rows_of<T>(data: &mut [T], layout: Layout) -> impl Iterator<Item = &mut [T]> {
+    let rows = data.chunks_exact_mut(layout.stride.max(1));
+    rows.map(move |row| &mut row[layout.first..])
+}
+
+/// One context of the backward pass; the slices hold its rows only.
 struct Backward<'a, T> {
     input: &'a Input<'a, T>,
     context: usize,
-    qkv: &'a [T],
     saved: Saved<'a, T>,
-    grad_qkv: &'a mut [T],
+    grad_qkv: Qkv<&'a mut [T]>,
     grad_weight: &'a mut [f32],
 }
 
@@ -99,8 +142,8 @@ impl<T: Element> Backward<'_, T> {
         let (mut grads, mut of_keys) = (Grads::<E>::default(), OfKeys::<E>::default());
         let (mut weights, mut grad_scores) = (Vec::new(), Vec::new());
         for h in 0..self.input.heads {
-            head.load(simd, self.input, self.qkv, h);
-            grads.reset(head.q.len());
+            head.load(simd, self.input, self.context, h);
+            grads.reset(head.q.len(), head.k.len());
             for pack in self.input.groups.packs(self.context) {
                 keys.gather(simd, &head, &pack);
                 to_tiles(simd, &keys.v, &mut v_tiles);
@@ -117,12 +160,12 @@ impl<T: Element> Backward<'_, T> {
                     spread(simd, &grad_scores, &q, &mut of_keys.k, all.clone());
                     let of_queries = mix(simd, &grad_scores, &keys.k, all);
                     for i in 0..block.used {
-                        grads.q[block.cell[i]] = of_queries[i];
+                        grads.q[block.query[i]] = of_queries[i];
                     }
                 }
-                for (cell, (k, v)) in pack.keys().zip(of_keys.k.iter().zip(&of_keys.v)) {
-                    add(simd, &mut grads.k[cell], k);
-                    add(simd, &mut grads.v[cell], v);
+                for (key, (k, v)) in pack.keys().zip(of_keys.k.iter().zip(&of_keys.v)) {
+                    add(simd, &mut grads.k[key], k);
+                    add(simd, &mut grads.v[key], v);
                 }
             }
             self.finish(simd, &head, &grads, h);
@@ -142,7 +185,7 @@ impl<T: Element> Backward<'_, T> {
         let mut grad = [[[0.0; LANES]; E]; QUERIES];
         let (mut lse, mut delta) = ([0.0; QUERIES], [0.0; QUERIES]);
         for i in 0..QUERIES {
-            let at = block.cell[i] * heads + head;
+            let at = block.query[i] * heads + head;
             lse[i] = self.saved.lse[at];
             if i < block.used {
                 let (out, of_out) = (
@@ -169,21 +212,26 @@ impl<T: Element> Backward<'_, T> {
         let normalised = self.input.weight.is_some();
         let (width, first) = (heads * dim, at * dim);
         let mut grad_weight = [simd.splat(0.0); E];
-        for (cell, target) in self.grad_qkv.chunks_exact_mut(3 * width).enumerate() {
-            let (mut q, mut k) = (grads.q[cell], grads.k[cell]);
+        let one = simd.splat(1.0);
+        for (i, target) in self.grad_qkv.queries(width).enumerate() {
+            let mut q = grads.q[i];
             for e in 0..E {
                 let grad = simd.load(&q[e]);
-                grad_weight[e] = simd.fma(grad, simd.load(&head.q[cell][e]), grad_weight[e]);
+                grad_weight[e] = simd.fma(grad, simd.load(&head.q[i][e]), grad_weight[e]);
                 simd.store(simd.mul(grad, simd.load(&head.weight[e])), &mut q[e]);
             }
             if normalised {
-                through_norm(simd, &mut q, (&head.q[cell], head.q_factor[cell]), dim);
-                through_norm(simd, &mut k, (&head.k[cell], head.k_factor[cell]), dim);
+                through_norm(simd, &mut q, (&head.q[i], head.q_factor[i]), dim);
             }
-            for (which, row) in [&q, &k, &grads.v[cell]].into_iter().enumerate() {
-                let to = &mut target[which * width + first..][..dim];
-                put(simd, row, simd.splat(1.0), to);
+            put(simd, &q, one, &mut target[first..][..dim]);
+        }
+        for (i, target) in self.grad_qkv.keys(width).enumerate() {
+            let mut k = grads.k[i];
+            if normalised {
+                through_norm(simd, &mut k, (&head.k[i], head.k_factor[i]), dim);
             }
+            put(simd, &k, one, &mut target[first..][..dim]);
+            put(simd, &grads.v[i], one, &mut target[width + first..][..dim]);
         }
         if normalised {
             let mut found = [[0.0; LANES]; E];
@@ -228,10 +276,15 @@ struct Grads<const E: usize> {
 }
 
 impl<const E: usize> Grads<E> {
-    fn reset(&mut self, cells: usize) {
-        for list in [&mut self.q, &mut self.k, &mut self.v] {
+    fn reset(&mut self, queries: usize, keys: usize) {
+        let lists = [
+            (&mut self.q, queries),
+            (&mut self.k, keys),
+            (&mut self.v, keys),
+        ];
+        for (list, rows) in lists {
             list.clear();
-            list.resize(cells, [[0.0; LANES]; E]);
+            list.resize(rows, [[0.0; LANES]; E]);
         }
     }
 }

@@ -3,7 +3,7 @@
 use half::bf16;
 
 use super::KernelError;
-use super::attention::{Input, forward};
+use super::attention::{Input, Qkv, forward};
 use super::backward::{Saved, backward};
 use super::groups::Groups;
 use super::norm::{Copies, norm_backward, norm_forward};
@@ -41,14 +41,14 @@ fn attention() -> Result<(), KernelError> {
         let (mut out, mut wide_out) = zeros(outputs);
         let (mut lse, mut wide_lse) = (vec![0.0; CELLS * HEADS], vec![0.0; CELLS * HEADS]);
         let input = Input {
-            qkv: &qkv,
+            qkv: Qkv::Joint(&qkv),
             weight,
             groups,
             heads,
             dim,
         };
         let wide_input = Input {
-            qkv: &wide_qkv,
+            qkv: Qkv::Joint(&wide_qkv),
             weight,
             groups,
             heads,
@@ -71,11 +71,11 @@ fn attention() -> Result<(), KernelError> {
         };
         let (mut grad, mut wide_grad) = zeros(qkv.len());
         let (mut grad_weight, mut wide_grad_weight) = (vec![0.0; dim], vec![0.0; dim]);
-        backward(&input, &saved, &mut grad, &mut grad_weight, 2)?;
+        backward(&input, &saved, Qkv::Joint(&mut grad), &mut grad_weight, 2)?;
         backward(
             &wide_input,
             &wide_saved,
-            &mut wide_grad,
+            Qkv::Joint(&mut wide_grad),
             &mut wide_grad_weight,
             2,
         )?;

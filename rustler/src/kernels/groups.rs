@@ -6,8 +6,9 @@ use super::simd::LANES;
 use super::{KernelError, check_length};
 
 /// Group g: the queries `query[query_ptr[g]..query_ptr[g+1]]` attend to the keys
-/// `key[key_ptr[g]..key_ptr[g+1]]`. The groups of context b are `group_ptr[b]..group_ptr[b+1]`, its
-/// cells `cell_ptr[b]..cell_ptr[b+1]`.
+/// `key[key_ptr[g]..key_ptr[g+1]]`. The groups of context b are `group_ptr[b]..group_ptr[b+1]`.
+/// Queries and keys are numbers of rows of their arrays; those of context b are
+/// `query_row_ptr[b]..query_row_ptr[b+1]` and `key_row_ptr[b]..key_row_ptr[b+1]`.
 /// A copy, so that what was checked stays as it was.
 #[derive(Debug)]
 pub struct Groups {
@@ -16,21 +17,23 @@ pub struct Groups {
     key_ptr: Vec<i32>,
     key: Vec<i32>,
     group_ptr: Vec<i32>,
-    cell_ptr: Vec<i32>,
+    query_row_ptr: Vec<i32>,
+    key_row_ptr: Vec<i32>,
     /// The keys of each query, from .0 to .1 among those of its pack.
-    keys_of: Vec<(u32, u32)>,
+    keys_of_query: Vec<(u32, u32)>,
     /// The groups of each pack, for each context.
     packs_of: Vec<Vec<Range<usize>>>,
 }
 
-/// The arrays of a mask, as they come from `rt.plan.Groups`.
+/// The arrays of a mask, as `rt.cpu` gives them.
 pub struct GroupArrays<'a> {
     pub query_ptr: &'a [i32],
     pub query: &'a [i32],
     pub key_ptr: &'a [i32],
     pub key: &'a [i32],
     pub group_ptr: &'a [i32],
-    pub cell_ptr: &'a [i32],
+    pub query_row_ptr: &'a [i32],
+    pub key_row_ptr: &'a [i32],
 }
 
 impl Groups {
@@ -42,34 +45,38 @@ impl Groups {
             key_ptr: arrays.key_ptr.to_vec(),
             key: arrays.key.to_vec(),
             group_ptr: arrays.group_ptr.to_vec(),
-            cell_ptr: arrays.cell_ptr.to_vec(),
-            keys_of: Vec::new(),
+            query_row_ptr: arrays.query_row_ptr.to_vec(),
+            key_row_ptr: arrays.key_row_ptr.to_vec(),
+            keys_of_query: Vec::new(),
             packs_of: Vec::new(),
         };
-        let cells = groups.num_cells();
-        check_pointers("cell_ptr", &groups.cell_ptr, cells)?;
+        let num_queries = groups.num_queries();
+        check_pointers("query_row_ptr", &groups.query_row_ptr, num_queries)?;
+        check_pointers("key_row_ptr", &groups.key_row_ptr, groups.num_keys())?;
         check_pointers("query_ptr", &groups.query_ptr, groups.query.len())?;
         check_pointers("key_ptr", &groups.key_ptr, groups.key.len())?;
         let num_groups = groups.query_ptr.len() - 1;
         check_length("key_ptr", groups.key_ptr.len(), num_groups + 1)?;
-        check_length("group_ptr", groups.group_ptr.len(), groups.cell_ptr.len())?;
+        let num_contexts = groups.num_contexts();
+        check_length("group_ptr", groups.group_ptr.len(), num_contexts + 1)?;
+        check_length("key_row_ptr", groups.key_row_ptr.len(), num_contexts + 1)?;
         check_pointers("group_ptr", &groups.group_ptr, num_groups)?;
-        let mut seen = vec![false; cells];
-        for context in 0..groups.num_contexts() {
-            let bounds = groups.cell_ptr[context]..groups.cell_ptr[context + 1];
+        let mut seen = vec![false; num_queries];
+        for context in 0..num_contexts {
+            let of_queries = range(&groups.query_row_ptr, context);
+            let of_keys = range(&groups.key_row_ptr, context);
             for group in range(&groups.group_ptr, context) {
-                let inside = |list: &[i32]| list.iter().all(|cell| bounds.contains(cell));
                 let (name, queries) = ("query", &groups.query[range(&groups.query_ptr, group)]);
-                if !inside(queries) {
+                if !inside(queries, &of_queries) {
                     return Err(KernelError::Outside { name, context });
                 }
                 for &query in queries {
-                    let cell = query as usize;
-                    if std::mem::replace(&mut seen[cell], true) {
-                        return Err(KernelError::Twice { cell });
+                    let row = query as usize;
+                    if std::mem::replace(&mut seen[row], true) {
+                        return Err(KernelError::Twice { row });
                     }
                 }
-                if !inside(&groups.key[range(&groups.key_ptr, group)]) {
+                if !inside(&groups.key[range(&groups.key_ptr, group)], &of_keys) {
                     let name = "key";
                     return Err(KernelError::Outside { name, context });
                 }
@@ -80,30 +87,42 @@ impl Groups {
     }
 
     pub fn num_contexts(&self) -> usize {
-        self.cell_ptr.len().saturating_sub(1)
+        self.query_row_ptr.len().saturating_sub(1)
     }
 
-    pub fn num_cells(&self) -> usize {
-        self.cell_ptr.last().map_or(0, |&end| end.max(0) as usize)
+    /// Rows of queries, also of such as are in no group.
+    pub fn num_queries(&self) -> usize {
+        last(&self.query_row_ptr)
     }
 
-    /// Cells of one context.
-    pub fn context_cells(&self, context: usize) -> usize {
-        range(&self.cell_ptr, context).len()
+    /// Rows of keys.
+    pub fn num_keys(&self) -> usize {
+        last(&self.key_row_ptr)
+    }
+
+    /// The rows of queries of one context.
+    pub fn queries_of(&self, context: usize) -> Range<usize> {
+        range(&self.query_row_ptr, context)
+    }
+
+    /// The rows of keys of one context.
+    pub fn keys_of(&self, context: usize) -> Range<usize> {
+        range(&self.key_row_ptr, context)
     }
 
     /// The packs of a context, in order.
     pub fn packs(&self, context: usize) -> impl Iterator<Item = Pack<'_>> {
-        let first_cell = self.cell_ptr[context];
+        let (first_query, first_key) = (self.query_row_ptr[context], self.key_row_ptr[context]);
         let bounds = &self.packs_of[context];
         bounds.iter().map(move |groups| {
             let part = |ptr: &[i32]| ptr[groups.start] as usize..ptr[groups.end] as usize;
             let queries = part(&self.query_ptr);
             Pack {
-                keys_of: &self.keys_of[queries.clone()],
+                keys_of: &self.keys_of_query[queries.clone()],
                 query: &self.query[queries],
                 key: &self.key[part(&self.key_ptr)],
-                first_cell,
+                first_query,
+                first_key,
             }
         })
     }
@@ -111,7 +130,7 @@ impl Groups {
     /// Groups one after another that are worked on together: as many as have no more keys than a
     /// vector has lanes, or a larger one alone. Groups without queries or keys are in none.
     fn pack(&mut self) {
-        self.keys_of = vec![(0, 0); self.query.len()];
+        self.keys_of_query = vec![(0, 0); self.query.len()];
         for context in 0..self.num_contexts() {
             let mut packs: Vec<Range<usize>> = Vec::new();
             for group in range(&self.group_ptr, context) {
@@ -134,21 +153,22 @@ impl Groups {
                     }
                 };
                 let bounds = ((keys.start - first) as u32, (keys.end - first) as u32);
-                self.keys_of[queries].fill(bounds);
+                self.keys_of_query[queries].fill(bounds);
             }
             self.packs_of.push(packs);
         }
     }
 }
 
-/// Groups that are worked on together; the lists number cells of the batch, of which the context's
-/// first is `first_cell`.
+/// Groups that are worked on together; the lists number rows of the batch, of which the context's
+/// first are `first_query` and `first_key`.
 #[derive(Clone, Copy)]
 pub struct Pack<'a> {
     query: &'a [i32],
     keys_of: &'a [(u32, u32)],
     key: &'a [i32],
-    first_cell: i32,
+    first_query: i32,
+    first_key: i32,
 }
 
 impl Pack<'_> {
@@ -162,7 +182,7 @@ impl Pack<'_> {
 
     #[inline(always)]
     pub fn query(&self, i: usize) -> usize {
-        (self.query[i] - self.first_cell) as usize
+        (self.query[i] - self.first_query) as usize
     }
 
     /// Where the keys of a query stand among those of the pack.
@@ -174,10 +194,17 @@ impl Pack<'_> {
 
     #[inline(always)]
     pub fn keys(&self) -> impl Iterator<Item = usize> {
-        self.key
-            .iter()
-            .map(|&cell| (cell - self.first_cell) as usize)
+        self.key.iter().map(|&row| (row - self.first_key) as usize)
     }
+}
+
+fn inside(list: &[i32], bounds: &Range<usize>) -> bool {
+    list.iter()
+        .all(|&row| row >= 0 && bounds.contains(&(row as usize)))
+}
+
+fn last(pointers: &[i32]) -> usize {
+    pointers.last().map_or(0, |&end| end.max(0) as usize)
 }
 
 fn range(pointers: &[i32], at: usize) -> Range<usize> {

@@ -5,6 +5,7 @@ use super::attention::EPSILON;
 use super::norm::{Copies, norm_backward, norm_forward};
 use super::swiglu::{swiglu_backward, swiglu_forward};
 use super::tests::{close, random, wide};
+use super::transpose::transpose;
 
 #[test]
 fn norm_and_swiglu_are_their_definitions() -> Result<(), KernelError> {
@@ -106,4 +107,23 @@ fn rows_without_elements_are_refused() {
         let found = swiglu_backward(&mut gates.clone(), &mut [], 0, 1);
         assert!(matches!(found, Err(KernelError::Length { .. })));
     }
+}
+
+#[test]
+fn transposed_copies() -> Result<(), KernelError> {
+    for (rows, width, stride) in [(150, 21, 153), (64, 16, 64), (0, 5, 3), (7, 40, 7)] {
+        let x = random(11, rows * width);
+        let mut to = vec![9.0; width * stride];
+        transpose(&x, &mut to, width, 2)?;
+        for (column, found) in to.chunks_exact(stride).enumerate() {
+            assert!(
+                found[..rows]
+                    .iter()
+                    .eq(x.iter().skip(column).step_by(width))
+            );
+            assert!(found[rows..].iter().all(|&x| x == 9.0));
+        }
+    }
+    assert!(transpose(&[0.0; 12], &mut [0.0; 11], 4, 1).is_err());
+    Ok(())
 }

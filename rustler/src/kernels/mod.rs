@@ -25,7 +25,7 @@ pub mod swiglu;
 mod tests;
 mod threads;
 mod tile;
-mod transpose;
+pub mod transpose;
 
 use thiserror::Error;
 
@@ -42,8 +42,8 @@ pub enum KernelError {
     Pointers { name: &'static str, end: usize },
     #[error("groups: a {name} of context {context} lies outside of the context's cells")]
     Outside { name: &'static str, context: usize },
-    #[error("groups: cell {cell} is a query twice")]
-    Twice { cell: usize },
+    #[error("groups: cell {row} is a query twice")]
+    Twice { row: usize },
     #[error("attention: {0} channels a head are too many, at most {max}", max = attention::MAX_DIM)]
     Dim(usize),
     #[error("threads: {0}")]

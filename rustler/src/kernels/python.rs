@@ -11,12 +11,12 @@ use numpy::{
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::attention::{self, Input};
+use super::attention::{self, Input, Qkv};
 use super::backward::{self, Saved};
 use super::element::Element;
 use super::groups::{GroupArrays, Groups};
 use super::norm::{self, Copies};
-use super::{KernelError, swiglu};
+use super::{KernelError, swiglu, transpose};
 use crate::python::convert::guard;
 
 type Ints<'py> = PyReadonlyArray1<'py, i32>;
@@ -84,7 +84,8 @@ impl PyGroups {
         key_ptr: Ints<'_>,
         key: Ints<'_>,
         group_ptr: Ints<'_>,
-        cell_ptr: Ints<'_>,
+        query_row_ptr: Ints<'_>,
+        key_row_ptr: Ints<'_>,
     ) -> PyResult<Self> {
         guard(|| {
             Ok(PyGroups(Groups::new(&GroupArrays {
@@ -93,24 +94,46 @@ impl PyGroups {
                 key_ptr: key_ptr.as_slice()?,
                 key: key.as_slice()?,
                 group_ptr: group_ptr.as_slice()?,
-                cell_ptr: cell_ptr.as_slice()?,
+                query_row_ptr: query_row_ptr.as_slice()?,
+                key_row_ptr: key_row_ptr.as_slice()?,
             })?))
         })
     }
 }
 
+/// Queries, keys and values as they come: one array, or queries apart from keys and values.
+type Arrays<'py> = Vec<Bound<'py, PyAny>>;
+
+fn shape_error() -> PyErr {
+    PyValueError::new_err("want [qkv], [N, 3, H, D], or [q, kv], [M, H, D] and [K, 2, H, D]")
+}
+
+fn read_all<'py, T: Stored>(arrays: &Arrays<'py>) -> PyResult<Vec<Numbers<'py, T>>> {
+    arrays.iter().map(|array| array.extract()).collect()
+}
+
 fn input_of<'a, T: Stored>(
-    qkv: &'a Numbers<'_, T>,
+    qkv: &'a [Numbers<'_, T>],
     weight: Option<&'a Floats<'_>>,
     groups: &'a PyGroups,
 ) -> PyResult<Input<'a, T>> {
-    let &[_, 3, heads, dim] = qkv.shape() else {
-        return Err(PyValueError::new_err(
-            "qkv must have the shape [N, 3, H, D]",
-        ));
+    let (heads, dim) = match qkv {
+        [all] => match *all.shape() {
+            [_, 3, heads, dim] => (heads, dim),
+            _ => return Err(shape_error()),
+        },
+        [q, kv] => match (q.shape(), kv.shape()) {
+            (&[_, heads, dim], &[_, 2, h, d]) if (h, d) == (heads, dim) => (heads, dim),
+            _ => return Err(shape_error()),
+        },
+        _ => return Err(shape_error()),
     };
+    let read = |array: &'a Numbers<'_, T>| PyResult::Ok(T::read(array.as_slice()?));
     Ok(Input {
-        qkv: T::read(qkv.as_slice()?),
+        qkv: match qkv {
+            [q, kv] => Qkv::Apart(read(q)?, read(kv)?),
+            all => Qkv::Joint(read(&all[0])?),
+        },
         weight: weight.map(|w| w.as_slice()).transpose()?,
         groups: &groups.0,
         heads,
@@ -118,67 +141,83 @@ fn input_of<'a, T: Stored>(
     })
 }
 
+/// The array whose type is that of all.
+fn first<'a, 'py>(arrays: &'a Arrays<'py>) -> PyResult<Any<'a, 'py>> {
+    arrays.first().ok_or_else(shape_error)
+}
+
 #[pyfunction]
 #[pyo3(signature = (qkv, weight, groups, out, lse, num_threads))]
 pub fn attention_forward(
-    qkv: Any,
+    qkv: Arrays<'_>,
     weight: Option<Floats<'_>>,
     groups: &PyGroups,
     out: Any,
     lse: FloatsMut<'_>,
     num_threads: usize,
 ) -> PyResult<()> {
-    guard(|| by_type!(qkv, attend(qkv, weight, groups, (out, lse), num_threads)))
+    guard(|| {
+        let given = first(&qkv)?;
+        by_type!(given, attend(&qkv, weight, groups, (out, lse), num_threads))
+    })
 }
 
 fn attend<T: Stored>(
-    qkv: Any,
+    qkv: &Arrays<'_>,
     weight: Option<Floats<'_>>,
     groups: &PyGroups,
     (out, mut lse): (Any, FloatsMut<'_>),
     num_threads: usize,
 ) -> PyResult<()> {
-    let py = qkv.py();
-    let (qkv, mut out): (Numbers<T>, NumbersMut<T>) = (qkv.extract()?, out.extract()?);
+    let py = out.py();
+    let (qkv, mut out): (_, NumbersMut<T>) = (read_all::<T>(qkv)?, out.extract()?);
     let input = input_of::<T>(&qkv, weight.as_ref(), groups)?;
     let (out, lse) = (T::write(out.as_slice_mut()?), lse.as_slice_mut()?);
     Ok(py.detach(|| attention::forward(&input, out, lse, num_threads))?)
 }
 
-/// Saved: out, lse, grad_out. Gradients: grad_qkv, grad_weight.
+/// Saved: out, lse, grad_out. Gradients: of qkv, as it came, and grad_weight.
 #[pyfunction]
 #[pyo3(signature = (qkv, weight, groups, saved, gradients, num_threads))]
 pub fn attention_backward(
-    qkv: Any,
+    qkv: Arrays<'_>,
     weight: Option<Floats<'_>>,
     groups: &PyGroups,
     saved: (Bound<'_, PyAny>, Floats<'_>, Bound<'_, PyAny>),
-    gradients: (Bound<'_, PyAny>, FloatsMut<'_>),
+    gradients: (Arrays<'_>, FloatsMut<'_>),
     num_threads: usize,
 ) -> PyResult<()> {
     guard(|| {
-        let of = (qkv, weight, groups);
-        by_type!(qkv, attend_backward(of, saved, gradients, num_threads))
+        let given = first(&qkv)?;
+        let of = (&qkv, weight, groups);
+        by_type!(given, attend_backward(of, saved, gradients, num_threads))
     })
 }
 
 fn attend_backward<T: Stored>(
-    (qkv, weight, groups): (Any, Option<Floats<'_>>, &PyGroups),
+    (qkv, weight, groups): (&Arrays<'_>, Option<Floats<'_>>, &PyGroups),
     (out, lse, grad_out): (Bound<'_, PyAny>, Floats<'_>, Bound<'_, PyAny>),
-    (grad_qkv, mut grad_weight): (Bound<'_, PyAny>, FloatsMut<'_>),
+    (grad_qkv, mut grad_weight): (Arrays<'_>, FloatsMut<'_>),
     num_threads: usize,
 ) -> PyResult<()> {
-    let py = qkv.py();
-    let qkv: Numbers<T> = qkv.extract()?;
+    let py = out.py();
+    let qkv = read_all::<T>(qkv)?;
     let (out, grad_out): (Numbers<T>, Numbers<T>) = (out.extract()?, grad_out.extract()?);
-    let mut grad_qkv: NumbersMut<T> = grad_qkv.extract()?;
+    let mut grad_qkv = grad_qkv
+        .iter()
+        .map(|array| array.extract())
+        .collect::<PyResult<Vec<NumbersMut<T>>>>()?;
     let input = input_of::<T>(&qkv, weight.as_ref(), groups)?;
     let saved = Saved {
         out: T::read(out.as_slice()?),
         lse: lse.as_slice()?,
         grad_out: T::read(grad_out.as_slice()?),
     };
-    let grad_qkv = T::write(grad_qkv.as_slice_mut()?);
+    let grad_qkv = match grad_qkv.as_mut_slice() {
+        [all] => Qkv::Joint(T::write(all.as_slice_mut()?)),
+        [q, kv] => Qkv::Apart(T::write(q.as_slice_mut()?), T::write(kv.as_slice_mut()?)),
+        _ => return Err(shape_error()),
+    };
     let grad_weight = grad_weight.as_slice_mut()?;
     Ok(py.detach(|| backward::backward(&input, &saved, grad_qkv, grad_weight, num_threads))?)
 }
@@ -277,6 +316,18 @@ fn gate_backward<T: Stored>(gates: Any, grad_a: Any, num_threads: usize) -> PyRe
         T::write(grad_a.as_slice_mut()?),
     );
     Ok(py.detach(|| swiglu::swiglu_backward(gates, grad_a, width, num_threads))?)
+}
+
+#[pyfunction]
+pub fn transpose_rows(x: Any, to: Any, num_threads: usize) -> PyResult<()> {
+    guard(|| by_type!(x, turn(x, to, num_threads)))
+}
+
+fn turn<T: Stored>(x: Any, to: Any, num_threads: usize) -> PyResult<()> {
+    let (py, x, mut to): (_, Numbers<T>, NumbersMut<T>) = (x.py(), x.extract()?, to.extract()?);
+    let width = last_dimension(x.shape());
+    let (x, to) = (T::read(x.as_slice()?), T::write(to.as_slice_mut()?));
+    Ok(py.detach(|| transpose::transpose(x, to, width, num_threads))?)
 }
 
 fn last_dimension(shape: &[usize]) -> usize {

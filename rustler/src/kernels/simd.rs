@@ -87,6 +87,7 @@ pub fn instructions() -> &'static Result<Instructions, String> {
     CHOICE.get_or_init(Instructions::chosen)
 }
 
+#[cfg(feature = "python")]
 /// Whether this processor multiplies bf16 matrices faster than fp32 ones.
 pub fn fast_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::KernelError;
-use super::attention::{EPSILON, Input, forward};
+use super::attention::{EPSILON, Input, Qkv, forward};
 use super::backward::{Saved, backward};
 use super::groups::{GroupArrays, Groups};
 
@@ -39,7 +39,8 @@ pub fn arrays(lists: &Lists) -> GroupArrays<'_> {
         key_ptr: &KEY_PTR,
         key: &lists.key,
         group_ptr: &GROUP_PTR,
-        cell_ptr: &CELL_PTR,
+        query_row_ptr: &CELL_PTR,
+        key_row_ptr: &CELL_PTR,
     }
 }
 
@@ -109,14 +110,15 @@ fn run(input: &Input<f32>, grad_out: &[f32], num_threads: usize) -> Result<Resul
     let mut out = vec![f32::NAN; CELLS * HEADS * input.dim];
     let mut lse = vec![f32::NAN; CELLS * HEADS];
     forward(input, &mut out, &mut lse, num_threads)?;
-    let mut grad_qkv = vec![f32::NAN; input.qkv.len()];
+    let mut grad_qkv = vec![f32::NAN; 3 * out.len()];
     let mut grad_weight = vec![f32::NAN; input.dim];
     let saved = Saved {
         out: &out,
         lse: &lse,
         grad_out,
     };
-    backward(input, &saved, &mut grad_qkv, &mut grad_weight, num_threads)?;
+    let grads = Qkv::Joint(grad_qkv.as_mut_slice());
+    backward(input, &saved, grads, &mut grad_weight, num_threads)?;
     Ok((out, grad_qkv, grad_weight))
 }
 
@@ -136,7 +138,7 @@ fn attention_is_its_definition() -> Result<(), KernelError> {
         let weight = normalised.then(|| random(2, dim));
         let grad_out = random(3, CELLS * HEADS * dim);
         let input = Input {
-            qkv: &qkv,
+            qkv: Qkv::Joint(&qkv),
             weight: weight.as_deref(),
             groups,
             heads: HEADS,
@@ -180,12 +182,76 @@ fn attention_is_its_definition() -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Rows of their own for cells that are queries and cells that are keys: the same numbers.
+#[test]
+fn queries_apart_from_keys() -> Result<(), KernelError> {
+    let (all, dim) = (lists(), 20);
+    let width = HEADS * dim;
+    let qkv = random(6, CELLS * 3 * width);
+    let (weight, grad_out) = (random(7, dim), random(8, CELLS * width));
+    let joint = Input {
+        qkv: Qkv::Joint(&qkv),
+        weight: Some(&weight),
+        groups: &Groups::new(&arrays(&all))?,
+        heads: HEADS,
+        dim,
+    };
+    let (out, grad_qkv, grad_weight) = run(&joint, &grad_out, 1)?;
+    // cell 24 is no query; these are no keys
+    let queries: Vec<usize> = (0..24).chain(25..40).collect();
+    let not_keys = |cell: &usize| [1, 2, 23, 25, 26, 27, 38].contains(cell);
+    let keys: Vec<usize> = (0..40).filter(|cell| !not_keys(cell)).collect();
+    let place = |rows: &[usize], list: &[i32]| -> Vec<i32> {
+        let at = |&cell: &i32| rows.binary_search(&(cell as usize)).unwrap() as i32;
+        list.iter().map(at).collect()
+    };
+    let few = Lists {
+        query: place(&queries, &all.query),
+        key: place(&keys, &all.key),
+    };
+    let groups = Groups::new(&GroupArrays {
+        query_row_ptr: &[0, 24, 39],
+        key_row_ptr: &[0, 22, 33],
+        ..arrays(&few)
+    })?;
+    let pick = |from: &[f32], rows: &[usize], stride: usize, part: std::ops::Range<usize>| {
+        let row = |&cell: &usize| from[cell * stride..][part.clone()].to_vec();
+        rows.iter().flat_map(row).collect::<Vec<f32>>()
+    };
+    let q = pick(&qkv, &queries, 3 * width, 0..width);
+    let kv = pick(&qkv, &keys, 3 * width, width..3 * width);
+    let apart = Input {
+        qkv: Qkv::Apart(&q, &kv),
+        groups: &groups,
+        ..joint
+    };
+    let mut found = vec![f32::NAN; q.len()];
+    let mut lse = vec![f32::NAN; queries.len() * HEADS];
+    forward(&apart, &mut found, &mut lse, 2)?;
+    assert_eq!(found, pick(&out, &queries, width, 0..width));
+    let (mut grad_q, mut grad_kv) = (vec![f32::NAN; q.len()], vec![f32::NAN; kv.len()]);
+    let mut found_weight = vec![f32::NAN; dim];
+    let saved = Saved {
+        out: &found,
+        lse: &lse,
+        grad_out: &pick(&grad_out, &queries, width, 0..width),
+    };
+    let grads = Qkv::Apart(grad_q.as_mut_slice(), grad_kv.as_mut_slice());
+    backward(&apart, &saved, grads, &mut found_weight, 2)?;
+    assert_eq!(grad_q, pick(&grad_qkv, &queries, 3 * width, 0..width));
+    assert_eq!(grad_kv, pick(&grad_qkv, &keys, 3 * width, width..3 * width));
+    assert_eq!(found_weight, grad_weight);
+    let short = Qkv::Apart(&mut grad_q[1..], grad_kv.as_mut_slice());
+    assert!(backward(&apart, &saved, short, &mut found_weight, 1).is_err());
+    Ok(())
+}
+
 #[test]
 fn a_query_without_keys_gets_zero_and_gives_none() -> Result<(), KernelError> {
     let (lists, dim) = (lists(), 16);
     let qkv = random(4, CELLS * 3 * HEADS * dim);
     let input = Input {
-        qkv: &qkv,
+        qkv: Qkv::Joint(&qkv),
         weight: None,
         groups: &Groups::new(&arrays(&lists))?,
         heads: HEADS,
@@ -221,10 +287,7 @@ fn bad_groups_are_refused() {
     assert_eq!(other(&|l| l.key[2] = 25), outside("key", 0));
     assert_eq!(other(&|l| l.key[2] = -1), outside("key", 0));
     assert_eq!(other(&|l| l.query[30] = 40), outside("query", 1));
-    assert_eq!(
-        other(&|l| l.query[30] = 29),
-        KernelError::Twice { cell: 29 }
-    );
+    assert_eq!(other(&|l| l.query[30] = 29), KernelError::Twice { row: 29 });
     let short = |l: &mut Lists| l.key.truncate(33);
     assert_eq!(
         other(&short),
@@ -239,8 +302,13 @@ fn bad_groups_are_refused() {
     };
     assert!(Groups::new(&falling).is_err());
     let none = GroupArrays {
-        cell_ptr: &[],
+        query_row_ptr: &[],
         ..arrays(&good)
     };
     assert!(Groups::new(&none).is_err());
+    let fewer_contexts = GroupArrays {
+        key_row_ptr: &[0, 40],
+        ..arrays(&good)
+    };
+    assert!(Groups::new(&fewer_contexts).is_err());
 }

@@ -1,8 +1,40 @@
 //! Transposed copies, written 16 rows at a time while these are in the cache.
 
 use super::element::{Element, load_at, store_at};
-use super::simd::{LANES, Simd};
+use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::threads::{chunk_rows, for_each};
 use super::{KernelError, check_length};
+
+/// Writes x [R, d] transposed: to [d, stride], R columns used.
+pub fn transpose<T: Element>(
+    x: &[T],
+    to: &mut [T],
+    width: usize,
+    num_threads: usize,
+) -> Result<(), KernelError> {
+    let count = x.len() / width.max(1);
+    check_length("x", x.len(), count * width)?;
+    let rows = chunk_rows(count, num_threads);
+    let pieces = split_columns(to, width, rows, count)?;
+    let parts = x.chunks((rows * width).max(1)).zip(pieces);
+    let work = parts.map(|(x, columns)| Transpose { x, columns, width });
+    for_each(work.collect(), num_threads, dispatch)
+}
+
+struct Transpose<'a, T> {
+    x: &'a [T],
+    columns: Columns<'a, T>,
+    width: usize,
+}
+
+impl<T: Element> Kernel for Transpose<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        for (block, rows) in self.x.chunks(LANES * self.width).enumerate() {
+            self.columns.write(simd, rows, block * LANES);
+        }
+    }
+}
 
 /// A piece of a transposed matrix: for each of its rows, the columns that one thread writes.
 pub struct Columns<'a, T>(Vec<&'a mut [T]>);
