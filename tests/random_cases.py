@@ -1,30 +1,34 @@
 """Strategies that draw small databases, tasks and recipes, so that a case that fails shrinks.
 
-A row is a few bytes that say its time, its parents and its cells. So it is one draw, and a table
-loses a row, a key or a column without a change in the others. Numbers that depend on the rest of a
-case (a parent's row, a task's column) are bytes too, taken modulo what there is.
+A row, a table's head and a task are a few bytes each, one draw, so that shrinking takes them away
+whole. What depends on the rest of a case (which row is a parent, which column a target) is a byte
+taken modulo what there is. A byte of 0 stands for the simplest: no column, no key, no cell.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, permutations
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from visibility_oracle import TYPES, TaskSpec, World
 
-examples = partial(settings, deadline=None, derandomize=True)
-"""Settings of a test: the same cases in every run, and no limit on the time of one."""
+examples = partial(settings, deadline=None, derandomize=True, phases=(Phase.generate, Phase.shrink))
+"""Settings of a test: the same cases in every run, no limit on the time of one, and of a failure no
+more than a small case, as hypothesis' explanations take longer than all the rest."""
 
 MAX_KEYS = MAX_COLUMNS = 3
 NUM_TIMES = 10
-NEVER, MOSTLY, ALWAYS = 0, 205, 256
+ALWAYS, MOSTLY, NEVER = 256, 205, 0
 """A row has a time if its byte is less."""
+LABEL_TYPES = ("number", "boolean", "text")
+HORIZONS = (None, 0, 1, 2, 3)
+ORDERS_OF_SPLITS = list(permutations(range(3)))
 
-ROW = st.binary(min_size=1 + MAX_KEYS + MAX_COLUMNS, max_size=1 + MAX_KEYS + MAX_COLUMNS)
-TIMED = st.sampled_from((ALWAYS, NEVER, MOSTLY))
+
+def num_bytes(count: int) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=count, max_size=count)
 
 
 # ---------------------------------------------------------------- databases
@@ -49,52 +53,52 @@ def make_row(
     }
 
 
+def make_table(head: bytes, num_tables: int) -> dict[str, Any]:
+    """Columns and keys of a table of the database; references go to one of num_tables."""
+    types = [TYPES[digit % 5 - 1] for digit in head[1 : 1 + MAX_COLUMNS] if digit % 5]
+    parents = [digit // 4 % num_tables for digit in head[1 + MAX_COLUMNS :] if digit % 4]
+    return {
+        "columns": {f"c{i}": kind for i, kind in enumerate(types)},
+        "foreign_keys": [(f"k{i}", f"t{parent}") for i, parent in enumerate(parents)],
+    }
+
+
+def make_label_table(head: bytes, num_tables: int) -> dict[str, Any]:
+    """The same of a table of label rows: some have a column more than time and label."""
+    label, extra, key = head[1:4]
+    return {
+        "kind": "task",
+        "time_column": "when",
+        "columns": {"when": "datetime", "label": LABEL_TYPES[label % 3]}
+        | ({"extra": "number"} if extra % 2 else {}),
+        "foreign_keys": [("k0", f"t{key % num_tables}")],
+    }
+
+
 def make_database(
-    tables: list[tuple[Sequence[str], bytes, int, list[bytes]]],
-    label_tables: list[tuple[Sequence[str], bytes, int, list[bytes]]],
+    tables: list[tuple[bytes, list[bytes]]],
+    label_tables: list[tuple[bytes, list[bytes]]],
     in_order: bool,
 ) -> dict[str, Any]:
-    """Tables of (types of columns, keys, byte of times, rows); in_order: rows stand in order of
-    time, as `rt.store` writes them."""
-    sizes = {f"t{number}": len(rows) for number, (*_, rows) in enumerate(tables)}
-    made = []
-    for number, (types, keys, timed, rows) in enumerate(tables + label_tables):
-        is_task = number >= len(tables)
-        names = ["when", "label", "extra"] if is_task else [f"c{i}" for i in range(len(types))]
-        table: dict[str, Any] = {
-            "name": f"task{number - len(tables)}" if is_task else f"t{number}",
-            "columns": dict(zip(names, types, strict=False)),
-            "foreign_keys": [(f"k{i}", f"t{key % len(tables)}") for i, key in enumerate(keys)],
-        }
-        if is_task:
-            table |= {"kind": "task", "time_column": "when"}
+    """Tables of (head, rows); in_order: rows stand in order of time, as `rt.store` writes them."""
+    made = [{"name": f"t{i}"} | make_table(head, len(tables)) for i, (head, _) in enumerate(tables)]
+    made += [
+        {"name": f"task{i}"} | make_label_table(head, len(tables))
+        for i, (head, _) in enumerate(label_tables)
+    ]
+    sizes = {f"t{i}": len(rows) for i, (_, rows) in enumerate(tables)}
+    for table, (head, rows) in zip(made, tables + label_tables, strict=True):
+        timed = (ALWAYS, MOSTLY, NEVER)[head[0] % 3]
         table["rows"] = [make_row(digits, table, sizes, timed) for digits in rows]
         if in_order:
             table["rows"].sort(key=lambda row: (row["time"] is None, row["time"] or 0))
-        made.append(table)
     return {"name": "random", "tables": made}
 
 
-TABLE = st.tuples(
-    st.lists(st.sampled_from(TYPES), max_size=MAX_COLUMNS),
-    st.binary(max_size=MAX_KEYS),
-    TIMED,
-    st.lists(ROW, max_size=6),
-)
-LABEL_TYPES = [
-    ("datetime", label, *more)
-    for label in ("number", "text", "boolean")
-    for more in ((), ("number",))
-]
-LABEL_TABLE = st.tuples(
-    st.sampled_from(LABEL_TYPES),
-    st.binary(min_size=1, max_size=1),
-    TIMED,
-    st.lists(ROW, min_size=1, max_size=12),
-)
+HEAD = ROW = num_bytes(1 + MAX_KEYS + MAX_COLUMNS)
 DATABASE = st.tuples(
-    st.lists(TABLE, min_size=1, max_size=3),
-    st.lists(LABEL_TABLE, min_size=1, max_size=2),
+    st.lists(st.tuples(HEAD, st.lists(ROW, max_size=6)), min_size=1, max_size=3),
+    st.lists(st.tuples(HEAD, st.lists(ROW, min_size=1, max_size=12)), min_size=1, max_size=2),
     st.booleans(),
 )
 
@@ -111,52 +115,42 @@ class Case:
     seed: int
 
 
-def make_task(
-    world: World,
-    column: int,
-    ends: bytes,
-    order: tuple[int, ...],
-    horizon: int | None,
-    hidden: bytes,
-) -> TaskSpec:
-    """ends: of three spans of the table's rows. order: which span is which split; the rows after
-    them are in none."""
+def make_task(world: World, digits: bytes) -> tuple[TaskSpec, int]:
+    """A task and a cutoff. Splits come in any order; the rows after them are in none."""
+    column, order, horizon, cutoff = digits[:4]
+    cuts = digits[4:7]
     columns = [
         c
         for c, (table, name, _) in enumerate(world.columns)
         if name != "when" and world.database["tables"][table]["rows"]
     ]
-    column = columns[column % len(columns)]
+    column = columns[-1 - column % len(columns)]
     table = world.columns[column][0]
     first, end = world.table_range(table)
-    cuts = sorted(first + place % (end - first + 1) for place in ends)
-    spans = list(pairwise([first, *cuts]))
-    return TaskSpec(
+    spans = list(pairwise([first, *sorted(first + cut % (end - first + 1) for cut in cuts)]))
+    # half of the bytes hide nothing
+    count = len(world.columns)
+    hidden = {digit % (2 * count) - count for digit in digits[7:]}
+    task = TaskSpec(
         table,
         column,
-        [spans[place] for place in order],
-        horizon,
-        sorted({number % len(world.columns) for number in hidden} - {column}),
+        [spans[place] for place in ORDERS_OF_SPLITS[order % 6]],
+        HORIZONS[horizon % 5],
+        sorted(number for number in hidden - {column} if number >= 0),
     )
+    # some cutoffs are before all times, and some after them
+    return task, cutoff % (NUM_TIMES + 2) - 1
 
 
-TASK = st.tuples(
-    st.integers(0, 255),
-    st.binary(min_size=3, max_size=3),
-    st.sampled_from(list(permutations(range(3)))),
-    st.sampled_from((None, 0, 1, 2, 3)),
-    st.binary(max_size=4),
-)
-CUTOFF = st.integers(-1, NUM_TIMES)
-TASKS = st.lists(st.tuples(TASK, CUTOFF), min_size=1, max_size=12)
+TASK = num_bytes(10)
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """A case that fails is printed by what it holds, not by its bytes."""
     world = World(make_database(*draw(DATABASE)))
-    tasks = [(make_task(world, *task), cutoff) for task, cutoff in draw(TASKS)]
-    return Case(world, tasks, draw(st.integers(0, 1000)))
+    tasks = draw(st.lists(TASK, min_size=1, max_size=12, unique=True))
+    return Case(world, [make_task(world, task) for task in tasks], draw(st.integers(0, 1000)))
 
 
 # ---------------------------------------------------------------- recipes

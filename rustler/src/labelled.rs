@@ -51,8 +51,9 @@ pub fn add_own(builder: &mut Builder) {
     }
 }
 
-/// The last `wanted` label rows of `rows`, the children of a parent, which stand in order of time;
-/// of many others among them not all are looked at. Without a bound in time, random ones.
+/// The last `wanted` label rows of `rows`, the children of a parent, which stand in order of time,
+/// each once and none that is in the context; of many others among them not all are looked at.
+/// Without a bound in time, random ones.
 fn collect(
     builder: &mut Builder,
     rows: &[u32],
@@ -74,7 +75,7 @@ fn collect(
             prefix - 1 - i
         };
         let row = rows[place];
-        if builder.knows_label(row) && (!random || drawn.insert(row, 0).1) {
+        if !builder.has(row) && builder.knows_label(row) && drawn.insert(row, 0).1 {
             found.push((row, parent));
             if found.len() == end {
                 return;
