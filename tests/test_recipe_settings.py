@@ -109,7 +109,7 @@ def test_recipes_of_a_checkpoint() -> None:
 @pytest.mark.parametrize(
     ("trained", "message"),
     [
-        ({"context_length": "x"}, "context_length\[0\] must be an integer, not 'x'"),
+        ({"context_length": "x"}, r"context_length\[0\] must be an integer, not 'x'"),
         ({"context_length": 256.5}, r"context_length\[0\] must be an integer, not 256.5"),
         ({"context_length": [64, "y"]}, r"context_length\[1\] must be an integer, not 'y'"),
         ({"recipes": 3}, "recipes must be a group of named entries, not 3"),
