@@ -94,7 +94,7 @@ def prepare(sources: Sequence[Source], embedder: str, *, show_progress: bool = T
 def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key that reads digits as numbers: db-9 stands before db-10."""
     parts = re.findall(r"\d+|\D+", name)
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
 def _find(place: str, pattern: str, stores: Path) -> list[Source]:

@@ -1,146 +1,182 @@
-"""Where databases come from: folders of stores and of RelBench databases, names of the Hub."""
+"""Source generators: the published formulas, row by row, and the laws of their draws."""
 
-import threading
-import time
-from pathlib import Path
+import math
 
+import numpy as np
 import pytest
-from relbench import hf
-from small_stores import write_database
+from numpy.typing import NDArray
+from scipy import stats
 
-from plurel.errors import InputError
-from rt import sources
-from rt.embedding_file import embeddings_path
-from rt.meta import open_meta
-from rt.sources import Source, choose, find_sources, natural_order, prepare
-from rt.store import preprocess_many
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the databases rel-synthetic-9, -10 and -11."""
-    root = tmp_path_factory.mktemp("sources") / "raw"
-    for seed in (9, 10, 11):
-        write_database(seed, root)
-    return root
-
-
-def test_a_folder_gives_its_databases_in_the_order_of_their_numbers(raw: Path) -> None:
-    found = find_sources([str(raw)], pre_dir="pre")
-    assert [source.name for source in found] == [f"rel-synthetic-{n}" for n in (9, 10, 11)]
-    assert found[0] == Source(Path("pre/rel-synthetic-9"), (raw / "rel-synthetic-9").resolve())
-    assert natural_order("db-9") < natural_order("db-10") < natural_order("dc-1")
-    some = find_sources([str(raw)], pattern="*-1?")
-    assert [source.name for source in some] == ["rel-synthetic-10", "rel-synthetic-11"]
-
-
-def test_places_may_be_stores_databases_and_folders_of_them(raw: Path, tmp_path: Path) -> None:
-    pre = tmp_path / "pre"
-    preprocess_many([raw / "rel-synthetic-9"], pre, embedder="hash", show_progress=False)
-    found = find_sources([str(raw / "rel-synthetic-11"), str(pre)], pre_dir=pre)
-    assert found[1] == Source(pre / "rel-synthetic-9")
-    assert found[0].store == pre / "rel-synthetic-11"
-    assert find_sources([str(pre / "rel-synthetic-9")]) == [found[1]]
-
-
-def test_a_pattern_is_for_folders_of_databases_alone(raw: Path) -> None:
-    assert find_sources([str(raw / "rel-synthetic-9")], pattern="other-*")
-
-
-def test_two_databases_of_one_name_are_refused(raw: Path) -> None:
-    with pytest.raises(InputError, match="are two databases of one name: leave one out"):
-        find_sources([str(raw), str(raw / "rel-synthetic-9")])
-
-
-@pytest.mark.parametrize(
-    ("place", "line"),
-    [
-        ("/no/such", "no folder /no/such: preprocess databases into it first"),
-        ("../nowhere", "no folder ../nowhere"),
-        ("empty", "holds no store and no folder in RelBench's format that matches"),
-    ],
+from plurel.params import SCMParams
+from plurel.sources import (
+    Beta,
+    Gaussian,
+    Independent,
+    Mixed,
+    Series,
+    SoftmaxSeries,
+    Uniform,
+    draw_categorical_source,
+    draw_numeric_source,
+    draw_range,
+    draw_series,
 )
-def test_a_place_without_a_database_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, line: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=line):
-        find_sources([place])
+
+PARAMS = SCMParams()
 
 
-def test_databases_are_chosen_by_name(raw: Path) -> None:
-    found = find_sources([str(raw)])
-    assert choose(found, ["rel-synthetic-11", "rel-synthetic-9"], "key") == [found[2], found[0]]
-    with pytest.raises(InputError, match=r"key: no database 'rel-synthetik-9'; did you mean rel-s"):
-        choose(found, ["rel-synthetik-9"], "key")
-    with pytest.raises(InputError, match=r"no database 'x'; there are rel-synthetic-9, rel-synth"):
-        choose(found, ["x"], "key")
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
-def test_a_name_of_the_hub_is_fetched(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def fetch(name: str) -> Path:
-        asked.append(name)
-        return raw / "rel-synthetic-10"
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hf, "download_dataset_dir", fetch)
-    for place in ("rel-synthetic-10", "lab/databases/rel-synthetic-10"):
-        assert find_sources([place], pre_dir="pre") == [
-            Source(Path("pre/rel-synthetic-10"), raw / "rel-synthetic-10")
-        ]
-    assert asked == ["stanford-star/relbench-v1/rel-synthetic-10", "lab/databases/rel-synthetic-10"]
+def series(seed: int = 0, **changes: float) -> Series:
+    settings = {
+        "num_rows": 200,
+        "low": 0.1,
+        "high": 0.8,
+        "trend_scale": 1.0,
+        "trend_alpha": 0.5,
+        "cycle_scale": 1.0,
+        "period": 60.0,
+        "noise_scale": 0.05,
+        "rho": 0.7,
+    }
+    return Series(**(settings | changes), rng=rng(seed))  # type: ignore[arg-type]
 
 
-def test_what_the_hub_does_not_give_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> Path:
-        raise ConnectionError("no\nroute")
-
-    monkeypatch.setattr(hf, "download_dataset_dir", fail)
-    with pytest.raises(InputError, match=r"Hub does not give .*rel-f7 \(no route\); give a fol"):
-        find_sources(["rel-f7"])
-
-
-def test_stores_are_made_once(raw: Path, tmp_path: Path) -> None:
-    found = find_sources([str(raw)], pre_dir=tmp_path / "pre")
-    prepare(found, "hash", show_progress=False)
-    files = [path for source in found for path in source.store.iterdir()]
-    assert all(embeddings_path(source.store, "hash") in files for source in found)
-    times = [path.stat().st_mtime_ns for path in files]
-    prepare(found, "hash", show_progress=False)
-    assert [path.stat().st_mtime_ns for path in files] == times
+@pytest.mark.parametrize("scale", [-1.0, 1.0])
+def test_series_is_the_clipped_formula(scale: float) -> None:
+    made = series(trend_scale=scale, cycle_scale=scale).take(200)
+    normals = rng().standard_normal(200)
+    noise, expected = 0.0, []
+    for r in range(200):
+        noise = 0.7 * noise + 0.05 * normals[r]
+        trend = min(scale * (r / 200) ** 0.5 + 0.1, 0.8)
+        cycle = scale * math.sin(math.pi * r / 60)
+        expected.append((trend + clipped(cycle) + clipped(noise)) / 3)
+    np.testing.assert_allclose(made, expected, rtol=1e-12)
 
 
-def test_processes_that_want_the_same_wait_for_each_other(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inside: list[int] = []
-    most = 0
-    true_tokenise = sources.tokenise_many
+def clipped(value: float) -> float:
+    return min(max(value, 0.1), 0.8)
 
-    def tokenise(*arguments: object, **settings: object) -> list[Path]:
-        nonlocal most
-        inside.append(1)
-        most = max(most, len(inside))
-        time.sleep(0.05)
-        made = true_tokenise(*arguments, **settings)  # type: ignore[arg-type]
-        inside.pop()
-        return made
 
-    monkeypatch.setattr(sources, "tokenise_many", tokenise)
-    found = find_sources([str(raw)], pre_dir=tmp_path / "pre")
-    # each call opens the lock's file anew, as another process does
-    threads = [
-        threading.Thread(target=prepare, args=(found, "hash"), kwargs={"show_progress": False})
-        for _ in range(2)
+def test_trend_is_not_clipped_from_below() -> None:
+    # without cycle and noise, both at the bottom of the range, only the trend can go below it
+    made = series(trend_scale=-1.0, cycle_scale=0.0, noise_scale=0.0).take(200)
+    assert made[-1] == pytest.approx((-math.sqrt(199 / 200) + 0.1 + 0.1 + 0.1) / 3)
+
+
+def test_noise_is_autoregressive() -> None:
+    # a range so wide that nothing is clipped leaves noise / 3
+    noise = series(
+        num_rows=60_000, low=-99, high=99, trend_scale=0, cycle_scale=0, noise_scale=1, rho=0.6
+    ).take(60_000) * 3 - (-99)
+    correlation = [np.corrcoef(noise[lag:], noise[:-lag])[0, 1] for lag in (1, 2, 3)]
+    np.testing.assert_allclose(correlation, [0.6, 0.36, 0.216], atol=0.02)
+    assert noise.std() == pytest.approx(1 / math.sqrt(1 - 0.36), rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["ts", "uniform", "gaussian", "beta", "mixed"])
+def test_calls_of_any_size_give_the_same_rows(kind: str) -> None:
+    whole = draw_numeric_source(1000, "activity", PARAMS, rng(3), kind).take(1000)
+    parts = draw_numeric_source(1000, "activity", PARAMS, rng(3), kind)
+    split = np.concatenate([parts.take(count) for count in (1, 255, 744)])
+    np.testing.assert_array_equal(whole, split)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_categorical_calls_of_any_size_give_the_same_rows(seed: int) -> None:
+    whole = draw_categorical_source(5, 900, "activity", PARAMS, rng(seed)).take(900)
+    parts = draw_categorical_source(5, 900, "activity", PARAMS, rng(seed))
+    split = np.concatenate([parts.take(count) for count in (7, 893)])
+    np.testing.assert_array_equal(whole, split)
+
+
+def test_range_is_two_sorted_uniforms_times_a_scale() -> None:
+    drawn = np.array([draw_range(PARAMS, rng(seed)) for seed in range(1500)])
+    assert (drawn[:, 0] <= drawn[:, 1]).all()
+    # the larger of two uniforms is 2/3 on average, the smaller 1/3; scales average 22.222
+    np.testing.assert_allclose(drawn.mean(axis=0), [22.222 / 3, 22.222 * 2 / 3], rtol=0.08)
+    shares = [np.mean(drawn[:, 1] <= scale) for scale in (0.01, 0.1, 1, 10)]
+    # P(max <= s) over the five scales: 1/5 a scale up to s, and (s / scale)^2 beyond
+    np.testing.assert_allclose(shares, [0.2 + 0.002, 0.402, 0.602, 0.802], atol=0.025)
+
+
+def test_uniform_gaussian_and_beta_follow_their_laws() -> None:
+    uniform = Uniform(2.0, 5.0, rng()).take(20_000)
+    assert stats.kstest(uniform, stats.uniform(2, 3).cdf).pvalue > 0.01
+    gaussian = Gaussian(2.0, 6.0, rng()).take(20_000)
+    assert (gaussian.min(), gaussian.max()) == (2.0, 6.0)
+    inside = gaussian[(gaussian > 2) & (gaussian < 6)]
+    assert stats.kstest(inside, stats.truncnorm(-2, 2, 4, 1).cdf).pvalue > 0.01
+    assert np.mean(gaussian == 2.0) == pytest.approx(stats.norm.cdf(-2), rel=0.15)
+    beta = Beta(-1.0, 3.0, 0.7, 2.5, rng()).take(20_000)
+    assert stats.kstest(beta, stats.beta(0.7, 2.5, -1, 4).cdf).pvalue > 0.01
+
+
+def test_mixed_picks_one_part_a_row() -> None:
+    values = Mixed([Uniform(0, 1, rng(1)), Uniform(10, 11, rng(2))], rng(3)).take(10_000)
+    low = values < 1
+    assert ((values >= 10) | low).all()
+    assert low.mean() == pytest.approx(0.5, abs=0.02)
+    assert abs(np.corrcoef(low[1:], low[:-1])[0, 1]) < 0.03
+
+
+def test_mixed_has_two_or_three_parts_of_three_kinds() -> None:
+    parts = [draw_numeric_source(9, "entity", PARAMS, rng(s), "mixed").parts for s in range(300)]  # type: ignore[attr-defined]
+    assert np.mean([len(found) == 3 for found in parts]) == pytest.approx(0.5, abs=0.1)
+    kinds = [type(part) for found in parts for part in found]
+    assert {kinds.count(kind) / len(kinds) > 0.27 for kind in (Uniform, Gaussian, Beta)} == {True}
+
+
+def test_entity_series_are_noise_only() -> None:
+    made = draw_series(300, "entity", PARAMS, rng(5))
+    assert (made.trend_scale, made.cycle_scale, made.noise_scale) == (0.0, 0.0, 1.0)
+    made = draw_series(301, "activity", PARAMS, rng(5))
+    assert abs(made.trend_scale) == abs(made.cycle_scale) == 1.0
+    assert made.noise_scale == 0.05
+    assert made.period == math.ceil(made.period)
+    assert 31 <= made.period <= 301
+
+
+def test_dirichlet_categories() -> None:
+    source = Independent(np.array([0.2, 0.5, 0.3]), rng())
+    counts = np.bincount(source.take(30_000))
+    assert stats.chisquare(counts, 30_000 * source.probabilities).pvalue > 0.01
+    params = SCMParams(source_gen_type_choices=PARAMS.source_gen_type_choices)
+    shares = [
+        source.probabilities[0]
+        for seed in range(900)
+        if isinstance(
+            source := draw_categorical_source(4, 9, "entity", params, rng(seed)), Independent
+        )
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
-    assert open_meta(found[0].store).name == "rel-synthetic-9"
+    assert len(shares) == pytest.approx(0.8 * 900, rel=0.08)
+    # one share of a Dirichlet(1) over 4 is Beta(1, 3)
+    assert stats.kstest(shares, stats.beta(1, 3).cdf).pvalue > 0.01
+
+
+def test_softmax_categories() -> None:
+    def logits() -> list[Series]:
+        return [
+            series(seed, num_rows=9, low=low, high=low + 3) for seed, low in enumerate((0, 2, 5))
+        ]
+
+    def constant(value: float) -> Series:
+        return series(low=value, high=value, trend_scale=0.0)
+
+    # series clipped to one value are that value, and the shares are their softmax
+    values = np.array([0.0, 1.0, 2.0])
+    source = SoftmaxSeries([constant(value) for value in values], rng(9))
+    shares = np.exp(values) / np.exp(values).sum()
+    assert stats.chisquare(np.bincount(source.take(30_000)), 30_000 * shares).pvalue > 0.01
+    probabilities = softmax(np.stack([part.take(9) for part in logits()]))
+    drawn = np.stack([SoftmaxSeries(logits(), rng(seed)).take(9) for seed in range(1500)])
+    for row in range(9):
+        frequencies = np.bincount(drawn[:, row], minlength=3) / 1500
+        np.testing.assert_allclose(frequencies, probabilities[:, row], atol=0.045)
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.exp(logits) / np.exp(logits).sum(axis=0)
