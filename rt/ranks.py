@@ -72,7 +72,8 @@ class Ranks:
 
 @contextmanager
 def join_ranks(device: str = "auto", threads: int | None = None) -> Iterator[Ranks]:
-    """This process's place under torchrun or submitit, or alone without; sets device and threads.
+    """This process's place under torchrun or submitit, or alone without; sets device and threads,
+    and the threads back at the end.
 
     device: "auto", "cpu" or "cuda". threads: torch's threads in this process, None for the
     machine's cores divided by the processes on it. Raises InputError for a GPU that is not there.
@@ -86,6 +87,7 @@ def join_ranks(device: str = "auto", threads: int | None = None) -> Iterator[Ran
         )
     )  # fmt: skip
     place = _device(device, local_rank)
+    before = torch.get_num_threads()
     torch.set_num_threads(threads or max(1, usable_cores() // local_world_size))
     if place.type == "cuda":
         torch.cuda.set_device(place)
@@ -94,6 +96,7 @@ def join_ranks(device: str = "auto", threads: int | None = None) -> Iterator[Ran
     try:
         yield Ranks(rank, world_size, local_world_size, place)
     finally:
+        torch.set_num_threads(before)
         if world_size > 1:
             dist.destroy_process_group()
 

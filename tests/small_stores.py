@@ -11,6 +11,7 @@ from relbench.base import Database, Table
 from plurel.folder import write_folder
 from plurel.rng import stream
 from rt.config import from_dict
+from rt.logs import read_metrics
 from rt.store import preprocess_many
 from rt.train_config import TrainConfig
 
@@ -99,6 +100,14 @@ def small_run(pre: Path, run_dir: Path, **changes: Any) -> TrainConfig:
         else:
             values[group] = value
     return from_dict(TrainConfig, values)
+
+
+CLOCK = ("tokens_per_s", "wait_share", "seconds")
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run without what a clock decides."""
+    return [{k: v for k, v in r.items() if k not in CLOCK} for r in read_metrics(folder)]
 
 
 def overrides(config: dict[str, Any]) -> list[str]:

@@ -50,11 +50,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         update(self, model)
         live.append(flat(model))
 
-    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WeightAverage, "update", note)
         folder = run(config)
-    torch.set_num_threads(threads)
     return {"folder": folder, "live": live, "pre": root / "pre"}
 
 
@@ -94,9 +92,7 @@ def test_the_average_changes_nothing_in_the_live_run(
         save(self)
 
     monkeypatch.setattr(Trainer, "save", note)
-    threads = torch.get_num_threads()
     folder = run(small_run(seen["pre"], tmp_path / "run"))
-    torch.set_num_threads(threads)
     assert torch.equal(flat(models[-1]), seen["live"][-1])
     losses = [[r["loss"] for r in read_metrics(f) if "loss" in r] for f in (folder, seen["folder"])]
     assert losses[0] == losses[1]

@@ -2,10 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 import yaml
 from hydra import initialize_config_dir
 from small_stores import write_database, write_stores
@@ -22,13 +20,6 @@ SMALL = (
     "data.embedder=hash", "data.context_length=24", "data.batch_size=8", "data.num_workers=0",
     "data.heldout_rows=4", "trainer.threads=1", "trainer.precision=fp32", "logger.progress=false",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def keep_threads() -> Any:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

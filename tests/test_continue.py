@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_stores import small_run, write_stores
+from small_stores import records, small_run, write_stores
 
 from rt import checkpoint
 from rt.early_stopping import EarlyStopping
@@ -20,16 +20,11 @@ from rt.loader import BatchStream
 from rt.logs import read_metrics
 from rt.train import run
 
-CLOCK = ("tokens_per_s", "wait_share", "seconds")
-
 
 @pytest.fixture(autouse=True)
-def keep_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # the picture takes longer than the run
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    # it takes longer than the run
     monkeypatch.setattr("rt.plots.plot_losses", lambda *_, **__: None)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +63,6 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in r.items() if k not in CLOCK} for r in read_metrics(folder)]
-
-
 @pytest.mark.parametrize(
     ("optimizer", "schedule", "ema_decay"),
     [
@@ -107,10 +98,7 @@ def test_a_continued_run_has_the_same_bits(
 @pytest.fixture(scope="module")
 def ended(pre: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose loss never falls by more than `min_delta` after its first evaluation, step 2."""
-    threads = torch.get_num_threads()
-    folder = run(patient(pre, tmp_path_factory.mktemp("ended") / "run"))
-    torch.set_num_threads(threads)
-    return folder
+    return run(patient(pre, tmp_path_factory.mktemp("ended") / "run"))
 
 
 def patient(pre: Path, folder: Path, **changes: Any) -> Any:

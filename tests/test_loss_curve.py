@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import torch
 from small_stores import small_run, write_stores
 
 from rt.logs import read_metrics
@@ -36,9 +35,7 @@ TOLERANCE = {"adamw": 2e-5, "muon": 1e-3}
 def curve(optimizer: str, root: Path) -> list[float]:
     pre = root / "pre" if (root / "pre").exists() else write_stores(root, 3)
     every = {"trainer__steps": 20, "trainer__eval_every": 20, "trainer__save_every": 20}
-    threads = torch.get_num_threads()
     folder = run(small_run(pre, root / optimizer, optim__name=optimizer, **every))
-    torch.set_num_threads(threads)
     records = read_metrics(folder)
     heldout = [record["heldout_loss"] for record in records if "heldout_loss" in record]
     return [record["loss"] for record in records if "loss" in record] + heldout[-1:]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, r2_score
-from small_stores import small_config, write_database
+from small_stores import records, small_config, write_database
 
 from plurel.errors import InputError
 from rt import checkpoint
@@ -27,14 +27,6 @@ from rt.train_config import TrainConfig
 from tests.shops import shop_folders
 
 DECLARED = ["mean-amount", "any-returned", "returned"]
-CLOCK = ("tokens_per_s", "wait_share", "seconds")
-
-
-@pytest.fixture(autouse=True)
-def keep_threads() -> Any:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -155,13 +147,12 @@ def test_labels_of_test_rows_decide_nothing(home: Path, tmp_path: Path) -> None:
     """Turned over, they change the scores of test and nothing else."""
     shop_folders(tmp_path / "flipped", flip="test")
     only = {"data__pattern": "shops-db", "trainer__select": "score"}
-    results, records = [], []
+    results, recorded = [], []
     for name, place in (("one", home), ("other", tmp_path / "flipped")):
         folder = run(config(place, tmp_path / name, evaluation=evaluation(place), **only))
         results.append(json.loads((folder / "training.json").read_text()))
-        lines = read_metrics(folder)
-        records.append([{k: v for k, v in line.items() if k not in CLOCK} for line in lines])
-    assert records[0] == records[1]
+        recorded.append(records(folder))
+    assert recorded[0] == recorded[1]
     one, other = (result["scores"] for result in results)
     assert one["val"]["best"] == other["val"]["best"]
     assert one["test"]["best"]["tasks"] != other["test"]["best"]["tasks"]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy.optimize import least_squares
 from small_stores import small_run, write_stores
 from small_sweeps import LAW, loss_of, write_run, write_sweep
@@ -346,9 +345,7 @@ def test_losses_and_splits_are_chosen(sweep: Path) -> None:
 
 
 def test_a_run_is_read_as_training_writes_it(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
     folder = train(small_run(write_stores(tmp_path, 3), tmp_path / "run"))
-    torch.set_num_threads(threads)
     sweep = read_sweep([tmp_path])
     (run,) = sweep.runs
     result = json.loads((folder / "training.json").read_text())

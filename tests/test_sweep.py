@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 from small_stores import overrides, small_config, small_run, write_stores
 
 from rt.logs import read_metrics
@@ -104,11 +103,9 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(pre: Path, jobs: Any, tmp_p
     assert f"{first}: this run is finished after 2 steps" in out
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == set(NAMES)
-    threads = torch.get_num_threads()
     alone = run(small_run(
         pre, tmp_path / "alone", trainer__steps=4, trainer__eval_every=2, trainer__save_every=1
     ))  # fmt: skip
-    torch.set_num_threads(threads)
     assert losses(tmp_path, NAMES[1]) == pytest.approx(losses(tmp_path, alone.name), rel=1e-4)
     assert len(losses(tmp_path, NAMES[2])) == 3
 

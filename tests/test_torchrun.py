@@ -112,7 +112,6 @@ def test_shards_train_like_whole_models_and_their_checkpoints_are_whole(
 ) -> None:
     finish(started["shards"].process)
     shards = started["shards"].folder
-    threads = torch.get_num_threads()
     plain = {"optim__ema_decay": 0.5, "data__heldout_rows": 3, "trainer__micro_batches": 2}
     alone = run(small_run(pre, tmp_path / "alone", **plain))
     for name in ("loss", "grad_norm", "heldout_loss", "ema_heldout_loss", "tokens"):
@@ -126,7 +125,6 @@ def test_shards_train_like_whole_models_and_their_checkpoints_are_whole(
     (copy / "training.json").unlink()
     (copy / "latest").write_text("step_4\n")
     run(small_run(pre, copy, **plain))
-    torch.set_num_threads(threads)
     assert values(copy, "loss") == pytest.approx(values(alone, "loss"), rel=1e-4)
 
 
@@ -155,9 +153,7 @@ def test_killed_and_started_again_a_run_has_the_same_losses(
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=TIMEOUT)
     assert not (folder / "training.json").exists()
-    threads = torch.get_num_threads()
     run(small_run(pre, folder))
-    torch.set_num_threads(threads)
     assert (folder / "training.json").exists()
     for name in ("step", "loss", "grad_norm", "heldout_loss"):
         assert values(folder, name) == values(one_rank, name)

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import torch
 import yaml
 from small_disk import files_up_to
-from small_stores import small_config, small_run, write_stores
+from small_stores import records, small_config, small_run, write_stores
 
 from plurel.errors import InputError
 from rt import checkpoint
@@ -24,22 +23,13 @@ from rt.data import Batch
 from rt.loader import BatchStream
 from rt.logs import LoggerConfig, RunLog, read_metrics
 from rt.plots import smooth
-from rt.ranks import Ranks, usable_cores
+from rt.ranks import Ranks, join_ranks, usable_cores
 from rt.recipes import Recipe, context_of
 from rt.runs import Run
 from rt.text import HashEmbedder
 from rt.train import run
 from rt.train_config import TrainConfig
 from rt.trainer import Trainer, build_model, check_losses, unlike_numbers
-
-CLOCK = ("tokens_per_s", "wait_share", "seconds")
-
-
-@pytest.fixture(autouse=True)
-def keep_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +41,6 @@ def pre(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(pre: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 6 steps that was never stopped."""
     return run(small_run(pre, tmp_path_factory.mktemp("runs") / "whole"))
-
-
-def records(folder: Path) -> list[dict[str, Any]]:
-    """The metrics without what a clock decides."""
-    return [{k: v for k, v in r.items() if k not in CLOCK} for r in read_metrics(folder)]
 
 
 def assert_same_model(first: Path, second: Path) -> None:
@@ -301,6 +286,13 @@ def test_wandb_keeps_the_records_offline(
     assert records(folder) == records(finished)
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     assert b"heldout_loss_boolean" in file.read_bytes()
+
+
+def test_the_threads_of_a_process_are_its_own_again_after_a_run() -> None:
+    before = torch.get_num_threads()
+    with join_ranks("cpu", before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
 
 
 def test_runs_of_all_seeds_are_measured_on_the_same_rows(
