@@ -48,10 +48,15 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
     """One line for the unknown dotted key `name` where only `known` exist at its level."""
     group, _, key = name.rpartition(".")
     names = sorted(map(str, known))
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    if near:
-        return f"{name} is not known: did you mean {_join(group, near[0])}?"
+    near = nearest(key, names)
+    if near is not None:
+        return f"{name} is not known: did you mean {_join(group, near)}?"
     return f"{name} is not known: choose one of {', '.join(names)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that resembles another one most, if any does."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
 def _join(name: str, key: str) -> str:

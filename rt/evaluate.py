@@ -6,7 +6,7 @@ store's `row_source`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from relbench.base import Table
 
 from plurel.errors import InputError
 from plurel.rng import stream
-from rt.baselines import baselines
+from rt.baselines import Baseline, baselines
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import ContextSettings, predict
@@ -25,6 +25,7 @@ from rt.relbench_folder import label_table, open_dataset, open_task
 from rt.scores import BETTER, Protocol, relbench_score
 from rt.store import read_arrays
 from rt.tasks import Task, load_tasks
+from rt.text_table import aligned
 
 __all__ = ["ContextSettings", "Selection", "evaluate_table", "format_table", "predict", "score",
            "store_rows", "untrained_like"]  # fmt: skip
@@ -201,29 +202,30 @@ def format_table(result: Mapping[str, Any]) -> str:
         values = [f"{entry[name]:.4f}" for name in names]
         by = entry["entity_column"] or "-"
         lines.append([task, f"{entry['metric']} {arrow}", *values, rows, by])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     head = (
         f"{result['database']}: split {result['split']}, protocol {result['protocol']}"
         f" (↑ higher is better, ↓ lower)"
     )
-    body = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([head, *body])
+    return "\n".join([head, *aligned(lines)])
+
+
+def chosen_baselines(
+    dataset: Any, labelled: Labelled, split: str, protocol: Protocol
+) -> dict[str, Baseline]:
+    """The baselines (`rt.baselines`) of the chosen label rows alone."""
+    task, horizon = labelled.relbench_task, labelled.task.horizon
+    found = baselines(dataset, task, split, horizon=horizon, protocol=protocol)
+    return {
+        name: replace(baseline, prediction=baseline.prediction[labelled.positions])
+        for name, baseline in found.items()
+    }
 
 
 def _baseline_scores(dataset: Any, labelled: Labelled, selection: Selection) -> dict[str, Any]:
     task = labelled.relbench_task
-    found = baselines(
-        dataset,
-        task,
-        selection.split,
-        horizon=labelled.task.horizon,
-        protocol=selection.protocol,
-    )
+    found = chosen_baselines(dataset, labelled, selection.split, selection.protocol)
     scores = {
-        name: relbench_score(task, labelled.table, baseline.prediction[labelled.positions])
+        name: relbench_score(task, labelled.table, baseline.prediction)
         for name, baseline in found.items()
     }
     metric = scores["global_mean"][0]

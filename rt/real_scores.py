@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
-from rt.baselines import baselines
 from rt.config import require
-from rt.evaluate import Labelled, Selection, label
+from rt.evaluate import Labelled, Selection, chosen_baselines, label
 from rt.model import RelationalTransformer
 from rt.predict import ContextSettings, predict
 from rt.ranks import Ranks
@@ -30,9 +29,7 @@ Metrics = dict[str, float]
 Scores = dict[str, Metrics]
 """Metrics (`rt.scores.all_metrics`) by "<database>/<task>"."""
 
-MEAN = "mean"
 SCORE = "score"
-BASELINES = ("global_mean", "entity_mean")
 
 
 @dataclass(frozen=True)
@@ -147,15 +144,9 @@ class RealTasks:
 
     def means(self, task: RealTask, split: Literal["val", "test"]) -> dict[str, Floats]:
         """f64[N] for the same rows: the means of all known labels and of the entity's, by name."""
-        labelled = self._label(task, split)
-        predicted = baselines(
-            task.dataset,
-            labelled.relbench_task,
-            split,
-            horizon=task.task.horizon,
-            protocol=self.config.protocol,
-        )
-        return {name: predicted[name].prediction[labelled.positions] for name in BASELINES}
+        labelled, protocol = self._label(task, split), self.config.protocol
+        found = chosen_baselines(task.dataset, labelled, split, protocol)
+        return {name: baseline.prediction for name, baseline in found.items()}
 
     def truth(
         self, task: RealTask, split: Literal["val", "test"]
@@ -174,11 +165,11 @@ class RealTasks:
 
     def baselines(self, split: Literal["val", "test"] = "val") -> dict[str, Scores]:
         """The metrics of the means of all known labels and of the entity's (`rt.baselines`)."""
-        found: dict[str, Scores] = {name: {} for name in BASELINES}
+        found: dict[str, Scores] = {}
         for task in self.tasks:
             labelled = self._label(task, split)
             for name, prediction in self.means(task, split).items():
-                found[name] |= self._metrics(task, labelled, prediction)
+                found.setdefault(name, {}).update(self._metrics(task, labelled, prediction))
         return found
 
     def _metrics(self, task: RealTask, labelled: Labelled, prediction: Any) -> Scores:
@@ -230,7 +221,7 @@ def flat(scores: Mapping[str, Mapping[str, float]]) -> Metrics:
 def with_mean(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """Plain values for JSON: {"mean": metrics, "tasks": {"<database>/<task>": metrics}}."""
     means = mean_scores(scores) if scores else {}
-    return {MEAN: means, "tasks": {name: dict(metrics) for name, metrics in scores.items()}}
+    return {"mean": means, "tasks": {name: dict(metrics) for name, metrics in scores.items()}}
 
 
 def _find(config: EvaluationConfig, settings: ContextSettings) -> list[RealTask]:

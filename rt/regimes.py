@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from plurel.rng import stream
+from rt.text_table import aligned
 
 Metric = Literal["auroc", "nmae"]
 Floats = NDArray[np.float64]
@@ -140,9 +141,4 @@ def format_comparison(result: Mapping[str, Any]) -> str:
         if entries:
             means = [np.mean([e["scores"][name]["value"] for e in entries]) for name in models]
             lines.append(["mean", metric, "", *(f"{mean:.3f}" for mean in means)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join(rows)
+    return "\n".join(aligned(lines))

@@ -16,6 +16,7 @@ from plurel.atomic import complete_file
 from plurel.errors import InputError
 from rt import checkpoint
 from rt.logs import read_metrics, write_facts
+from rt.text_table import aligned
 
 FREE_KEYS = re.compile(
     r"logger\..*|data\.(pre_dir|num_workers|prefetch|sampler_threads)|evaluation\.pre_dir"
@@ -200,11 +201,4 @@ def _score_lines(split: str, models: Mapping[str, Any]) -> list[str]:
             cells.append(
                 [task, metric, *(f"{found.get(metric, math.nan):.4f}" for found in of_models)]
             )
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if number < 2 else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    ]
+    return aligned(cells, left=2)

@@ -5,7 +5,6 @@ of RelBench on the Hub: "rel-f1", or in full "stanford-star/relbench-v1/rel-f1".
 databases in RelBench's format are made below one folder, once: what is complete there is kept.
 """
 
-import difflib
 import fcntl
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from plurel import paths
 from plurel.atomic import check_writable
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST
+from rt.config import nearest
 from rt.embedding import embed_stores
 from rt.meta import META
 from rt.store import tokenise_many
@@ -68,8 +68,10 @@ def choose(sources: Sequence[Source], names: Iterable[str], key: str) -> list[So
     chosen = []
     for name in names:
         if name not in by_name:
-            near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
-            known = f"did you mean {near[0]}?" if near else f"there are {', '.join(by_name)}"
+            near = nearest(name, by_name)
+            known = (
+                f"did you mean {near}?" if near is not None else f"there are {', '.join(by_name)}"
+            )
             raise InputError(f"{key}: no database '{name}'; {known}")
         chosen.append(by_name[name])
     return chosen

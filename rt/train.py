@@ -44,10 +44,11 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
                     )
         return from_dict(TrainConfig, values)
     sizes, settings = checkpoint.load_sizes(name), checkpoint.load_settings(name)
-    model = _filled(values["model"], sizes, [key for key in values["model"] if key in sizes])
+    sized = [key for key in values["model"] if key in sizes]
+    model = _filled(values["model"], sizes, sized)
     data = _filled(values["data"], {"embedder": settings.embedder, **settings.context}, FED)
     config = from_dict(TrainConfig, {**values, "model": model, "data": data})
-    for key in (key for key in model if key in sizes):
+    for key in sized:
         if getattr(config.model, key) != sizes[key]:
             raise InputError(
                 f"load_ckpt_path {name}: the model has {key} {sizes[key]}, not "

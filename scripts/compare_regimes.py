@@ -127,14 +127,14 @@ def predictions(
     real = RealTasks(evaluation, settings)
     found = []
     for task in real.tasks:
+        metric, truth, scale = real.truth(task, "test")
+        if metric == "auroc" and len(np.unique(truth)) < 2:
+            continue
         of_models = {
             name: np.stack([real.predict(task, model, ranks, "test") for model in of_seeds])
             for name, of_seeds in models.items()
         }
         of_means = {name: one[None] for name, one in real.means(task, "test").items()}
-        metric, truth, scale = real.truth(task, "test")
-        if metric == "auroc" and len(np.unique(truth)) < 2:
-            continue
         found.append(TaskPredictions(task.name, metric, truth, of_models | of_means, scale))
     return found
 
