@@ -240,6 +240,7 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
         ("recipe=checkpoint", "data.context_length is null, as the checkpoint says"),
         ("load_ckpt_path=/no/such.pt", "/no/such.pt does not exist"),
         ("data=real", "data.root is missing: give data.root=VALUE"),
+        ("evaluation=real", "evaluation.root is missing: give evaluation.root=VALUE"),
         ("data.root=[]", "data.root must be one place or more, not []"),
         ("trainer.precision=fp16", "trainer.precision must be one of fp32, bf16, auto, not 'fp16'"),
         ("trainer.run_dir=null", "trainer.run_dir must be text, not None"),
