@@ -1,8 +1,9 @@
 # Two commands do everything: `make demo` and `make test`. Both set up .venv first where needed.
 #
-# PYTHON      the Python 3.11+ that makes the virtual environment (default python3)
-# DEMO_DIR    where the demo keeps its databases, stores and run (default demo-output)
-# PYTEST_ARGS further arguments of pytest
+# PYTHON          the Python 3.11+ that makes the virtual environment (default python3)
+# DEMO_DIR        where the demo keeps its databases, stores and run (default demo-output)
+# TEST_PROCESSES  processes that run the tests of Python side by side (default 2)
+# PYTEST_ARGS     further arguments of pytest
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -12,6 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DIR ?= demo-output
+TEST_PROCESSES ?= 2
 PYTEST_ARGS ?=
 RUST_SOURCES := $(shell find rustler -path rustler/target -prune -o -type f \
 	\( -name '*.rs' -o -name 'Cargo.*' -o -name '*.pyi' \) -print)
@@ -55,7 +57,7 @@ test: setup
 	@cd rustler && for instructions in "" avx2 plain; do \
 		RUSTLER_INSTRUCTIONS=$$instructions cargo test --release --quiet; done
 	@echo "==> running pytest"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 check: setup
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
