@@ -69,7 +69,7 @@ format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && cd rustler && cargo fmt
 
 bench: setup
-	@for name in generate links large_table preprocess sampler contexts attention model; do \
+	@for name in generate links large_table preprocess sampler contexts attention model training precision; do \
 		echo "==> benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py; done
 	@echo "==> inner loops of rustler" && cd rustler && cargo bench --quiet --features bench
 

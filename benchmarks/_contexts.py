@@ -4,29 +4,27 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from _runs import write_stores
+
 import rustler
-from plurel import Config, SyntheticDataset
 from rt.data import Batch
 from rt.meta import open_meta
 from rt.recipes import named
-from rt.store import preprocess
 from rt.tasks import column_tasks, to_sampler
 
-SEEDS = (0, 1, 2, 3)
+NUM_DBS = 4
 
 
 def batches(lengths: Sequence[int], cells: int, recipe: str = "labels") -> dict[int, Batch]:
     """For each length of contexts, one batch of about `cells` cells, longer if a
     single context is. From databases of the default config, with 20 % more targets a context."""
     with tempfile.TemporaryDirectory() as folder:
-        stores, tasks = [], []
-        for number, seed in enumerate(SEEDS):
-            raw = Path(folder) / f"raw{seed}"
-            SyntheticDataset(seed, Config.load("default")).save(raw)
-            stores.append(
-                preprocess(raw, Path(folder) / str(seed), embedder="hash", show_progress=False)
-            )
-            tasks += [to_sampler(task, number) for task in column_tasks(open_meta(stores[-1]))]
+        stores = sorted(write_stores(Path(folder), NUM_DBS).iterdir())
+        tasks = [
+            to_sampler(task, number)
+            for number, store in enumerate(stores)
+            for task in column_tasks(open_meta(store))
+        ]
         return {length: _batch(stores, tasks, length, cells, recipe) for length in lengths}
 
 
