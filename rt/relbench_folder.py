@@ -26,7 +26,7 @@ _REASONS = (
 def open_dataset(folder: str | Path) -> Any:
     """RelBench's dataset of a raw folder, checked by `rt.raw.read_database`."""
     read_database(Path(folder))
-    with _one_line(f"{folder}: not a RelBench folder", "write it again"):
+    with one_line(f"{folder}: not a RelBench folder", "write it again"):
         return relbench.load_dataset(str(Path(folder).resolve()))
 
 
@@ -35,7 +35,7 @@ def open_task(dataset: Any, name: str) -> Any:
     manifest = Path(dataset.dataset_dir) / "tasks" / name / MANIFEST
     if manifest.is_file():
         read_yaml(manifest)
-    with _one_line(
+    with one_line(
         f"{dataset.dataset_dir}: task {name} cannot be loaded",
         "mend it, or leave it out of tasks=[...]",
     ):
@@ -45,7 +45,7 @@ def open_task(dataset: Any, name: str) -> Any:
 def label_table(task: Any, split: str) -> Table:
     """The label table of a split with all its columns: read, or made by the task's SQL where the
     folder has no label files."""
-    with _one_line(
+    with one_line(
         f"task {task.name}: its {split} labels can be neither read nor made by RelBench",
         "write the label files again, mend the task's manifest, or remove the task",
     ):
@@ -53,7 +53,8 @@ def label_table(task: Any, split: str) -> Table:
 
 
 @contextmanager
-def _one_line(what: str, remedy: str) -> Iterator[None]:
+def one_line(what: str, remedy: str) -> Iterator[None]:
+    """What RelBench and DuckDB raise inside becomes an InputError "<what> (<reason>); <remedy>"."""
     try:
         yield
     except InputError:

@@ -40,9 +40,10 @@ class TrainerConfig:
     sharding: none, or full: parameters, gradients and the optimizer's state in shards over the
     ranks (`rt.sharding`). threads: of torch in each process, null for cores / processes.
     eval_every, save_every: steps between held-out losses and between checkpoints. keep: latest
-    checkpoints kept beside the best one. select: what the best checkpoint and early stopping go by: the held-out loss, or the score
-    on the validation rows of real tasks (`rt.real_scores.mean_scores`). patience: evaluations in a
-    row that are not better by more than min_delta, after which the run ends early
+    checkpoints kept beside the best one. select: what the best checkpoint and early stopping go by:
+    the held-out loss, or the score on the validation rows of real tasks
+    (`rt.real_scores.mean_scores`). patience: evaluations in a row that are not better by more than
+    min_delta, after which the run ends early
     (`rt.early_stopping`); null for never.
     """
 

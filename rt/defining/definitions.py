@@ -1,0 +1,201 @@
+"""Tasks by a few lines of YAML, or by the same in Python, as RelBench's task manifests.
+
+    churn:                                   # a forecast in a line (rt.defining.language)
+      predict: count(orders, 30 days) = 0 for customers if exists(orders, past 90 days)
+    late:                                    # a column to complete
+      complete: orders.late
+      hide: [orders.delivered_at, reviews.text]
+    refunds:                                 # a forecast by SQL over timestamps(timestamp)
+      sql: SELECT t.timestamp AS time, ... INTERVAL '{timedelta}' ...
+      entity: customers
+      columns: {time: time, entity: customer, target: refunds}
+      window: 30 days
+      type: regression
+
+Every task may have a description, `hide` (columns that give the answer away) and, for forecasts,
+`seeds`: how many seed times of validation and test are scored, one window apart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from relbench.manifest import TaskManifest
+
+from plurel.errors import InputError
+from plurel.manifest import read_tables, read_yaml
+from rt.config import from_dict, require
+from rt.defining.forecast_sql import DatabaseColumns, Kind, forecast_labels
+from rt.defining.language import UNITS, duration, parse_forecast
+
+TYPES = {
+    "binary": "binary_classification",
+    "regression": "regression",
+    "multiclass": "multiclass_classification",
+}
+_COMPLETED = {"number": "regression", "boolean": "binary", "text": "multiclass"}
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """What a query calls the seed time, the entity's key and the label."""
+
+    time: str = "timestamp"
+    entity: str = "entity"
+    target: str = "target"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One task: one of `predict`, `complete` (<table>.<column>) and `sql`, which needs `entity`
+    (a table), `window` and `type`. type: binary, regression or multiclass, where it is not clear;
+    hide: <table>.<column> that the task must not see."""
+
+    predict: str | None = None
+    complete: str | None = None
+    sql: str | None = None
+    entity: str | None = None
+    columns: LabelColumns = field(default_factory=LabelColumns)
+    window: str | None = None
+    type: str | None = None
+    hide: tuple[str, ...] = ()
+    seeds: int = 1
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        given = [n for n in ("predict", "complete", "sql") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise InputError("give one of predict, complete and sql")
+        for name in ("entity", "window"):
+            value = getattr(self, name)
+            if (value is not None) != (self.sql is not None):
+                raise InputError(f"{name} belongs to sql" + ("" if value else ": give it"))
+        require(
+            self.type is None or self.type in TYPES, "type", f"one of {', '.join(TYPES)}", self.type
+        )
+        require(self.seeds > 0, "seeds", "1 or more", self.seeds)
+        require(
+            self.seeds == 1 or self.complete is None, "seeds", "left out with complete", self.seeds
+        )
+
+
+def read_definitions(path: Path) -> dict[str, Definition]:
+    """The tasks of a YAML file by name; InputError that names the file and the task."""
+    found = {}
+    for name, values in read_yaml(path).items():
+        try:
+            found[str(name)] = from_dict(Definition, values if isinstance(values, Mapping) else {})
+        except InputError as error:
+            raise InputError(f"{path}: task {name}: {error}") from None
+    return found
+
+
+def database_columns(folder: Path) -> DatabaseColumns:
+    """The tables, keys and columns of a RelBench folder."""
+    _, keys = read_tables(folder)
+    columns = {}
+    for name, table in keys.items():
+        file = folder / "db" / f"{name}.parquet"
+        try:
+            schema = pq.read_schema(file)
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{file}: can't be read ({reason}); write the folder again") from None
+        table.check(name, schema.names, folder / "manifest.yaml", file)
+        columns[name] = {column.name: _kind(column.type) for column in schema}
+    return DatabaseColumns(keys, columns)
+
+
+def to_manifest(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
+    """The task manifest of a definition; InputError where the database doesn't have its parts."""
+    try:
+        if definition.complete is not None:
+            manifest = _completion(name, definition, database)
+        elif definition.predict is not None:
+            manifest = _forecast(name, definition, database)
+        else:
+            manifest = _query(name, definition, database)
+    except InputError as error:
+        raise InputError(f"task {name}: {error}") from None
+    manifest.description = definition.description or None
+    manifest.remove_columns = [list(_column(pair, database)) for pair in definition.hide]
+    return manifest
+
+
+def _forecast(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
+    forecast = parse_forecast(str(definition.predict))
+    labels = forecast_labels(forecast, database)
+    task_type = TYPES[definition.type] if definition.type else labels.task_type
+    return TaskManifest(
+        name=name, kind="forecast", task_type=task_type, entity_table=forecast.entity,
+        entity_col=labels.entity_column, target_col=labels.target_column,
+        time_col=labels.time_column, timedelta=duration(forecast.target.seconds),
+        num_eval_timestamps=definition.seeds, sql=labels.sql,
+    )  # fmt: skip
+
+
+def _query(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
+    entity, columns = database.table(str(definition.entity)), definition.columns
+    if definition.type is None:
+        raise InputError(f"sql needs a type: {', '.join(TYPES)}")
+    if database.keys[entity].primary_key is None:
+        raise InputError(f"entity: table {entity!r} has no primary key")
+    return TaskManifest(
+        name=name, kind="forecast", task_type=TYPES[definition.type], entity_table=entity,
+        entity_col=columns.entity, target_col=columns.target, time_col=columns.time,
+        timedelta=_window(str(definition.window)), num_eval_timestamps=definition.seeds,
+        sql=definition.sql,
+    )  # fmt: skip
+
+
+def _completion(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
+    table, column = _column(str(definition.complete), database)
+    kind, keys = database.columns[table][column], database.keys[table]
+    if column in (keys.primary_key, keys.time_column, *keys.foreign_keys):
+        raise InputError(f"complete: {table}.{column} is a key or the time; name another column")
+    if keys.time_column is None:
+        raise InputError(
+            f"complete: table {table!r} has no time column, by which its rows would be split into "
+            "train, val and test"
+        )
+    if kind == "time":
+        raise InputError(f"complete: {table}.{column} holds times, which are not predicted")
+    return TaskManifest(
+        name=name, kind="autocomplete", entity_table=table, target_col=column,
+        task_type=TYPES[definition.type or _COMPLETED[kind]],
+    )  # fmt: skip
+
+
+def _column(name: str, database: DatabaseColumns) -> tuple[str, str]:
+    """(table, column) of "<table>.<column>"; either may hold dots."""
+    places = [i for i, letter in enumerate(name) if letter == "."]
+    for place in places:
+        if name[:place] in database.columns:
+            database.column(name[:place], name[place + 1 :])
+            return name[:place], name[place + 1 :]
+    if not places:
+        raise InputError(f"{name!r} must be <table>.<column>")
+    database.table(name[: places[0]])
+    raise InputError(f"{name!r} must be <table>.<column>")
+
+
+def _window(text: str) -> str:
+    """A length of time as "30 days", checked."""
+    words = text.split()
+    if len(words) == 2 and words[0].isdecimal() and words[1].removesuffix("s") in UNITS:
+        seconds = int(words[0]) * UNITS[words[1].removesuffix("s")]
+        if seconds > 0:
+            return duration(seconds)
+    raise InputError(f"window must be such as 30 days, not {text!r}")
+
+
+def _kind(kind: pa.DataType) -> Kind:
+    if pa.types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    return "time" if pa.types.is_temporal(kind) and not pa.types.is_duration(kind) else "text"

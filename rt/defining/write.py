@@ -1,0 +1,172 @@
+"""Making the labels of new tasks by RelBench's own code, checking them, and writing the tasks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from relbench.base import Database, Table
+from relbench.load import build_task
+from relbench.manifest import TaskManifest
+
+from plurel.atomic import check_place, new_folder
+from plurel.errors import InputError
+from plurel.folder import write_parquet
+from plurel.manifest import MANIFEST
+from rt.defining.definitions import Definition, database_columns, to_manifest
+from rt.defining.leaks import Leak, find_leaks
+from rt.labels import SPLITS
+from rt.relbench_folder import one_line, open_dataset
+from rt.text_table import aligned
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A task with its label rows by split (time, entity, label) and what may give them away."""
+
+    manifest: TaskManifest
+    labels: Mapping[str, pd.DataFrame]
+    leaks: Sequence[Leak]
+
+    def warnings(self) -> list[str]:
+        """What a reader should know before using the task."""
+        target, found = self.manifest.target_col, [str(leak) for leak in self.leaks]
+        for split in SPLITS[1:]:
+            values = self.labels[split][target]
+            if self.manifest.task_type != "regression" and values.nunique() < 2:
+                found.append(
+                    f"all {len(values)} labels of {split} are of one class: no AUROC there"
+                )
+        return found
+
+
+def add_tasks(
+    folder: str | Path,
+    definitions: Mapping[str, Definition],
+    *,
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> list[NewTask]:
+    """Make the tasks of a RelBench folder and write them into it, each whole or not at all, once
+    the labels of all have been made. dry_run: write nothing.
+
+    Raises InputError, naming the task, for parts that the database doesn't have, labels that
+    can't be made, a split without labels, a binary or multiclass target of one class, and a task
+    that is there already unless `overwrite` is given.
+    """
+    folder = Path(folder)
+    database = database_columns(folder)
+    manifests = [to_manifest(name, one, database) for name, one in definitions.items()]
+    for manifest in manifests:
+        check_place(folder / "tasks" / manifest.name, MANIFEST, overwrite)
+    dataset = open_dataset(folder)
+    made = [_make(dataset, manifest) for manifest in manifests]
+    for task in [] if dry_run else made:
+        place = folder / "tasks" / task.manifest.name
+        with new_folder(place, marker=MANIFEST, overwrite=overwrite) as partial:
+            if task.manifest.kind == "forecast":  # the labels of other tasks are columns
+                for split, frame in task.labels.items():
+                    what = f"task {task.manifest.name}, {split} labels"
+                    write_parquet(frame, partial / f"{split}.parquet", what)
+            task.manifest.save(partial / MANIFEST)
+    return made
+
+
+def describe(task: NewTask) -> str:
+    """The task's SQL, its labels by split, and warnings, for people."""
+    manifest, target = task.manifest, str(task.manifest.target_col)
+    lines = [f"{manifest.name}: {manifest.task_type.replace('_', ' ')} of {manifest.entity_table}"]
+    if manifest.sql is not None:
+        lines += ["", *(f"    {line}" for line in manifest.sql.splitlines()), ""]
+    rows = [["split", "labels", "entities", "first", "last", *_summary_names(manifest.task_type)]]
+    for split, frame in task.labels.items():
+        times = frame[manifest.time_col] if manifest.time_col in frame else frame.iloc[:, 0]
+        entities = frame[manifest.entity_col].nunique() if manifest.entity_col else len(frame)
+        values = [
+            f"{len(frame):,}",
+            f"{entities:,}",
+            f"{times.min():%Y-%m-%d}",
+            f"{times.max():%Y-%m-%d}",
+        ]
+        rows.append([split, *values, *_summary(manifest.task_type, frame[target])])
+    lines += [f"    {line}" for line in aligned(rows, left=1)]
+    lines += [f"    warning: {warning}" for warning in task.warnings()]
+    return "\n".join(lines)
+
+
+def _make(dataset: Any, manifest: TaskManifest) -> NewTask:
+    """The task's labels, and the columns that may give them away."""
+    name = manifest.name
+    what = f"task {name}: its labels can't be made"
+    remedy = "mend the definition, or choose other val and test timestamps in manifest.yaml"
+    labels: dict[str, pd.DataFrame] = {}
+    with one_line(what, remedy):
+        # as a regression RelBench would make the train labels once more, for their deviation
+        plain = replace(manifest, task_type="binary_classification")
+        task = build_task(dataset, plain if manifest.kind == "forecast" else manifest)
+        make_table = task.make_table
+
+        def checked(db: Database, timestamps: Any) -> Table:
+            # RelBench's own messages about tables without rows or columns say neither
+            table = make_table(db, timestamps)
+            _check_table(name, SPLITS[len(labels)], table.df, manifest)
+            return table
+
+        task.make_table = checked
+        database: Database = task.get_db(upto_test_timestamp=False)
+        for split in SPLITS:
+            labels[split] = task.get_table(split, mask_input_cols=False, db=database).df
+    for split, frame in labels.items():
+        _check_labels(name, split, frame[manifest.target_col], manifest.task_type)
+    return NewTask(manifest, labels, find_leaks(task, database, labels))
+
+
+def _check_table(name: str, split: str, frame: pd.DataFrame, manifest: TaskManifest) -> None:
+    """InputError for a table of labels that lacks columns or rows."""
+    wanted = (manifest.time_col, manifest.entity_col, manifest.target_col)
+    missing = [column for column in wanted if column and column not in frame]
+    if missing:
+        raise InputError(
+            f"task {name}: the SQL gives no column {', '.join(missing)}, only "
+            f"{', '.join(map(str, frame.columns))}: name them in columns"
+        )
+    if not len(frame):
+        raise InputError(
+            f"task {name}: no labels in {split}; check the filters, the window, and the val and "
+            "test timestamps in manifest.yaml"
+        )
+
+
+def _check_labels(name: str, split: str, values: pd.Series, task_type: str) -> None:
+    """InputError for labels that nothing can be learned from or scored on."""
+    if not len(values):
+        raise InputError(f"task {name}: none of the {split} labels is of a row that is there")
+    if values.isna().any():
+        raise InputError(f"task {name}: {int(values.isna().sum())} labels of {split} are null")
+    if task_type == "binary_classification" and not set(values.unique()) <= {0, 1}:
+        raise InputError(
+            f"task {name}: labels of a binary task must be 0 and 1, not {values.iloc[0]!r}"
+        )
+    if split == "train" and values.nunique() < 2:
+        raise InputError(
+            f"task {name}: all {len(values)} labels of train are {values.iloc[0]!r}: there is "
+            "nothing to learn"
+        )
+
+
+def _summary_names(task_type: str) -> list[str]:
+    return {
+        "binary_classification": ["positive"],
+        "regression": ["mean", "deviation", "largest"],
+    }.get(task_type, ["classes", "most frequent"])
+
+
+def _summary(task_type: str, values: pd.Series) -> list[str]:
+    if task_type == "binary_classification":
+        return [f"{float(values.astype(float).mean()):.1%}"]
+    if task_type == "regression":
+        numbers = values.astype(float)
+        return [f"{numbers.mean():.4g}", f"{numbers.std():.4g}", f"{numbers.max():.4g}"]
+    counts = values.value_counts(normalize=True)
+    return [f"{len(counts):,}", f"{counts.index[0]} ({counts.iloc[0]:.0%})"]
