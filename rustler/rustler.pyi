@@ -212,6 +212,23 @@ class Sampler:
         row among them; key_text i32[K']: the text "<column> of <table>" of each such key. All
         four are empty unless the sampler was made with child_counts;
         text_embedding f16[U, d_text]: each text of the batch once."""
+    def new_contexts(
+        self,
+        task: int,
+        entities: NDArray[np.uint32],
+        times: NDArray[np.int64],
+        time_values: NDArray[np.float32],
+        *,
+        cutoff: int | None = None,
+        seed: int = 0,
+        recipe: int = 0,
+    ) -> dict[str, NDArray[Any]]:
+        """The same for N rows that the store lacks, of a task that has a table of labels: each of one
+        entity (a row of the store) at one time (seconds; NO_TIME for none), with the normalised
+        value of the time in the table's column of times (NaN: no cell). A function of (seed, entity,
+        time) and the settings. In target_row and row_number such a row is `Store.num_rows`.
+
+        A row of this entity and time in the store would have the same context, but for draws."""
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
 def encode_distinct(

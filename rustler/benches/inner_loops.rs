@@ -142,6 +142,7 @@ fn contexts_of(batch: &Batch) -> Vec<Built> {
         }
     };
     let built = |b: usize| Built {
+        new: None,
         task: 0,
         recipe: 0,
         store: 0,

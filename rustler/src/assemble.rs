@@ -140,8 +140,12 @@ impl Assembler<'_> {
         out.row_part.extend_from_slice(part);
         out.row_origin.extend_from_slice(origin);
         for &row in rows {
-            out.row_table.push(store.meta.table_of(row) as i32);
-            out.row_time.push(from.time(row).unwrap_or(NO_TIME));
+            let (table, time) = match built.new.filter(|_| row == built.row) {
+                Some(new) => (self.tasks[built.task].task.table as usize, new.time),
+                None => (store.meta.table_of(row), from.time(row)),
+            };
+            out.row_table.push(table as i32);
+            out.row_time.push(time.unwrap_or(NO_TIME));
         }
         out.context_row_ptr.push(out.row_number.len() as i64);
     }

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::assemble::{Batch, assemble};
-use crate::context::{Context, Plan, Request, Scratch, build};
+use crate::context::{Context, NewRow, Plan, Request, Scratch, build};
 use crate::error::{Result, argument};
 use crate::labels::TableIndex;
 use crate::recipe::{Parts, Recipe};
 use crate::rng::{Name, Purpose};
 use crate::settings::{Settings, Source, check_slots};
+use crate::store::NO_TIME;
 use crate::targets::cumulative_weights;
 use crate::task::{Prepared, Task};
 use crate::threads::work_on_threads;
@@ -24,6 +25,7 @@ pub struct Item {
     pub task: usize,
     pub recipe: usize,
     pub row: u32,
+    pub new: Option<NewRow>,
     pub cutoff: Option<i64>,
     pub name: Name,
 }
@@ -34,6 +36,7 @@ pub struct Built {
     pub recipe: usize,
     pub store: usize,
     pub row: u32,
+    pub new: Option<NewRow>,
     pub context: Context,
 }
 
@@ -116,24 +119,12 @@ impl Sampler {
         cutoff: Option<i64>,
         (seed, recipe): (u64, usize),
     ) -> Result<Batch> {
-        if recipe >= self.settings.recipes.len() {
-            return argument(format!(
-                "there are {} recipes, there is no recipe {recipe}",
-                self.settings.recipes.len()
-            ));
-        }
-        let Some(prepared) = self.tasks.get(task) else {
-            return argument(format!(
-                "there are {} tasks, there is no task {task}",
-                self.tasks.len()
-            ));
-        };
-        let length = self.settings.context_length[0];
-        check_slots(rows.len(), length)?;
+        let prepared = self.given(task, recipe, rows.len())?;
         let item = |&row: &u32| Item {
             task,
             recipe,
             row,
+            new: None,
             cutoff,
             name: Name {
                 purpose: Purpose::Given,
@@ -149,8 +140,70 @@ impl Sampler {
                 prepared.rows
             ));
         }
+        self.build_given(&rows.iter().map(item).collect::<Vec<_>>())
+    }
+
+    /// The same for rows that the store lacks, of a task's table of labels.
+    pub fn new_contexts(
+        &self,
+        task: usize,
+        rows: &[NewRow],
+        cutoff: Option<i64>,
+        (seed, recipe): (u64, usize),
+    ) -> Result<Batch> {
+        let prepared = self.given(task, recipe, rows.len())?;
+        let meta = &self.sources[prepared.task.store].store.meta;
+        let entities = meta.label_entities(prepared.task.table as usize);
+        let Some(entities) = entities else {
+            return argument(format!(
+                "{} has no table of labels with one entity a row: give rows of its table",
+                self.describe(task)
+            ));
+        };
+        if let Some(row) = rows.iter().find(|row| !entities.contains(&row.entity)) {
+            return argument(format!(
+                "row {} is no entity of {}, which are rows {entities:?}",
+                row.entity,
+                self.describe(task)
+            ));
+        }
+        let item = |&new: &NewRow| Item {
+            task,
+            recipe,
+            row: meta.num_rows as u32,
+            new: Some(new),
+            cutoff,
+            name: Name {
+                purpose: Purpose::New,
+                seed,
+                a: u64::from(new.entity),
+                b: new.time.unwrap_or(NO_TIME) as u64,
+            },
+        };
+        self.build_given(&rows.iter().map(item).collect::<Vec<_>>())
+    }
+
+    /// The task of this number, checked with the other arguments of contexts for given rows.
+    fn given(&self, task: usize, recipe: usize, count: usize) -> Result<&Prepared> {
+        if recipe >= self.settings.recipes.len() {
+            return argument(format!(
+                "there are {} recipes, there is no recipe {recipe}",
+                self.settings.recipes.len()
+            ));
+        }
+        let Some(prepared) = self.tasks.get(task) else {
+            return argument(format!(
+                "there are {} tasks, there is no task {task}",
+                self.tasks.len()
+            ));
+        };
+        check_slots(count, self.settings.context_length[0])?;
+        Ok(prepared)
+    }
+
+    fn build_given(&self, items: &[Item]) -> Result<Batch> {
         let parts: Vec<Parts> = self.settings.recipes.iter().map(Recipe::first).collect();
-        self.build(&rows.iter().map(item).collect::<Vec<_>>(), length, &parts)
+        self.build(items, self.settings.context_length[0], &parts)
     }
 
     pub(crate) fn describe(&self, task: usize) -> String {
@@ -191,6 +244,7 @@ impl Sampler {
             task,
             index: &self.indices[item.task],
             row: item.row,
+            new: item.new,
             cutoff: item.cutoff,
             name: item.name,
         };
@@ -199,6 +253,7 @@ impl Sampler {
             recipe: item.recipe,
             store: task.task.store,
             row: item.row,
+            new: item.new,
             context: build(request, plan, scratch),
         }
     }

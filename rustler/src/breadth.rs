@@ -117,7 +117,7 @@ fn push_parents(builder: &Builder, frontier: &mut Frontier, search: &Search, chi
     }
     let of_root = child.row == search.root || child.part == search.ancestor_part;
     // In reverse, so that the parents of the first key are taken first.
-    for parent in builder.arrays.parents(child.row).rev() {
+    for parent in builder.parents(child.row).rev() {
         let rank = builder.arrays.row_rank[parent as usize];
         if builder.sees(parent) && rank <= search.until {
             frontier.stack.push(Step {
@@ -164,6 +164,9 @@ fn take(builder: &mut Builder, frontier: &mut Frontier, search: &Search) -> Opti
 
 /// Puts visible children of a row on the frontier.
 fn draw_children(builder: &mut Builder, frontier: &mut Frontier, search: &Search, row: u32) {
+    if builder.new_row(row).is_some() {
+        return;
+    }
     let (task, target, arrays) = (builder.request.task, builder.target, builder.arrays);
     let latest = search.recency > 0.0 && builder.rng.unit() < search.recency;
     let last = builder.last_rank.min(search.until);

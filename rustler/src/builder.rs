@@ -1,6 +1,6 @@
 //! A context in the making: which rows have entered, and which of their cells.
 
-use crate::context::{Cell, Context, NO_ORIGIN, Plan, Request};
+use crate::context::{Cell, Context, NO_ORIGIN, NewRow, Plan, Request};
 use crate::counts::Viewer;
 use crate::idmap::IdMap;
 use crate::recipe::Part;
@@ -31,7 +31,10 @@ impl<'a> Builder<'a> {
     pub fn new(request: Request<'a>, plan: &Plan, position: &'a mut IdMap) -> Self {
         position.clear();
         let arrays = request.store.arrays();
-        let time = arrays.time(request.row);
+        let time = match request.new {
+            Some(new) => new.time,
+            None => arrays.time(request.row),
+        };
         let target = request.task.target(request.row, time, request.cutoff);
         Builder {
             last_rank: arrays.last_rank(|time| in_time(Some(time), target.bound())),
@@ -97,12 +100,30 @@ impl<'a> Builder<'a> {
         task.sees(&self.target, row, self.arrays.time(row))
     }
 
+    /// The row that is not in the store, if it is this one.
+    pub fn new_row(&self, row: u32) -> Option<NewRow> {
+        self.request.new.filter(|_| row == self.request.row)
+    }
+
+    /// The parents of a row of the store, or of the target's.
+    pub fn parents(&self, row: u32) -> impl DoubleEndedIterator<Item = u32> + use<'a> {
+        let new = self.new_row(row);
+        let stored = match new {
+            Some(_) => None,
+            None => Some(self.arrays.parents(row)),
+        };
+        let entity = new.map(|new| new.entity);
+        stored.into_iter().flatten().chain(entity)
+    }
+
     /// Is the label of this row of the target's table there and known, and not the target itself?
     pub fn knows_label(&self, row: u32) -> bool {
+        if row == self.request.row {
+            return false;
+        }
         let task = self.request.task;
         let time = self.arrays.time(row);
-        row != self.request.row
-            && task.sees(&self.target, row, time)
+        task.sees(&self.target, row, time)
             && task
                 .split_of(row)
                 .is_some_and(|split| self.target.sees_label(time, split))
@@ -208,9 +229,17 @@ impl<'a> Builder<'a> {
     fn add_target_cells(&mut self) {
         let (row, task) = (self.request.row, self.request.task);
         let special = task.special(0..u32::MAX);
+        let new = self.new_row(row);
         let cells = &mut self.context.cells;
-        let found = self.arrays.cells(row);
-        let visible = found
+        let stored = match new {
+            Some(_) => None,
+            None => Some(self.arrays.cells(row)),
+        };
+        let time = new.and_then(|new| task.time_column.zip(new.time_value));
+        let visible = stored
+            .into_iter()
+            .flatten()
+            .chain(time)
             .filter(|&(column, _)| role(special, column).is_none())
             .map(|(column, bits)| Cell {
                 row: 0,
@@ -223,7 +252,10 @@ impl<'a> Builder<'a> {
         let target = Cell {
             row: 0,
             column: task.task.column,
-            bits: self.arrays.cell(row, task.task.column),
+            bits: match new {
+                Some(_) => None,
+                None => self.arrays.cell(row, task.task.column),
+            },
             is_target: true,
         };
         cells.insert(place, target);
@@ -241,10 +273,10 @@ impl<'a> Builder<'a> {
     }
 
     fn link_parents(&mut self) {
-        let context = &mut self.context;
-        context.parent_ptr.push(0);
-        for &row in &context.rows {
-            let parents = self.arrays.parents(row);
+        self.context.parent_ptr.push(0);
+        for place in 0..self.context.rows.len() {
+            let parents = self.parents(self.context.rows[place]);
+            let context = &mut self.context;
             context
                 .parent
                 .extend(parents.filter_map(|p| self.position.get(p)));
@@ -265,10 +297,13 @@ impl<'a> Builder<'a> {
         let context = &mut self.context;
         context.count_ptr.push(0);
         for &row in &context.rows {
-            keys.count(&self.arrays, row, &viewer, |key, count| {
-                context.count_key.push(key);
-                context.count.push(count);
-            });
+            let stored = self.request.new.is_none() || row != self.request.row;
+            if stored {
+                keys.count(&self.arrays, row, &viewer, |key, count| {
+                    context.count_key.push(key);
+                    context.count.push(count);
+                });
+            }
             context.count_ptr.push(context.count.len() as u32);
         }
     }

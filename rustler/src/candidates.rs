@@ -50,7 +50,7 @@ impl Candidates {
     /// Makes ready for the label rows of one target.
     pub fn start(&mut self, builder: &mut Builder, parts: &Parts, walker: &mut Walker) {
         self.entities.clear();
-        for parent in builder.arrays.parents(builder.request.row) {
+        for parent in builder.parents(builder.request.row) {
             if builder.sees(parent) {
                 self.entities.insert(parent, 0);
             }

@@ -31,9 +31,21 @@ pub struct Request<'a> {
     pub keys: Option<&'a KeyIndex>,
     pub task: &'a Prepared,
     pub index: &'a TableIndex,
+    /// Of a new row: a number that no row of the store has.
     pub row: u32,
+    /// Present if the store lacks the target's row.
+    pub new: Option<NewRow>,
     pub cutoff: Option<i64>,
     pub name: Name,
+}
+
+/// A row of a table of labels that is not in the store: whose label, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRow {
+    pub entity: u32,
+    pub time: Option<i64>,
+    /// Bits of the normalised time.
+    pub time_value: Option<u32>,
 }
 
 /// Sizes of a context.

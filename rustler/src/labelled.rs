@@ -24,7 +24,7 @@ pub fn add_own(builder: &mut Builder) {
     let mut found: Vec<(u32, u32)> = Vec::new();
     let arrays = builder.arrays;
     let mut done = IdMap::default();
-    for parent in arrays.parents(builder.request.row) {
+    for parent in builder.parents(builder.request.row) {
         if !done.insert(parent, 0).1 || !builder.sees(parent) {
             continue;
         }

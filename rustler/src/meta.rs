@@ -155,6 +155,16 @@ impl Meta {
         self.tables.partition_point(|t| t.rows.1 <= row)
     }
 
+    /// The rows of the entities that a table of labels is about, if each of its rows has one.
+    pub fn label_entities(&self, table: usize) -> Option<Range<u32>> {
+        let table = &self.tables[table];
+        let parent = match (&table.kind, &table.foreign_keys[..]) {
+            (Kind::Task, [key]) => self.tables.get(key.parent as usize)?,
+            _ => return None,
+        };
+        Some(parent.rows())
+    }
+
     /// The column that holds the times of a table's rows, if there is one.
     pub fn time_column(&self, table: usize) -> Option<u32> {
         let table = &self.tables[table];

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::batch::Sampler as Core;
+use crate::context::NewRow;
 use crate::dictionary;
 use crate::meta::{SEMANTIC_TYPES, SemanticType};
 use crate::settings::Settings;
@@ -202,11 +203,7 @@ impl Sampler {
     ) -> PyResult<Bound<'py, PyDict>> {
         guard(|| {
             let task = whole(task, "task")?;
-            let rows = rows
-                .extract::<PyReadonlyArray1<u32>>()
-                .map_err(|_| bad("rows must be a one-dimensional numpy array of type uint32"))?
-                .as_array()
-                .to_vec();
+            let rows = column::<u32>(rows, "rows", "uint32")?;
             let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
             let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
             let recipe = recipe.map_or(Ok(0), |r| whole(r, "recipe"))?;
@@ -214,6 +211,62 @@ impl Sampler {
             to_dict(py, batch)
         })
     }
+
+    #[pyo3(signature = (task, entities, times, time_values, *, cutoff=None, seed=None, recipe=None))]
+    #[allow(clippy::too_many_arguments)] // They are keywords in Python.
+    fn new_contexts<'py>(
+        &self,
+        py: Python<'py>,
+        task: &Bound<'py, PyAny>,
+        entities: &Bound<'py, PyAny>,
+        times: &Bound<'py, PyAny>,
+        time_values: &Bound<'py, PyAny>,
+        cutoff: Option<&Bound<'py, PyAny>>,
+        seed: Option<&Bound<'py, PyAny>>,
+        recipe: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        guard(|| {
+            let task = whole(task, "task")?;
+            let entities = column::<u32>(entities, "entities", "uint32")?;
+            let times = column::<i64>(times, "times", "int64")?;
+            let values = column::<f32>(time_values, "time_values", "float32")?;
+            if times.len() != entities.len() || values.len() != entities.len() {
+                return Err(bad("entities, times and time_values differ in length"));
+            }
+            let row = |((entity, time), value): ((u32, i64), f32)| NewRow {
+                entity,
+                time: (time != store::NO_TIME).then_some(time),
+                time_value: (time != store::NO_TIME && value.is_finite())
+                    .then_some(value.to_bits()),
+            };
+            let rows: Vec<NewRow> = entities
+                .into_iter()
+                .zip(times)
+                .zip(values)
+                .map(row)
+                .collect();
+            let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
+            let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
+            let recipe = recipe.map_or(Ok(0), |r| whole(r, "recipe"))?;
+            let batch =
+                py.detach(|| self.core.new_contexts(task, &rows, cutoff, (seed, recipe)))?;
+            to_dict(py, batch)
+        })
+    }
+}
+
+/// A one-dimensional array of one type.
+fn column<T: numpy::Element + Copy>(
+    values: &Bound<'_, PyAny>,
+    name: &str,
+    kind: &str,
+) -> PyResult<Vec<T>> {
+    let array = values.extract::<PyReadonlyArray1<T>>().map_err(|_| {
+        bad(format!(
+            "{name} must be a one-dimensional numpy array of type {kind}"
+        ))
+    })?;
+    Ok(array.as_array().to_vec())
 }
 
 type Encoded<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u16>>);

@@ -17,6 +17,8 @@ pub enum Purpose {
     Test = 3,
     /// Rows of the context of a given target: (seed, row, 0).
     Given = 4,
+    /// The same of a target that the store lacks: (seed, entity, time).
+    New = 5,
 }
 
 /// The draw of the target and that of further targets have streams of their own, so that neither

@@ -31,6 +31,7 @@ impl Sampler {
             task,
             recipe: self.draw_recipe(&mut rng),
             row,
+            new: None,
             cutoff: None,
             name,
         })

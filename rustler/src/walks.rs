@@ -73,8 +73,14 @@ impl Walker {
         if self.visits.len() < table.len() {
             self.visits.resize(table.len(), 0);
         }
+        // the first step from a new row, which has no children, is to its entity
+        let (start, length) = match builder.request.new {
+            Some(new) if !builder.sees(new.entity) => (new.entity, 0),
+            Some(new) => (new.entity, length.saturating_sub(1)),
+            None => (builder.request.row, length),
+        };
         self.at.clear();
-        self.at.resize(walks, builder.request.row);
+        self.at.resize(walks, start);
         let far = builder.arrays.row_rank.len() > FAR_ROWS;
         for _ in 0..length {
             match far {
