@@ -80,11 +80,27 @@ class ContextSettings:
         return cls(embedder, length, chosen, fingerprint=trained.fingerprint, **passes)
 
 
+@dataclass(frozen=True)
+class NewRows:
+    """N label rows that the store lacks: an entity each, a row of the store (u32[N]), the time in
+    seconds (i64[N], `rustler.NO_TIME` for none) and its normalised value (f32[N], NaN for none)."""
+
+    entity: NDArray[np.uint32]
+    time: NDArray[np.int64]
+    time_value: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.entity)
+
+    def __getitem__(self, part: slice) -> "NewRows":
+        return NewRows(self.entity[part], self.time[part], self.time_value[part])
+
+
 def predict(
     model: RelationalTransformer,
     store_folder: str | Path,
     task: Task,
-    rows: NDArray[np.integer],
+    rows: NDArray[np.integer] | NewRows,
     *,
     settings: ContextSettings,
     protocol: Protocol = "split",
@@ -92,40 +108,70 @@ def predict(
     progress: str | None = "predict",
     ranks: Ranks | None = None,
 ) -> NDArray[np.float64]:
-    """f64[N]: a prediction for each of the N store rows `rows` of the task's table, in their order:
-    the probability of true for a binary task, the value on the original scale for a regression.
-    For a task with C classes, which a model with the variant `class_targets` predicts, f64[N, C]:
-    the probability of each, in the order of `task.classes`.
+    """f64[N]: a prediction for each of the N rows, in their order: rows of the store that are of
+    the task's table, or new ones. For a binary task the probability of true, for a regression the
+    value on the original scale. For a task with C classes, which a model with the variant
+    `class_targets` predicts, f64[N, C]: the probability of each, in the order of `task.classes`.
 
     protocol: `split`, nothing after the timestamp that opens the rows' split is visible (all rows
-    from one split); `rolling`, everything known by a row's own time is. progress: what the progress
-    display is called, None for none.
+    from one split; new rows are test rows); `rolling`, everything known by a row's own time is.
+    progress: what the progress display is called, None for none.
     Raises InputError for rows outside the task's splits, for targets that are texts or times, and
     for a store whose texts were embedded by another model than the one trained with.
     """
+    to_scale = _scale(open_meta(store_folder), task, model.config.class_targets)
+
+    def outputs(batch: Batch) -> torch.Tensor:
+        return torch.from_numpy(to_scale(_target_outputs(model, batch, settings.precision)))
+
+    found = of_contexts(
+        outputs, store_folder, task, rows, settings=settings, protocol=protocol, seed=seed,
+        progress=progress, ranks=ranks, child_counts=model.config.child_counts,
+        width=len(task.classes) or 1,
+    )  # fmt: skip
+    return found if task.classes else found[:, 0]
+
+
+def of_contexts(
+    function: Callable[[Batch], torch.Tensor],
+    store_folder: str | Path,
+    task: Task,
+    rows: NDArray[np.integer] | NewRows,
+    *,
+    settings: ContextSettings,
+    protocol: Protocol,
+    width: int,
+    seed: int = 0,
+    progress: str | None = None,
+    ranks: Ranks | None = None,
+    child_counts: bool = False,
+) -> NDArray[np.float64]:
+    """f64[N, width]: what a function gives for the context of each row, f64[B, width] of a batch;
+    the other arguments are `predict`'s."""
     check_fingerprint(store_folder, settings.embedder, settings.fingerprint)
     meta = open_meta(store_folder)
-    to_scale = _scale(meta, task, model.config.class_targets)
     cutoff = cutoff_of(meta, task, rows, protocol)
-    sampler = _sampler(store_folder, task, settings, model.config.child_counts)
+    sampler = _sampler(store_folder, task, settings, child_counts)
 
-    def contexts(chunk: NDArray[np.uint32]) -> Batch:
+    def contexts(chunk: NDArray[np.uint32] | NewRows) -> Batch:
+        if isinstance(chunk, NewRows):
+            given = chunk.entity, chunk.time, chunk.time_value
+            return Batch.from_arrays(sampler.new_contexts(0, *given, cutoff=cutoff, seed=seed))
         return Batch.from_arrays(sampler.contexts(0, chunk, cutoff=cutoff, seed=seed))
 
-    rows, ranks = np.asarray(rows, dtype=np.uint32), ranks or Ranks()
-    size = settings.batch_size
+    ranks, size = ranks or Ranks(), settings.batch_size
+    if not isinstance(rows, NewRows):
+        rows = np.asarray(rows, dtype=np.uint32)
     turns = ranks.turns(-(-len(rows) // size))
     chunks = [rows[number * size : (number + 1) * size] for number, _ in turns]
-    found = torch.zeros(len(rows), len(task.classes) or 1, dtype=torch.float64)
+    found = torch.zeros(len(rows), width, dtype=torch.float64)
     with tqdm(total=len(rows), desc=progress, unit="ctx", disable=progress is None) as bar:
         for (number, counts), batch in zip(turns, _ahead(contexts, chunks), strict=True):
-            outputs = to_scale(_target_outputs(model, batch, settings.precision))
-            part = torch.from_numpy(outputs).view(len(outputs), -1)
+            part = function(batch).view(-1, width)
             if counts:
                 found[number * size : number * size + len(part)] = part
             bar.update(min(ranks.world_size * size, len(rows) - bar.n))
-    whole = ranks.total(found).numpy()
-    return whole if task.classes else whole[:, 0]
+    return ranks.total(found).numpy()
 
 
 def _sampler(
@@ -143,11 +189,13 @@ def _sampler(
 
 
 def cutoff_of(
-    meta: StoreMeta, task: Task, rows: NDArray[np.integer], protocol: Protocol
+    meta: StoreMeta, task: Task, rows: NDArray[np.integer] | NewRows, protocol: Protocol
 ) -> int | None:
     """The time, in seconds, after which nothing is visible for `rows`; None for `rolling`."""
     if protocol not in PROTOCOLS:
         raise InputError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    if isinstance(rows, NewRows):
+        return None if protocol == "rolling" else meta.test_timestamp
     found = set()
     for name in SPLITS:
         start, end = task.splits[name]

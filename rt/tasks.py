@@ -66,15 +66,19 @@ class Task:
             ) from None
 
 
-def load_tasks(store_folder: str | Path, names: Sequence[str] | None = None) -> list[Task]:
-    """The binary and regression tasks of a store, or those of the given names, in their order.
+def load_tasks(
+    store_folder: str | Path,
+    names: Sequence[str] | None = None,
+    types: Sequence[str] = TASK_TYPES,
+) -> list[Task]:
+    """The tasks of a store of these types, or those of the given names, in their order.
 
     InputError for a name that the store lacks, or of a task of another type.
     """
     meta = open_meta(store_folder)
     every = [Task.from_meta(entry, store_folder) for entry in meta.tasks]
-    tasks = {task.name: task for task in every if task.task_type in TASK_TYPES}
-    others = {task.name: task.task_type for task in every if task.task_type not in TASK_TYPES}
+    tasks = {task.name: task for task in every if task.task_type in types}
+    others = {task.name: task.task_type for task in every if task.task_type not in types}
     if names is None:
         return list(tasks.values())
     for name in names:

@@ -1,0 +1,137 @@
+"""Rows that a user asks about, by their keys: which rows of the store they are, or new ones.
+
+A task with a table of labels is asked by entity and time (a customer, today), whether or not there
+is a label of both. A task that completes a column is asked by the primary key of rows that are
+there, whether or not the column is.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+import rustler
+from plurel.errors import InputError
+from rt.config import nearest
+from rt.keys import NO_ROW, KeyIndex
+from rt.meta import StoreMeta
+from rt.predict import NewRows
+from rt.raw import read_database
+from rt.tasks import Task
+from rt.unpack import ARRAYS_FILE
+
+
+class Entities:
+    """The rows of a database table by their primary key."""
+
+    def __init__(self, raw: Path, store: Path, meta: StoreMeta, table: str) -> None:
+        self.table = table
+        raw_table = next(t for t in read_database(raw).tables if t.name == table)
+        self.key = raw_table.primary_key
+        first, end = meta.tables[meta.table(table)].rows
+        with safe_open(store / ARRAYS_FILE, framework="numpy") as file:
+            source = file.get_slice("row_source")[first:end]
+        rows = np.empty(end - first, np.uint32)
+        rows[source] = np.arange(first, end, dtype=np.uint32)
+        where = f"{raw}: {table}.{self.key or 'position'}"
+        if self.key is None:
+            keys = pa.chunked_array([np.arange(end - first)])
+        else:
+            keys = raw_table.source.read(self.key)
+        self._index = KeyIndex(keys, rows, where)
+
+    def rows(self, keys: Iterable[Any]) -> NDArray[np.uint32]:
+        """The store rows of these keys; InputError that names the first one that is not there."""
+        try:
+            values = pa.chunked_array([pa.array(list(keys), from_pandas=True)])
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(f"{self.table}: keys of several types ({error})") from None
+        found = self._index.find(values, f"the keys of {self.table}").rows
+        missing = np.flatnonzero(found == NO_ROW)
+        if len(missing):
+            key = values[int(missing[0])].as_py()
+            raise InputError(
+                f"{self.table}: no row has the {self.key or 'position'} {key!r}"
+                + (
+                    f" ({len(missing)} of {len(found)} keys are not there)"
+                    if len(found) > 1
+                    else ""
+                )
+            )
+        return found
+
+
+def last_time(store: Path) -> int | None:
+    """The last time in a store, in seconds; None if its rows have none."""
+    with safe_open(store / ARRAYS_FILE, framework="numpy") as file:
+        times = file.get_slice("time_value")
+        count = times.get_shape()[0]
+        return int(times[count - 1 : count][0]) if count else None
+
+
+def seconds(times: Any, what: str) -> NDArray[np.int64]:
+    """i64[N]: times in seconds since 1970, rounded up as in a store; times with a zone in UTC,
+    those without are taken as they stand. InputError for what is no time."""
+    try:
+        parsed = pd.to_datetime(pd.Series(times), utc=True)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{what}: no times ({reason}); write e.g. 2026-01-31") from None
+    if parsed.isna().any():
+        raise InputError(f"{what}: {int(parsed.isna().sum())} times are missing")
+    nanoseconds = parsed.dt.as_unit("ns").astype("int64").to_numpy()
+    return np.asarray(-(-nanoseconds // 10**9), dtype=np.int64)
+
+
+def new_rows(
+    meta: StoreMeta, task: Task, entity: NDArray[np.uint32], time: NDArray[np.int64]
+) -> NewRows:
+    """New label rows of a task: entities and times in seconds."""
+    name = meta.tables[task.table].time_column
+    if name is None:
+        none = np.full(len(entity), rustler.NO_TIME)
+        return NewRows(entity, none, np.full(len(entity), np.nan, np.float32))
+    column = meta.columns[meta.column(task.table, name)]
+    value = ((time - column.mean) / column.std).clip(-meta.z_clip, meta.z_clip)
+    return NewRows(entity, time, value.astype(np.float32))
+
+
+def frame_of(rows: Any, task: Task, time_column: str | None, at: Any, key: str) -> pd.DataFrame:
+    """What is asked as a frame of keys and, where the task has times, times. rows: a frame with the
+    column of keys and maybe that of times, or a list of keys; at: the time of all.
+
+    Raises InputError for columns that are missing.
+    """
+    if not isinstance(rows, pd.DataFrame):
+        rows = pd.DataFrame(
+            {key: list(rows) if np.iterable(rows) and not isinstance(rows, str) else [rows]}
+        )
+    if key not in rows:
+        near = nearest(key, [str(column) for column in rows.columns])
+        raise InputError(
+            f"task {task.name}: the rows asked for have no column '{key}'"
+            + (f": rename '{near}'" if near else f", only {', '.join(map(str, rows.columns))}")
+        )
+    found = rows[[key]].reset_index(drop=True)
+    if time_column is None:
+        return found
+    if time_column in rows and at is None:
+        found[time_column] = rows[time_column].to_numpy()
+    else:
+        found[time_column] = _time(at, task)
+    return found
+
+
+def _time(at: Any, task: Task) -> Any:
+    """The time of all rows; InputError for a text that is none."""
+    try:
+        return pd.Timestamp(at) if isinstance(at, str) else at
+    except ValueError:
+        raise InputError(
+            f"task {task.name}: at is {at!r}, which is no time; write e.g. 2026-01-31"
+        ) from None

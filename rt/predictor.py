@@ -1,0 +1,239 @@
+"""Predictions on a database of one's own, from a checkpoint: `Predictor`.
+
+    predictor = Predictor.from_pretrained("my-run/best")
+    predictor.predict("data/raw/shop", "churn", [17, 23], at="2026-01-31")
+
+The answers come from the model as it is, with the labels that are known by the rows' times in its
+contexts, or from a head fitted on the frozen model (`fit_head`).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from plurel.errors import InputError
+from plurel.rng import stream
+from rt.asked import Entities, frame_of, last_time, new_rows, seconds
+from rt.data import Batch
+from rt.heads import Floats, Head, Kind, Labelled, fit_head
+from rt.labels import LABEL_TYPES
+from rt.meta import StoreMeta, open_meta
+from rt.model import RelationalTransformer
+from rt.precision import Precision, autocast, choose
+from rt.predict import ContextSettings, NewRows, of_contexts, predict
+from rt.scores import Protocol
+from rt.sources import Source, find_sources, prepare
+from rt.tasks import Split, Task, load_tasks
+
+Device = Literal["auto", "cpu", "cuda"]
+Rows = NDArray[np.uint32] | NewRows
+PROBABILITY = "probability of "
+CELLS_AT_A_TIME = {"cpu": 1 << 14, "cuda": 1 << 18}
+"""Of a forward pass."""
+
+
+class Predictor:
+    """A model, how its contexts are sampled, and where the stores of databases are made (None:
+    `plurel.paths.pre_dir()`)."""
+
+    def __init__(
+        self,
+        model: RelationalTransformer,
+        settings: ContextSettings,
+        pre_dir: str | Path | None = None,
+    ) -> None:
+        self.model, self.settings, self.pre_dir = model.eval(), settings, pre_dir
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        checkpoint: str | Path,
+        *,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        context_length: int | None = None,
+        recipe: str | None = None,
+        embedder: str | None = None,
+        num_threads: int = 1,
+        pre_dir: str | Path | None = None,
+    ) -> "Predictor":
+        """The model of a checkpoint (a path, a `.pt` file, OWNER/NAME of the Hub). Contexts are
+        those that it was trained with, unless their length or recipe is given."""
+        model = RelationalTransformer.from_pretrained(checkpoint)
+        place = _device(device)
+        bf16 = choose(precision, place) == "bf16"
+        settings = ContextSettings.of(
+            model.settings, embedder=embedder, context_length=context_length, recipe=recipe,
+            num_threads=num_threads, precision="bf16" if bf16 else "fp32",
+        )  # fmt: skip
+        size = max(1, CELLS_AT_A_TIME[place.type] // settings.context_length)
+        return cls(model.to(place), replace(settings, batch_size=size), pre_dir)
+
+    def predict(
+        self,
+        database: str | Path,
+        task: str,
+        rows: Any = None,
+        *,
+        at: Any = None,
+        split: Split = "test",
+        protocol: Protocol = "rolling",
+        num_contexts: int = 1,
+        seed: int = 0,
+        head: Head | None = None,
+        show_progress: bool = True,
+    ) -> pd.DataFrame:
+        """The predictions for rows of a task, in their order.
+
+        database: a folder in RelBench's format; its store is made where it is not there yet
+        (`rt.sources`). rows: keys of the task's entities, or a frame with the column of keys and,
+        for tasks with times, the column of times; None: the label rows of `split`. at: the time of
+        all rows, None: that of the frame, or else the last time in the database. protocol: what may
+        be known (`rt.scores`). num_contexts: contexts of each row, whose predictions are averaged.
+
+        A frame with the keys and times and a column `prediction`: the probability of a binary
+        task's true, the value on the original scale of a regression, or the likeliest class, beside
+        `probability of <class>` of each. Raises InputError for tables, tasks, keys and times that
+        are not there."""
+        source, meta, found = self._open(database, task)
+        asked, which = self._rows(source, meta, found, (rows, at, split))
+        progress = f"{source.name}/{task}" if show_progress else None
+        total: Floats | None = None
+        for number in range(num_contexts):
+            settings: dict[str, Any] = {
+                "settings": self.settings, "protocol": protocol, "seed": seed + number,
+                "progress": progress,
+            }  # fmt: skip
+            if head is None:
+                part = predict(self.model, source.store, found, which, **settings)
+            else:
+                part = head(self._vectors(source, found, which, settings))
+            total = part if total is None else total + part
+        if total is None:
+            raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
+        classes = head.classes if head else tuple(name for name, _ in found.classes)
+        return _answers(asked, total / num_contexts, classes)
+
+    def fit_head(
+        self,
+        database: str | Path,
+        task: str,
+        *,
+        num_rows: int = 2000,
+        seed: int = 0,
+        show_progress: bool = True,
+    ) -> Head:
+        """A head for a task, fitted on at most num_rows of its train rows; the penalty is chosen on
+        at most as many validation rows. Test rows take no part. Raises InputError as `predict`
+        does, and for train labels that are all equal."""
+        source, _, found = self._open(database, task)
+        name = f"{source.name}/{task}"
+        parts, splits = [], ("train", "val")
+        split: Split
+        for split in splits:  # type: ignore[assignment]
+            rows, labels = self._labelled(source, found, split, num_rows, seed)
+            settings = {
+                "settings": self.settings, "protocol": "rolling", "seed": seed,
+                "progress": f"{name}, {split}" if show_progress else None,
+            }  # fmt: skip
+            parts.append(Labelled(self._vectors(source, found, rows, settings), labels))
+        kind: Kind = found.task_type  # type: ignore[assignment]
+        return fit_head(name, kind, *parts)
+
+    def _open(self, database: str | Path, task: str) -> tuple[Source, StoreMeta, Task]:
+        """The database, made ready, and its task."""
+        (source,) = find_sources([str(database)], pre_dir=self.pre_dir)
+        if source.raw is None:
+            raise InputError(
+                f"{database} is a store, which knows no keys: give the database's folder in "
+                "RelBench's format"
+            )
+        prepare([source], self.settings.embedder)
+        (found,) = load_tasks(source.store, [task], types=tuple(LABEL_TYPES))
+        return source, open_meta(source.store), found
+
+    def _rows(
+        self, source: Source, meta: StoreMeta, task: Task, given: tuple[Any, Any, Split]
+    ) -> tuple[pd.DataFrame, Rows]:
+        """What is asked, as a frame, and the rows that it means."""
+        rows, at, split = given
+        assert source.raw is not None
+        if rows is None:
+            table, found, target = _label_rows(source, task, split)
+            return table.drop(columns=target), found
+        entities = Entities(source.raw, source.store, meta, str(task.entity_table))
+        key = str(task.entity_column or entities.key or "position")
+        if task.kind == "autocomplete":
+            asked = frame_of(rows, task, None, None, key)
+            return asked, entities.rows(asked[key])
+        time = meta.tables[task.table].time_column
+        if at is None and not (isinstance(rows, pd.DataFrame) and time in rows):
+            last = last_time(source.store)
+            at = None if last is None else pd.Timestamp(last, unit="s")
+        asked = frame_of(rows, task, time, at, key)
+        times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
+        return asked, new_rows(meta, task, entities.rows(asked[key]), times)
+
+    def _labelled(
+        self, source: Source, task: Task, split: Split, most: int, seed: int
+    ) -> tuple[Rows, NDArray[np.generic]]:
+        """Label rows of a split, drawn at random where there are more than wanted, and the
+        labels."""
+        table, rows, target = _label_rows(source, task, split)
+        order = stream(seed, "head", source.name, task.name, split).permutation(len(rows))
+        chosen = np.sort(order[:most])
+        labels = table[target].iloc[chosen]
+        if task.task_type == "multiclass_classification":
+            return rows[chosen], labels.astype(str).to_numpy(dtype=str)
+        return rows[chosen], labels.astype("Float64").to_numpy(dtype=np.float64)
+
+    def _vectors(self, source: Source, task: Task, rows: Rows, settings: dict[str, Any]) -> Floats:
+        """f64[N, d_model]: the vectors of the rows' targets before the model's own heads."""
+        device = next(self.model.parameters()).device
+
+        def vectors(batch: Batch) -> torch.Tensor:
+            with torch.no_grad(), autocast(device, self.settings.precision):
+                return self.model.hidden(batch.to(device), targets_only=True).double().cpu()
+
+        return of_contexts(
+            vectors, source.store, task, rows, width=self.model.config.d_model,
+            child_counts=self.model.config.child_counts, **settings,
+        )  # fmt: skip
+
+
+def _label_rows(
+    source: Source, task: Task, split: Split
+) -> tuple[pd.DataFrame, NDArray[np.uint32], str]:
+    """The label table of a split, its rows in the store, and the column of labels."""
+    from rt.evaluate import store_rows  # they import RelBench, which takes seconds
+    from rt.relbench_folder import label_table, open_dataset, open_task
+
+    relbench_task = open_task(open_dataset(Path(source.raw or "")), task.name)
+    table = label_table(relbench_task, split)
+    rows = store_rows(source.store, open_meta(source.store), task, split, table)
+    if not len(rows):
+        raise InputError(f"task {task.name}: the label table of {split} is empty")
+    named = [*table.fkey_col_to_pkey_table, table.time_col, relbench_task.target_col]
+    columns = [column for column in named if column in table.df]
+    return table.df[columns].reset_index(drop=True), rows, relbench_task.target_col
+
+
+def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The rows with what is predicted of them."""
+    if found.ndim == 1:
+        return asked.assign(prediction=found)
+    likeliest = np.array(classes, dtype=object)[found.argmax(1)]
+    named = {f"{PROBABILITY}{name}": found[:, i] for i, name in enumerate(classes)}
+    return asked.assign(prediction=likeliest, **named)
+
+
+def _device(name: Device) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("device cuda: this machine has no CUDA device; give device=cpu")
+    return torch.device("cuda" if name != "cpu" and available else "cpu")

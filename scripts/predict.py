@@ -1,0 +1,104 @@
+"""Predictions for rows of a database's task: label rows of a split, or any entity at any time.
+
+python scripts/predict.py CHECKPOINT DATABASE TASK [--entities 17 23 [--at 2026-01-31]] [--out FILE]
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from plurel.atomic import check_file_place, complete_file
+from plurel.cli import Parser, clean_exit
+from plurel.errors import InputError
+
+WRITERS = (".csv", ".parquet")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("checkpoint", help="a run's checkpoint, a model's folder, a .pt file")
+    parser.add_argument("database", type=Path, help="a folder in RelBench's format")
+    parser.add_argument("task", help="the name of a task of the database")
+    parser.add_argument("--entities", nargs="+", help="keys of the rows to predict")
+    parser.add_argument("--rows", type=Path, help="the same from a CSV or Parquet file")
+    parser.add_argument("--at", help="the time of all rows (the last one in the database)")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test",
+                        help="the label rows to predict where no rows are named")  # fmt: skip
+    parser.add_argument("--protocol", choices=("rolling", "split"), default="rolling")
+    parser.add_argument("--head", type=Path, help="a head that --fit_head has written")
+    parser.add_argument("--fit_head", type=Path, help="fit a head on the task, write and use it")
+    parser.add_argument("--num_contexts", type=int, default=1, help="averaged for each row")
+    parser.add_argument("--context_length", type=int)
+    parser.add_argument("--recipe")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--pre_dir", type=Path, help="where the database's store is, or is made")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="a .parquet or .csv file; else a table is printed")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    for path in (args.out, args.fit_head):
+        if path is not None:
+            check_file_place(path)
+    if args.out is not None and args.out.suffix not in WRITERS:
+        raise InputError(f"--out {args.out}: the name must end in {' or '.join(WRITERS)}")
+    if args.entities and args.rows:
+        raise InputError("give --entities or --rows, not both")
+    rows = read_rows(args.rows) if args.rows else keys(args.entities)
+    from rt.heads import Head  # torch takes seconds
+    from rt.predictor import Predictor
+
+    predictor = Predictor.from_pretrained(
+        args.checkpoint,
+        device=args.device,
+        context_length=args.context_length,
+        recipe=args.recipe,
+        pre_dir=args.pre_dir,
+    )
+    head = Head.load(args.head) if args.head else None
+    if args.fit_head is not None:
+        head = predictor.fit_head(args.database, args.task, seed=args.seed)
+        head.save(args.fit_head)
+    found = predictor.predict(
+        args.database, args.task, rows, at=args.at, split=args.split, protocol=args.protocol,
+        num_contexts=args.num_contexts, seed=args.seed, head=head,
+    )  # fmt: skip
+    if args.out is None:
+        print(found.to_string(index=False))
+    else:
+        write(found, args.out)
+        print(f"{args.out}: {len(found):,} rows")
+
+
+def keys(words: list[str] | None) -> list[Any] | None:
+    """Keys from the command line: numbers, if all are."""
+    if words is None:
+        return None
+    numbers = all(word.removeprefix("-").isdecimal() for word in words)
+    return [int(word) for word in words] if numbers else words
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A frame of a file."""
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: can't be read ({' '.join(str(error).split())[:200]})") from None
+
+
+def write(found: pd.DataFrame, path: Path) -> None:
+    """The frame as a file, whole or not at all."""
+    with complete_file(path) as file:
+        if path.suffix == ".parquet":
+            found.to_parquet(file, index=False)
+        else:
+            found.to_csv(file, index=False)
+
+
+if __name__ == "__main__":
+    with clean_exit():
+        main()

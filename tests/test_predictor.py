@@ -1,0 +1,213 @@
+"""Predictions for rows named by keys and times, by the model as it is and by a fitted head."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from plurel.errors import InputError
+from plurel.rng import stream
+from rt.checkpoint import save_pretrained
+from rt.evaluate import predict, store_rows
+from rt.heads import Head, Labelled, fit_head
+from rt.meta import open_meta
+from rt.model import ModelConfig, RelationalTransformer
+from rt.predict import ContextSettings
+from rt.predictor import Predictor
+from rt.recipes import Recipe
+from rt.relbench_folder import label_table, open_dataset, open_task
+from rt.settings import Settings
+from rt.tasks import load_tasks
+from tests.shops import D_TEXT, EMBEDDER, shop_folders
+
+# so long and wide that a context holds all that may be seen, whatever is drawn
+SETTINGS = ContextSettings(EMBEDDER, context_length=2000, recipe=Recipe(width=(500,)), batch_size=5)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return shop_folders(tmp_path_factory.mktemp("predictor"))
+
+
+@pytest.fixture(scope="module")
+def predictor(folders: tuple[Path, Path]) -> Predictor:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(3)
+        model = RelationalTransformer(ModelConfig(2, 16, 2, 32, D_TEXT))
+        for parameter in model.parameters():  # outputs that differ clearly from row to row
+            if parameter.requires_grad and parameter.dim() > 1:
+                parameter.data *= 2
+    return Predictor(model, SETTINGS, folders[1].parent)
+
+
+@pytest.mark.parametrize("name", ["mean-amount", "any-returned", "returned"])
+def test_label_rows_of_a_split(predictor: Predictor, folders: tuple[Path, Path], name: str) -> None:
+    raw, store = folders
+    (task,) = load_tasks(store, [name])
+    table = label_table(open_task(open_dataset(raw), name), "test")
+    rows = store_rows(store, open_meta(store), task, "test", table)
+    expected = predict(
+        predictor.model, store, task, rows, settings=SETTINGS, protocol="rolling", progress=None
+    )
+    found = predictor.predict(raw, name, show_progress=False)
+    assert found.prediction.tolist() == expected.tolist()
+    keys = [*table.fkey_col_to_pkey_table, table.time_col]
+    pd.testing.assert_frame_equal(found[keys], table.df[keys].reset_index(drop=True))
+    assert found.columns.tolist() == [*keys, "prediction"]
+
+
+@pytest.mark.parametrize("name", ["mean-amount", "any-returned"])
+def test_an_entity_at_a_time_is_the_label_row_of_both(
+    predictor: Predictor, folders: tuple[Path, Path], name: str
+) -> None:
+    raw, _ = folders
+    known = predictor.predict(raw, name, show_progress=False)
+    asked = known[["shop", "timestamp"]].sample(frac=1, random_state=1)
+    found = predictor.predict(raw, name, asked, show_progress=False)
+    assert found.shop.tolist() == asked.shop.tolist()
+    both = known.merge(found, on=["shop", "timestamp"])
+    assert len(both) == len(known) > 5
+    # what can be seen is the same, in another order
+    assert both.prediction_x.to_numpy() == pytest.approx(both.prediction_y.to_numpy(), rel=1e-3)
+    assert both.prediction_x.std() > 1e-3
+
+
+def test_a_row_without_a_label_and_the_time_of_all(
+    predictor: Predictor, folders: tuple[Path, Path]
+) -> None:
+    raw, _ = folders
+    later = predictor.predict(raw, "mean-amount", [5, 0], at="2020-07-01", show_progress=False)
+    assert later.shop.tolist() == [5, 0]
+    assert set(later.timestamp) == {pd.Timestamp("2020-07-01")}
+    last = predictor.predict(raw, "mean-amount", 5, show_progress=False)
+    assert last.timestamp.tolist() == [pd.Timestamp("2020-02-29")]  # of the last sale
+    early = predictor.predict(raw, "mean-amount", [5], at="2020-01-03", show_progress=False)
+    assert early.prediction[0] != pytest.approx(last.prediction[0], rel=1e-6)
+    # half a day, in a zone: rounded to the same second
+    zoned = pd.DataFrame({"shop": [5], "timestamp": [pd.Timestamp("2020-01-03 01:00+01:00")]})
+    same = predictor.predict(raw, "mean-amount", zoned, show_progress=False)
+    assert same.prediction[0] == early.prediction[0]
+
+
+def test_rows_of_a_table_to_complete(predictor: Predictor, folders: tuple[Path, Path]) -> None:
+    raw, _ = folders
+    known = predictor.predict(raw, "returned", show_progress=False)
+    asked = known.sale.iloc[[3, 1, 3]].tolist()
+    found = predictor.predict(raw, "returned", asked, show_progress=False)
+    assert found.prediction.tolist() == known.prediction.iloc[[3, 1, 3]].tolist()
+
+
+def test_contexts_are_averaged(folders: tuple[Path, Path], predictor: Predictor) -> None:
+    raw, store = folders
+    short = ContextSettings(EMBEDDER, context_length=30, recipe=Recipe(width=(4,)))
+    drawn = Predictor(predictor.model, short, store.parent)
+    one, other, both = (
+        drawn.predict(raw, "mean-amount", [1, 2], seed=s, num_contexts=n, show_progress=False)
+        for s, n in ((4, 1), (5, 1), (4, 2))
+    )
+    assert one.prediction[0] != other.prediction[0]
+    mean = (one.prediction + other.prediction) / 2
+    assert both.prediction.tolist() == pytest.approx(mean.tolist())
+
+
+def test_a_head_learns_and_is_kept(
+    predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The mean amount of a shop is in its sales, which the vectors of a random model still tell."""
+    raw, _ = folders
+    head = predictor.fit_head(raw, "mean-amount", show_progress=False)
+    found = predictor.predict(raw, "mean-amount", head=head, show_progress=False)
+    truth = label_table(open_task(open_dataset(raw), "mean-amount"), "test").df["mean_amount"]
+    error = (found.prediction - truth.to_numpy()).abs().mean()
+    assert error < 0.6 * (truth - truth.mean()).abs().mean()
+    head.save(tmp_path / "head.safetensors")
+    again = Head.load(tmp_path / "head.safetensors")
+    same = predictor.predict(raw, "mean-amount", head=again, show_progress=False)
+    assert same.prediction.tolist() == found.prediction.tolist()
+    with pytest.raises(InputError, match="no saved head"):
+        Head.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "kind", ["binary_classification", "multiclass_classification", "regression"]
+)
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_heads_of_every_kind(kind: str, num_classes: int) -> None:
+    draws = stream(0, "heads", kind, num_classes)
+    vectors = draws.normal(size=(400, 6)) * [1, 10, 0.1, 1, 1, 0] + 3
+    score = vectors[:, 0] - vectors[:, 1] / 10
+    labels = {
+        "binary_classification": (score > 2.7).astype(float),
+        "regression": 100 + 7 * score,
+        "multiclass_classification": np.array(["b", "a", "c"])[
+            np.digitize(score, np.quantile(score, np.arange(1, num_classes) / num_classes))
+        ],
+    }[kind]
+    parts = [Labelled(vectors[part], labels[part]) for part in (slice(200), slice(200, 300))]
+    head = fit_head("db/task", kind, *parts)  # type: ignore[arg-type]
+    found = head(vectors[300:])
+    if kind == "regression":
+        assert found == pytest.approx(labels[300:], rel=0.01)
+    elif kind == "binary_classification":
+        assert ((found > 0.5) == labels[300:]).mean() > 0.9
+    else:
+        assert head.classes == ("a", "b", "c")[:num_classes]
+        assert found.sum(1) == pytest.approx(1)
+        assert (np.array(head.classes)[found.argmax(1)] == labels[300:]).mean() > 0.85
+    with pytest.raises(InputError, match="labels to fit on are"):
+        fit_head("db/task", kind, Labelled(vectors, np.repeat(labels[:1], 400)), parts[1])  # type: ignore[arg-type]
+
+
+def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    raw, store = folders
+
+    def refused(*arguments: object, database: Path = raw, **settings: object) -> str:
+        with pytest.raises(InputError) as raised:
+            predictor.predict(database, *arguments, show_progress=False, **settings)  # type: ignore[arg-type]
+        return str(raised.value)
+
+    assert "no row has the shop 9 (1 of 2" in refused("mean-amount", [1, 9])
+    assert "no task 'mean'" in refused("mean", [1])
+    assert "is a store, which knows no keys" in refused("mean-amount", [1], database=store)
+    assert "no column 'shop': rename 'shops'" in refused(
+        "mean-amount", pd.DataFrame({"shops": [1]})
+    )
+    assert "no times" in refused("mean-amount", [1], at="yesterday")
+    assert "num_contexts must be 1 or more" in refused("mean-amount", [1], num_contexts=0)
+    assert "give both columns one type" in refused("mean-amount", ["Ely"])
+    assert "no folder" in refused("mean-amount", [1], database=tmp_path / "nowhere")
+
+
+def test_the_command(
+    predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from scripts.predict import main
+
+    raw, store = folders
+    context = {"context_length": 64, "recipes": {"published": {}}}
+    checkpoint = save_pretrained(predictor.model, tmp_path / "model", Settings(EMBEDDER, context))
+
+    def command(*words: object) -> str:
+        given = [checkpoint, raw, *words, "--pre_dir", store.parent]
+        monkeypatch.setattr("sys.argv", ["predict.py", *map(str, given)])
+        main()
+        return capsys.readouterr().out
+
+    out = command("mean-amount", "--entities", 1, 5, "--at", "2020-03-01")
+    assert out.split()[:3] == ["shop", "timestamp", "prediction"]
+    path = tmp_path / "found.parquet"
+    head = tmp_path / "head.safetensors"
+    assert "rows" in command("any-returned", "--out", path, "--fit_head", head)
+    first = pd.read_parquet(path)
+    command("any-returned", "--out", tmp_path / "found.csv", "--head", head)
+    again = pd.read_csv(tmp_path / "found.csv")
+    assert again.prediction.tolist() == pytest.approx(first.prediction.tolist())
+    asked = tmp_path / "asked.csv"
+    first[["shop", "timestamp"]].to_csv(asked, index=False)
+    command("any-returned", "--rows", asked, "--out", path)
+    assert pd.read_parquet(path).shop.tolist() == first.shop.tolist()
+    with pytest.raises(InputError, match="the name must end in"):
+        command("any-returned", "--out", tmp_path / "found.txt")
