@@ -119,17 +119,47 @@ def predict(
     Raises InputError for rows outside the task's splits, for targets that are texts or times, and
     for a store whose texts were embedded by another model than the one trained with.
     """
-    to_scale = _scale(open_meta(store_folder), task, model.config.class_targets)
-
-    def outputs(batch: Batch) -> torch.Tensor:
-        return torch.from_numpy(to_scale(_target_outputs(model, batch, settings.precision)))
-
+    answer = Answer(model, open_meta(store_folder), task, settings.precision)
     found = of_contexts(
-        outputs, store_folder, task, rows, settings=settings, protocol=protocol, seed=seed,
+        answer, store_folder, task, rows, settings=settings, protocol=protocol, seed=seed,
         progress=progress, ranks=ranks, child_counts=model.config.child_counts,
         width=len(task.classes) or 1,
     )  # fmt: skip
     return found if task.classes else found[:, 0]
+
+
+class Answer:
+    """What a model says of a task's targets."""
+
+    def __init__(
+        self, model: RelationalTransformer, meta: StoreMeta, task: Task, precision: str
+    ) -> None:
+        self.model, self.precision = model, precision
+        self._to_scale = _scale(meta, task, model.config.class_targets)
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """f64[B, C]: probabilities, or values on the original scale; C is 1 but for classes."""
+        found = self._to_scale(_target_outputs(self.model, batch, self.precision))
+        return torch.from_numpy(found).view(batch.num_contexts, -1)
+
+
+class Contexts:
+    """Contexts of given rows of a task, as a model was trained with."""
+
+    def __init__(
+        self, store_folder: str | Path, task: Task, settings: ContextSettings, child_counts: bool
+    ) -> None:
+        check_fingerprint(store_folder, settings.embedder, settings.fingerprint)
+        self._sampler = _sampler(store_folder, task, settings, child_counts)
+
+    def arrays(
+        self, rows: NDArray[np.uint32] | NewRows, cutoff: int | None, seed: int
+    ) -> dict[str, NDArray[Any]]:
+        """The arrays of `rustler.Sampler.contexts` for rows of the store, or new ones."""
+        if isinstance(rows, NewRows):
+            given = rows.entity, rows.time, rows.time_value
+            return self._sampler.new_contexts(0, *given, cutoff=cutoff, seed=seed)
+        return self._sampler.contexts(0, rows, cutoff=cutoff, seed=seed)
 
 
 def of_contexts(
@@ -148,16 +178,11 @@ def of_contexts(
 ) -> NDArray[np.float64]:
     """f64[N, width]: what a function gives for the context of each row, f64[B, width] of a batch;
     the other arguments are `predict`'s."""
-    check_fingerprint(store_folder, settings.embedder, settings.fingerprint)
-    meta = open_meta(store_folder)
-    cutoff = cutoff_of(meta, task, rows, protocol)
-    sampler = _sampler(store_folder, task, settings, child_counts)
+    cutoff = cutoff_of(open_meta(store_folder), task, rows, protocol)
+    sample = Contexts(store_folder, task, settings, child_counts)
 
     def contexts(chunk: NDArray[np.uint32] | NewRows) -> Batch:
-        if isinstance(chunk, NewRows):
-            given = chunk.entity, chunk.time, chunk.time_value
-            return Batch.from_arrays(sampler.new_contexts(0, *given, cutoff=cutoff, seed=seed))
-        return Batch.from_arrays(sampler.contexts(0, chunk, cutoff=cutoff, seed=seed))
+        return Batch.from_arrays(sample.arrays(chunk, cutoff, seed))
 
     ranks, size = ranks or Ranks(), settings.batch_size
     if not isinstance(rows, NewRows):

@@ -20,12 +20,13 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.asked import Entities, frame_of, last_time, new_rows, seconds
 from rt.data import Batch
+from rt.explain import By, averaged, check_by, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, fit_head
 from rt.labels import LABEL_TYPES
 from rt.meta import StoreMeta, open_meta
 from rt.model import RelationalTransformer
 from rt.precision import Precision, autocast, choose
-from rt.predict import ContextSettings, NewRows, of_contexts, predict
+from rt.predict import Answer, Contexts, ContextSettings, NewRows, of_contexts, predict
 from rt.scores import Protocol
 from rt.sources import Source, find_sources, prepare
 from rt.tasks import Split, Task, load_tasks
@@ -144,6 +145,47 @@ class Predictor:
             parts.append(Labelled(self._vectors(source, found, rows, settings), labels))
         kind: Kind = found.task_type  # type: ignore[assignment]
         return fit_head(name, kind, *parts)
+
+    def explain(
+        self,
+        database: str | Path,
+        task: str,
+        row: Any,
+        *,
+        at: Any = None,
+        by: By = "column",
+        num_contexts: int = 4,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """What the prediction for one row, named as in `predict`, owes to the tables, columns or
+        rows of its contexts (`rt.explain`): a frame of part, cells, `without` (the prediction
+        without it), `effect` (the prediction less that) and contexts (those that have the part),
+        means over `num_contexts` contexts, the largest effects first. Of a task with classes it is
+        the probability of the likeliest.
+        """
+        kind = check_by(by)
+        source, meta, found = self._open(database, task)
+        _, rows = self._rows(source, meta, found, (row, at, "test"))
+        if len(rows) != 1:
+            raise InputError(f"explain is for one row, not {len(rows)}")
+        sample = Contexts(source.store, found, self.settings, self.model.config.child_counts)
+        answer = Answer(self.model, meta, found, self.settings.precision)
+        frames = []
+        for number in range(num_contexts):
+            arrays = sample.arrays(rows, None, seed + number)
+            parts = parts_of(arrays, meta, kind)
+            whole = answer(Batch.from_arrays(arrays))
+            likeliest = int(whole[0].argmax())
+            ablated = [
+                answer(Batch.from_arrays(without(arrays, some)))[:, likeliest]
+                for some in chunks(parts, self.settings.batch_size)
+            ]
+            if parts:
+                values = torch.cat(ablated).tolist()
+                frames.append(explanation(parts, float(whole[0, likeliest]), values))
+        if not frames:
+            raise InputError(f"task {task}: the row's context holds nothing but the target")
+        return averaged(frames)
 
     def _open(self, database: str | Path, task: str) -> tuple[Source, StoreMeta, Task]:
         """The database, made ready, and its task."""
