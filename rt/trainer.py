@@ -267,6 +267,7 @@ class Trainer:
         None if there are no real tasks. All ranks call it."""
         if self.real is None:
             return None
+        self.ranks.barrier()  # the last checkpoint is one rank's to write, and all read the best
         best = checkpoint.load_model(self.run.folder / "best", self.config.model.attention)
         best.to(self.ranks.device)
         self._shard(best)
