@@ -52,16 +52,17 @@ def build_model(config: TrainConfig, d_text: int) -> RelationalTransformer:
         return RelationalTransformer(config.model.config(d_text), config.model.attention)
 
 
-def check_losses(losses: list[float], step: int, contexts: str = "") -> None:
-    """InputError, naming the rank and the step, if the loss of a rank is not finite. contexts: this
-    rank's whose loss is not."""
-    for rank, loss in enumerate(losses):
-        if not math.isfinite(loss):
-            batch = f" ({contexts})" if contexts else ", whose own line names the contexts"
-            raise InputError(
-                f"the loss is {loss} on rank {rank} at step {step}{batch}: continue from an "
-                "earlier checkpoint with a lower optim.lr, or look at these rows"
-            )
+def check_losses(losses: list[float], step: int, own: int = 0, contexts: str = "") -> None:
+    """InputError, naming the rank and the step, if the loss of a rank is not finite. own: this
+    rank, of which it tells first; contexts: its own whose loss is not."""
+    wrong = [rank for rank, loss in enumerate(losses) if not math.isfinite(loss)]
+    if wrong:
+        rank = own if own in wrong else wrong[0]
+        batch = f" ({contexts})" if rank == own else ", whose own line names the contexts"
+        raise InputError(
+            f"the loss is {losses[rank]} on rank {rank} at step {step}{batch}: continue from an "
+            "earlier checkpoint with a lower optim.lr, or look at these rows"
+        )
 
 
 def unlike_numbers(outputs: Outputs, batch: Batch, databases: Sequence[Database]) -> str:
@@ -204,7 +205,7 @@ class Trainer:
         begin, waited = time.perf_counter(), loader.waited
         loss, tokens, slots = self._accumulate(loader)
         table = self.ranks.gather([loss, tokens, slots, len(stop)])
-        check_losses(table[:, 0].tolist(), self.step, self._wrong)
+        check_losses(table[:, 0].tolist(), self.step, self.ranks.rank, self._wrong)
         norm = self._update()
         tokens, slots = int(table[:, 1].sum()), int(table[:, 2].sum())
         self.step, self.tokens, self.slots = self.step + 1, self.tokens + tokens, self.slots + slots
