@@ -15,7 +15,7 @@ from typing import Any
 from plurel.atomic import complete_file
 from plurel.errors import InputError
 from rt import checkpoint
-from rt.logs import read_metrics, write_facts
+from rt.logs import FACTS, read_metrics, write_facts
 from rt.text_table import aligned
 
 FREE_KEYS = re.compile(
@@ -69,6 +69,14 @@ class Run:
                 "them, or give another trainer.run_dir"
             )
         return state
+
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """What run.json says of the checkpoint that the run began from."""
+        file = self.folder / FACTS
+        found: dict[str, Any] | None
+        found = json.loads(file.read_text()).get("start") if file.is_file() else None
+        return found
 
     def begin(self, world_size: int, start: Mapping[str, Any] | None = None) -> None:
         """Write config.yaml and run.json. start: about the checkpoint that the run starts from."""
