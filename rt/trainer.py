@@ -9,7 +9,7 @@ losses of one that was never stopped.
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,16 +183,17 @@ class Trainer:
         which then says so on every rank."""
         config = self.config
         share = Share(self.ranks.rank, self.ranks.world_size, config.trainer.micro_batches)
-        loader = Loader(
-            BatchStream(self.sampler, share, self.step),
-            config.data.num_workers,
-            config.data.prefetch,
-        )
-        with self._log() as log:
+        stream = BatchStream(self.sampler, share, self.step)
+        loader = Loader(stream, config.data.num_workers, config.data.prefetch)
+        with closing(loader), self._log() as log:
             if self.step == 0:
                 self.evaluate(log)
             while not self.finished:
-                stopped = self.train_step(loader, log, stop)
+                try:
+                    stopped = self.train_step(loader, log, stop)
+                except Exception as error:
+                    error.add_note(f"on rank {self.ranks.rank}, in step {self.step}")
+                    raise
                 self.after_step(log, stopped)
                 if stopped and not self.finished:
                     stop[:] = stop or [stopped]

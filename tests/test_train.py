@@ -162,8 +162,9 @@ def test_a_crash_between_checkpoints_costs_no_record(
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(BatchStream, "item", item_or_crash)
-        with pytest.raises(RuntimeError, match="the power is gone"):
+        with pytest.raises(RuntimeError, match="the power is gone") as caught:
             run(small_run(pre, folder))
+    assert caught.value.__notes__ == ["on rank 0, in step 5"]
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
     assert [r["step"] for r in read_metrics(folder)] == [0, 1, 2, 3, 3, 4, 5]
