@@ -110,25 +110,34 @@ class Trainer:
         self.best = math.inf
         self.stopping = EarlyStopping(config.trainer.patience, config.trainer.min_delta)
         self.window = Window()
-        if state is None:
-            self.model = self._new_model(stores[0])
-        else:
-            trained = checkpoint.load_settings(run.folder).fingerprint
-            check_fingerprint(stores[0], data.embedder, trained)
-            self.model = checkpoint.load_model(run.folder, config.model.attention)
-        self.model.to(ranks.device)
-        decay, steps = config.optim.ema_decay, 0 if state is None else state["step"]
-        self.average = None if decay is None else WeightAverage(self.model, decay, steps)
-        if state is not None and self.average is not None:
-            self.model.load_state_dict(state["live_weights"])
-        self._shard(self.model)
-        if self.average is not None:
-            self._shard(self.average.model)
+        self.model, self.average = self._models(stores[0], state)
         self.optimizer = build_optimizer(self.model, config.optim)
         if state is not None:
             self._restore(state)
         self.wrapped = ranks.wrap(self.model)
         self.wrapped.train()
+
+    def _models(
+        self, store: Path, state: dict[str, Any] | None
+    ) -> tuple[RelationalTransformer, WeightAverage | None]:
+        """The live model, and the average of its weights if the run keeps one."""
+        config, steps = self.config, 0
+        if state is None:
+            model = self._new_model(store)
+        else:
+            steps = state["step"]
+            trained = checkpoint.load_settings(self.run.folder).fingerprint
+            check_fingerprint(store, config.data.embedder, trained)
+            model = checkpoint.load_model(self.run.folder, config.model.attention)
+        model.to(self.ranks.device)
+        average, decay = None, config.optim.ema_decay
+        if decay is not None:
+            average = WeightAverage(model, decay, steps)
+            if state is not None:
+                model.load_state_dict(state["live_weights"])
+            self._shard(average.model)
+        self._shard(model)
+        return model, average
 
     def _new_model(self, store: Path) -> RelationalTransformer:
         """The model that the run starts from."""
