@@ -205,7 +205,8 @@ def _groups(cells: _Cells, query: Ints, query_ptr: Ints, key: Ints, key_ptr: Int
     arrays = (query_ptr, query, key_ptr, key, group_ptr, cells.cell_ptr)
     most_keys = int(np.diff(key_ptr[group_ptr]).max(initial=0))
     tensors = [torch.from_numpy(a.astype(np.int32)) for a in arrays]
-    return Groups(*tensors, num_slots=cells.num_slots, most_keys=most_keys)
+    values: list[Any] = [*tensors, cells.num_slots, most_keys]
+    return Groups(*values)
 
 
 def dense_masks(

@@ -61,6 +61,7 @@ def test_two_databases_of_one_name_are_refused(raw: Path) -> None:
     [
         ("/no/such", "no folder /no/such: preprocess databases into it first"),
         ("../nowhere", "no folder ../nowhere"),
+        ("file", "file is a file: give a folder of databases"),
         ("empty", "holds no store and no folder in RelBench's format that matches"),
     ],
 )
@@ -69,6 +70,7 @@ def test_a_place_without_a_database_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=line):
         find_sources([place])
 
