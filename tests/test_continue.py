@@ -92,7 +92,9 @@ def test_a_continued_run_has_the_same_bits(
     stopped = checkpoint.find_checkpoint(folder)
     assert stopped.name == "step_3"
     assert state_of(folder) != state_of(whole)
-    run(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(5)  # another process has another state
+        run(config)
     assert state_of(folder) == state_of(whole)
     assert records(folder) == records(whole)
 
@@ -169,6 +171,17 @@ def test_a_run_that_ended_early_stays_ended(
     (ended / "training.json").unlink()
     run(patient(pre, ended))
     assert "stopped early; the best evaluation was that of step" in capsys.readouterr().out
+
+
+def test_a_kill_before_the_best_checkpoint_was_named_is_mended(
+    pre: Path, ended: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(ended, folder)
+    (folder / "training.json").unlink()
+    (folder / "best").unlink()
+    run(patient(pre, folder))
+    assert (folder / "best").read_text() == (ended / "best").read_text()
 
 
 def test_patience_goes_on_where_it_was(pre: Path, ended: Path, tmp_path: Path) -> None:
