@@ -34,7 +34,8 @@ class DataConfig:
     the only one.
     heldout: whether databases or rows are held out; heldout_dbs: how many databases;
     heldout_tasks, heldout_rows, heldout_split: tasks of each database that measure the loss, rows
-    of each task, and the split that they are drawn from; heldout_seed: of the draw, not the run's
+    of each task, and the split that they are drawn from (test only for columns of databases that
+    are held out: this loss chooses the best checkpoint); heldout_seed: of the draw, not the run's
     seed, so that runs of several seeds are measured alike.
     embedder: name of the text embedder. context_length: cells of a context, or several lengths of
     which each step draws one; recipes: what contexts are made of, by name. batch_size: contexts of
@@ -87,7 +88,12 @@ class DataConfig:
             require(named, "data.task", "<database>/<task>", self.task)
             require(self.heldout == "rows", "data.heldout", "rows with data.task", self.heldout)
         if self.heldout == "rows" and self.heldout_split == "train":
-            raise InputError("data.heldout_split: rows of train are trained on, give val or test")
+            raise InputError("data.heldout_split: rows of train are trained on, give val")
+        if self.heldout_split == "test" and (self.heldout == "rows" or self.tasks != "columns"):
+            raise InputError(
+                "data.heldout_split: the held-out loss chooses the best checkpoint, which rows of "
+                "test must not: give val"
+            )
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,20 @@ class Share:
             )
 
 
-class BatchStream(IterableDataset[Batch | Packed]):
-    """An endless stream of one rank's batches from step `start` on, packed in a worker."""
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no batch for a step; the end of a stream."""
+
+    step: int
+    reason: str
+
+
+Item = Batch | Packed | Failure
+
+
+class BatchStream(IterableDataset[Item]):
+    """An endless stream of one rank's batches from step `start` on, packed in a worker. What makes
+    a batch impossible is an item too: an error would leave a worker with its whole traceback."""
 
     def __init__(
         self, sampler: rustler.Sampler, share: Share, start: int, split: str = "train"
@@ -49,12 +61,17 @@ class BatchStream(IterableDataset[Batch | Packed]):
         self.sampler, self.share = sampler, share
         self.start, self.split = start, split
 
-    def __iter__(self) -> Iterator[Batch | Packed]:
+    def __iter__(self) -> Iterator[Item]:
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         begin = self.start * self.share.micro_batches + first
-        for item in itertools.count(begin, stride):
-            yield pack(self.item(item)) if worker else self.item(item)
+        for number in itertools.count(begin, stride):
+            try:
+                batch = self.item(number)
+            except (InputError, rustler.RustlerError) as error:
+                yield Failure(number // self.share.micro_batches, str(error))
+                return
+            yield pack(batch) if worker else batch
 
     def item(self, number: int) -> Batch:
         """Item `number` of the stream from step 0 on."""
@@ -71,12 +88,15 @@ class BatchStream(IterableDataset[Batch | Packed]):
 
 
 class Loader:
-    """Hands out a stream's batches and measures how long the caller waits for them."""
+    """Hands out a stream's batches and measures how long the caller waits for them.
+
+    To be closed: the workers leave signals to the trainer, so that none but this ends them."""
 
     def __init__(self, stream: BatchStream, num_workers: int = 0, prefetch: int = 4) -> None:
         self.waited = 0.0
         """Seconds that the caller has spent waiting."""
-        self._batches: Iterator[Batch | Packed] = iter(
+        self._rank = stream.share.rank
+        self._batches: Iterator[Item] = iter(
             DataLoader(
                 stream,
                 batch_size=None,
@@ -89,12 +109,30 @@ class Loader:
         )
 
     def __next__(self) -> Batch:
+        """The next batch; InputError if there can be none."""
         start = time.perf_counter()
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except RuntimeError as error:
+            if "exited unexpectedly" not in str(error):
+                raise
+            raise InputError(
+                f"a process that prepares batches for rank {self._rank} died: is there enough "
+                "memory? give fewer data.num_workers"
+            ) from None
+        if isinstance(batch, Failure):
+            raise InputError(f"rank {self._rank}, batch of step {batch.step}: {batch.reason}")
         if isinstance(batch, Packed):
             batch = unpack(batch)
         self.waited += time.perf_counter() - start
         return batch
+
+    def close(self) -> None:
+        """End the workers."""
+        # torch does so where its iterator is garbage, which the traceback of an error keeps it from
+        shut_down = getattr(self._batches, "_shutdown_workers", None)
+        if shut_down is not None:
+            shut_down()
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

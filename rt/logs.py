@@ -19,7 +19,7 @@ from plurel.atomic import cannot_write, complete_file
 from plurel.errors import InputError
 
 METRICS = "metrics.jsonl"
-CONFIG = "config.yaml"
+CONFIG, FACTS = "config.yaml", "run.json"
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def write_facts(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any
     with complete_file(folder / CONFIG) as file:
         file.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
     content = {**facts, "versions": versions(), "git_revision": git_revision()}
-    with complete_file(folder / "run.json") as file:
+    with complete_file(folder / FACTS) as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

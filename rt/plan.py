@@ -34,7 +34,6 @@ class Groups:
 
     group_ptr [B + 1]: the groups of context b are group_ptr[b]:group_ptr[b+1].
     cell_ptr [B + 1]: its packed cells are cell_ptr[b]:cell_ptr[b+1]; its groups name no others.
-    own_keys: every cell is a key of at most one group, so that groups never add up in a gradient.
     num_slots: S, which no context's cells exceed; most_keys: the longest list of keys that the
     groups of one context make together. Known here, so that no device has to be asked for them.
     """
@@ -45,7 +44,6 @@ class Groups:
     key: Tensor
     group_ptr: Tensor
     cell_ptr: Tensor
-    own_keys: bool
     num_slots: int
     most_keys: int
 
@@ -204,11 +202,10 @@ def _cells_of(cells: _Cells, rows: Ints) -> tuple[Ints, Ints]:
 def _groups(cells: _Cells, query: Ints, query_ptr: Ints, key: Ints, key_ptr: Ints) -> Groups:
     group_context = cells.context[query[query_ptr[:-1]]]
     group_ptr = _pointers(np.bincount(group_context, minlength=len(cells.cell_ptr) - 1))
-    own_keys = bool(np.bincount(key, minlength=1).max() <= 1)
     arrays = (query_ptr, query, key_ptr, key, group_ptr, cells.cell_ptr)
     most_keys = int(np.diff(key_ptr[group_ptr]).max(initial=0))
     tensors = [torch.from_numpy(a.astype(np.int32)) for a in arrays]
-    values: list[Any] = [*tensors, own_keys, cells.num_slots, most_keys]
+    values: list[Any] = [*tensors, cells.num_slots, most_keys]
     return Groups(*values)
 
 

@@ -49,6 +49,11 @@ class Ranks:
         table[self.rank] = torch.tensor(values, dtype=torch.float64)
         return self.total(table)
 
+    def others(self, signals: list[str]) -> list[str]:
+        """What to add to this rank's `signals` where it has none and another rank has."""
+        elsewhere = bool(self.gather([len(signals)]).any()) and not signals
+        return ["a signal to another rank"] if elsewhere else []
+
     def turns(self, count: int) -> list[tuple[int, bool]]:
         """This rank's of `count` batches, by number, and whether each counts: in lockstep ranks
         that have fewer than others repeat the first one for nothing."""

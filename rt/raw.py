@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -178,10 +179,18 @@ def input_hash(folder: Path) -> str:
 
 def _file_hash(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+        at = path.stat()
+        return _content_hash(path, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns)
     except OSError as error:
         raise InputError(f"{path}: unreadable ({error.strerror}); write it again") from None
+
+
+@cache
+def _content_hash(path: Path, *version: int) -> bytes:
+    """The hash of a file, read once for each `version` of it: a run trains on a database and scores
+    it, and a sweep does so many times."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
 
 
 def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:

@@ -12,11 +12,9 @@ import yaml
 
 from plurel.errors import InputError
 from plurel.plain_yaml import load_yaml
-from rt.logs import CONFIG
+from rt.logs import CONFIG, FACTS
 from rt.runs import RESULT
 from rt.sources import natural_order
-
-FACTS = "run.json"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from plurel.atomic import complete_file
 from plurel.errors import InputError
 from rt import checkpoint
-from rt.logs import read_metrics, write_facts
+from rt.logs import FACTS, read_metrics, write_facts
 from rt.text_table import aligned
 
 FREE_KEYS = re.compile(
@@ -70,6 +70,14 @@ class Run:
             )
         return state
 
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """What run.json says of the checkpoint that the run began from."""
+        file = self.folder / FACTS
+        found: dict[str, Any] | None
+        found = json.loads(file.read_text()).get("start") if file.is_file() else None
+        return found
+
     def begin(self, world_size: int, start: Mapping[str, Any] | None = None) -> None:
         """Write config.yaml and run.json. start: about the checkpoint that the run starts from."""
         facts = {"seed": self.config["seed"], "ranks": world_size, "databases": self.databases}
@@ -77,13 +85,14 @@ class Run:
         write_facts(self.folder, self.config, facts)
 
     def prune(self, keep: int) -> None:
-        """Delete all checkpoints but the latest `keep` and the best one."""
-        best = self.folder / "best"
-        kept = {best.read_text().strip()} if best.is_file() else set()
-        folders = sorted(self.folder.glob("step_*"), key=lambda path: int(path.name[5:]))
-        for path in folders[:-keep]:
-            if path.name not in kept:
-                shutil.rmtree(path)
+        """Delete all checkpoints but the last `keep` and those that `latest` and `best` name; a
+        later one than `latest` is there where a run was killed between the two."""
+        pointers = [self.folder / name for name in checkpoint.POINTERS]
+        kept = {pointer.read_text().strip() for pointer in pointers if pointer.is_file()}
+        steps = [int(path.name[5:]) for path in self.folder.glob("step_*") if _is_step(path)]
+        for step in sorted(steps)[:-keep]:
+            if f"step_{step}" not in kept:
+                shutil.rmtree(self.folder / f"step_{step}")
 
     @property
     def complete(self) -> bool:
@@ -115,6 +124,11 @@ class Run:
                     f"{now.get(key)!r}: give the same value to continue it, or another "
                     "trainer.run_dir"
                 )
+
+
+def _is_step(path: Path) -> bool:
+    """Whether it is a run's own checkpoint, and not a copy that somebody keeps beside it."""
+    return re.fullmatch(r"step_(0|[1-9][0-9]*)", path.name) is not None
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

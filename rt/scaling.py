@@ -125,31 +125,18 @@ def fit(
     samples = np.empty((0, parameters))
     if method != "none":
         draws = stream(seed, "scaling", form.name)
-        targets, weights = (
-            draw_runs(points, y, resamples, draws)
-            if method == "runs"
-            else draw_residuals(y, fitted, parameters, resamples, draws)
-        )
+        if method == "runs":
+            targets, weights = draw_runs(points, y, resamples, draws)
+        else:
+            targets, weights = draw_residuals(y, fitted, parameters, resamples, draws)
         first = np.concatenate([theta, power_law.starts(len(x), least, coarse=True)])
         samples = _refit(x, targets, weights, first, delta, progress)
     free = len(points) - (len(points.cells()) if method == "runs" else parameters)
     told, notes = estimates(form, theta[0], samples, centre, level, confidence, free)
     found = scatter(points, y, fitted, parameters)
     notes += notes_on_runs(points, y, parameters, method, found)
-    return Fit(
-        form,
-        points,
-        told,
-        found,
-        method,
-        confidence,
-        tuple(notes),
-        theta[0],
-        samples,
-        centre,
-        level,
-        free,
-    )
+    known = (form, points, told, found, method, confidence, tuple(notes))
+    return Fit(*known, theta[0], samples, centre, level, free)
 
 
 def draw_runs(

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from plurel.cli import counted
 from plurel.errors import InputError
-from rt.logs import CONFIG
-from rt.run_files import FACTS, RunFiles, find_runs, group, number, open_run, optional
+from rt.logs import CONFIG, FACTS
+from rt.run_files import RunFiles, find_runs, group, number, open_run, optional
 from rt.runs import FREE_KEYS, RESULT, flatten
 
 SWEPT_KEYS = re.compile(r"data\.num_dbs|trainer\.(steps|token_budget)|seed")

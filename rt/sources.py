@@ -104,6 +104,8 @@ def _find(place: str, pattern: str, stores: Path) -> list[Source]:
     if not folder.exists():
         raw = _from_hub(place)
         return [Source(stores / raw.name, raw)]
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder of databases, or one database's")
     own = _source(folder, stores)
     if own is not None:
         return [own]

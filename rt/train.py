@@ -80,9 +80,8 @@ def run(config: TrainConfig, stop: list[str] | None = None) -> Path:
     """Train as the config says, alone or as one of torchrun's processes; the run's folder.
 
     SIGTERM, SIGINT and SIGUSR1 save a checkpoint and return; the names of those that came are left
-    in `stop`, on every rank. Raises InputError for a config that
-    does not fit the data, the machine or an earlier run in the same folder, and for a loss that
-    is not finite.
+    in `stop`, on every rank. Raises InputError for a config that does not fit the data, the machine
+    or an earlier run in the same folder, and for a loss that is not finite.
     """
     trainer = config.trainer
     told: list[str] = [] if stop is None else stop
@@ -93,20 +92,28 @@ def run(config: TrainConfig, stop: list[str] | None = None) -> Path:
         corpus = open_corpus(config.data, config.model.class_targets)
         record = Run(Path(trainer.run_dir), to_dict(config), corpus.names())
         state = record.last_state()
-        if state is not None and state["finished"] and record.complete:
-            if ranks.is_main:
-                early = ", stopped early" if state["stopped_early"] else ""
-                print(f"{record.folder}: this run is finished after {state['step']} steps{early}")
-            return record.folder
-        worker = Trainer(config, corpus, ranks, record, state)
-        ranks.barrier()  # everyone has read the folder before the first one writes to it
-        if ranks.is_main:
-            record.begin(ranks.world_size, _start(config.load_ckpt_path))
-        if worker.train(told):
-            scores = worker.final_scores()
-            if ranks.is_main:
-                record.finish(scores)
+        if state is None or not state["finished"] or not record.complete:
+            _go_on(Trainer(config, corpus, ranks, record, state), told)
+        elif ranks.is_main:
+            early = ", stopped early" if state["stopped_early"] else ""
+            print(f"{record.folder}: this run is finished after {state['step']} steps{early}")
+        # also of a signal that came too late to stop the run: a sweep ends on every rank or on none
+        told += ranks.others(told)
     return record.folder
+
+
+def _go_on(worker: Trainer, told: list[str]) -> None:
+    """Train to the end, or until a signal is in `told`."""
+    config, ranks, record = worker.config, worker.ranks, worker.run
+    ranks.barrier()  # everyone has read the folder before the first one writes to it
+    if ranks.is_main:
+        # the checkpoint that it began from may have gone, or another may have its name by now
+        began = record.start if worker.step else None
+        record.begin(ranks.world_size, began or _start(config.load_ckpt_path))
+    if worker.train(told):
+        scores = worker.final_scores()
+        if ranks.is_main:
+            record.finish(scores)
 
 
 def _start(name: str | None) -> dict[str, Any] | None:

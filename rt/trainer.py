@@ -9,7 +9,7 @@ losses of one that was never stopped.
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,16 +52,17 @@ def build_model(config: TrainConfig, d_text: int) -> RelationalTransformer:
         return RelationalTransformer(config.model.config(d_text), config.model.attention)
 
 
-def check_losses(losses: list[float], step: int, contexts: str = "") -> None:
-    """InputError, naming the rank and the step, if the loss of a rank is not finite. contexts: this
-    rank's whose loss is not."""
-    for rank, loss in enumerate(losses):
-        if not math.isfinite(loss):
-            batch = f" ({contexts})" if contexts else ", whose own line names the contexts"
-            raise InputError(
-                f"the loss is {loss} on rank {rank} at step {step}{batch}: continue from an "
-                "earlier checkpoint with a lower optim.lr, or look at these rows"
-            )
+def check_losses(losses: list[float], step: int, own: int = 0, contexts: str = "") -> None:
+    """InputError, naming the rank and the step, if the loss of a rank is not finite. own: this
+    rank, of which it tells first; contexts: its own whose loss is not."""
+    wrong = [rank for rank, loss in enumerate(losses) if not math.isfinite(loss)]
+    if wrong:
+        rank = own if own in wrong else wrong[0]
+        batch = f" ({contexts})" if rank == own else ", whose own line names the contexts"
+        raise InputError(
+            f"the loss is {losses[rank]} on rank {rank} at step {step}{batch}: continue from an "
+            "earlier checkpoint with a lower optim.lr, or look at these rows"
+        )
 
 
 def unlike_numbers(outputs: Outputs, batch: Batch, databases: Sequence[Database]) -> str:
@@ -109,25 +110,34 @@ class Trainer:
         self.best = math.inf
         self.stopping = EarlyStopping(config.trainer.patience, config.trainer.min_delta)
         self.window = Window()
-        if state is None:
-            self.model = self._new_model(stores[0])
-        else:
-            trained = checkpoint.load_settings(run.folder).fingerprint
-            check_fingerprint(stores[0], data.embedder, trained)
-            self.model = checkpoint.load_model(run.folder, config.model.attention)
-        self.model.to(ranks.device)
-        decay, steps = config.optim.ema_decay, 0 if state is None else state["step"]
-        self.average = None if decay is None else WeightAverage(self.model, decay, steps)
-        if state is not None and self.average is not None:
-            self.model.load_state_dict(state["live_weights"])
-        self._shard(self.model)
-        if self.average is not None:
-            self._shard(self.average.model)
+        self.model, self.average = self._models(stores[0], state)
         self.optimizer = build_optimizer(self.model, config.optim)
         if state is not None:
             self._restore(state)
         self.wrapped = ranks.wrap(self.model)
         self.wrapped.train()
+
+    def _models(
+        self, store: Path, state: dict[str, Any] | None
+    ) -> tuple[RelationalTransformer, WeightAverage | None]:
+        """The live model, and the average of its weights if the run keeps one."""
+        config, steps = self.config, 0
+        if state is None:
+            model = self._new_model(store)
+        else:
+            steps = state["step"]
+            trained = checkpoint.load_settings(self.run.folder).fingerprint
+            check_fingerprint(store, config.data.embedder, trained)
+            model = checkpoint.load_model(self.run.folder, config.model.attention)
+        model.to(self.ranks.device)
+        average, decay = None, config.optim.ema_decay
+        if decay is not None:
+            average = WeightAverage(model, decay, steps)
+            if state is not None:
+                model.load_state_dict(state["live_weights"])
+            self._shard(average.model)
+        self._shard(model)
+        return model, average
 
     def _new_model(self, store: Path) -> RelationalTransformer:
         """The model that the run starts from."""
@@ -182,16 +192,17 @@ class Trainer:
         which then says so on every rank."""
         config = self.config
         share = Share(self.ranks.rank, self.ranks.world_size, config.trainer.micro_batches)
-        loader = Loader(
-            BatchStream(self.sampler, share, self.step),
-            config.data.num_workers,
-            config.data.prefetch,
-        )
-        with self._log() as log:
+        stream = BatchStream(self.sampler, share, self.step)
+        loader = Loader(stream, config.data.num_workers, config.data.prefetch)
+        with closing(loader), self._log() as log:
             if self.step == 0:
                 self.evaluate(log)
             while not self.finished:
-                stopped = self.train_step(loader, log, stop)
+                try:
+                    stopped = self.train_step(loader, log, stop)
+                except Exception as error:
+                    error.add_note(f"on rank {self.ranks.rank}, in step {self.step}")
+                    raise
                 self.after_step(log, stopped)
                 if stopped and not self.finished:
                     stop[:] = stop or [stopped]
@@ -204,7 +215,7 @@ class Trainer:
         begin, waited = time.perf_counter(), loader.waited
         loss, tokens, slots = self._accumulate(loader)
         table = self.ranks.gather([loss, tokens, slots, len(stop)])
-        check_losses(table[:, 0].tolist(), self.step, self._wrong)
+        check_losses(table[:, 0].tolist(), self.step, self.ranks.rank, self._wrong)
         norm = self._update()
         tokens, slots = int(table[:, 1].sum()), int(table[:, 2].sum())
         self.step, self.tokens, self.slots = self.step + 1, self.tokens + tokens, self.slots + slots
@@ -267,6 +278,7 @@ class Trainer:
         None if there are no real tasks. All ranks call it."""
         if self.real is None:
             return None
+        self.ranks.barrier()  # the last checkpoint is one rank's to write, and all read the best
         best = checkpoint.load_model(self.run.folder / "best", self.config.model.attention)
         best.to(self.ranks.device)
         self._shard(best)

@@ -7,6 +7,7 @@ Started again, it goes on where it was. Writes comparison.json and comparison.tx
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,16 +91,16 @@ class Runs:
     def continued(self, seed: int, left_out: str, synthetic: TrainConfig) -> TrainConfig:
         """On synthetic, then on the other real databases."""
         name = f"continued,leave_out={left_out},seed={seed}"
-        begin = f"load_ckpt_path='{synthetic.trainer.run_dir}/best'"
+        begin = f"load_ckpt_path={_quoted(f'{synthetic.trainer.run_dir}/best')}"
         return self._train("cntd_pretrain", name, seed, [*self._real(left_out), begin])
 
     def _real(self, left_out: str) -> list[str]:
-        where = [f"data.root={_list(self.config.real_root)}", f"data.leave_out=[{left_out}]"]
+        where = [f"data.root={_list(self.config.real_root)}", f"data.leave_out={_list([left_out])}"]
         return [*where, "evaluation=none", *self.config.real]
 
     def _train(self, root: str, name: str, seed: int, overrides: Sequence[str]) -> TrainConfig:
         folder = Path(self.config.run_dir) / name
-        own = [f"seed={seed}", f"trainer.run_dir='{folder}'"]
+        own = [f"seed={seed}", f"trainer.run_dir={_quoted(folder)}"]
         every = [*self.config.overrides, *overrides, *own]
         config = training_config(plain(hydra.compose(root, every)), every)
         stop: list[str] = []
@@ -175,7 +176,13 @@ def compare(config: CompareConfig) -> None:
 
 
 def _list(places: Sequence[str]) -> str:
-    return f"[{','.join(places)}]"
+    return f"[{','.join(map(_quoted, places))}]"
+
+
+def _quoted(value: str | Path) -> str:
+    """The value as a text of Hydra's overrides, whatever is in it."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(value))
+    return f"'{escaped}'"
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="compare_regimes")

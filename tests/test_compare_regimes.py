@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from small_stores import write_database, write_stores
 
 from plurel.errors import InputError
 from rt.config import from_dict
-from scripts.compare_regimes import CompareConfig, compare
+from scripts.compare_regimes import CompareConfig, _list, compare
 from scripts.hydra_entry import register
 from tests.shops import shop_folders
 
@@ -76,3 +77,11 @@ def test_the_file_of_its_config_has_every_key() -> None:
     assert config.seeds == (0, 1)
     with pytest.raises(InputError, match="leave_out must be one value or more"):
         from_dict(CompareConfig, values | {"leave_out": []})
+
+
+def test_places_may_hold_anything_that_overrides_are_made_of() -> None:
+    places = ["/a b,c", "d'e", "x=1:[2]"]
+    (parsed,) = OverridesParser.create().parse_overrides([f"data.root={_list(places)}"])
+    value = parsed.value()
+    assert isinstance(value, list)
+    assert [str(place) for place in value] == places

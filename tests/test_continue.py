@@ -4,6 +4,7 @@ schedule and weight average; so is one that validation ends early."""
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from rt import checkpoint
 from rt.early_stopping import EarlyStopping
 from rt.loader import BatchStream
 from rt.logs import read_metrics
+from rt.ranks import Ranks
 from rt.train import run
 
 
@@ -90,9 +92,40 @@ def test_a_continued_run_has_the_same_bits(
     stopped = checkpoint.find_checkpoint(folder)
     assert stopped.name == "step_3"
     assert state_of(folder) != state_of(whole)
-    run(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(5)  # another process has another state
+        run(config)
     assert state_of(folder) == state_of(whole)
     assert records(folder) == records(whole)
+
+
+def test_a_run_says_where_it_began_when_that_has_gone(pre: Path, tmp_path: Path) -> None:
+    first = run(small_run(pre, tmp_path / "first", trainer__steps=2))
+    config = small_run(pre, tmp_path / "second", load_ckpt_path=str(first))
+    with stopped_in(step=3):
+        folder = run(config)
+    began = json.loads((folder / "run.json").read_text())["start"]
+    assert began["checkpoint"] == "step_2"
+    shutil.rmtree(first)
+    run(config)
+    assert json.loads((folder / "run.json").read_text())["start"] == began
+
+
+def test_a_signal_that_comes_too_late_still_ends_a_sweep_on_every_rank(
+    pre: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_run(pre, tmp_path / "run", trainer__steps=1)
+    told: list[str] = []
+    run(config, told)
+    assert told == []
+
+    def of_two(self: Ranks, values: list[float]) -> torch.Tensor:
+        return torch.tensor([values, [1.0]])
+
+    monkeypatch.setattr(Ranks, "gather", of_two)
+    run(config, told)
+    assert told == ["a signal to another rank"]
+    assert Ranks().others(["SIGTERM"]) == []
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +171,17 @@ def test_a_run_that_ended_early_stays_ended(
     (ended / "training.json").unlink()
     run(patient(pre, ended))
     assert "stopped early; the best evaluation was that of step" in capsys.readouterr().out
+
+
+def test_a_kill_before_the_best_checkpoint_was_named_is_mended(
+    pre: Path, ended: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(ended, folder)
+    (folder / "training.json").unlink()
+    (folder / "best").unlink()
+    run(patient(pre, folder))
+    assert (folder / "best").read_text() == (ended / "best").read_text()
 
 
 def test_patience_goes_on_where_it_was(pre: Path, ended: Path, tmp_path: Path) -> None:

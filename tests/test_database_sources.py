@@ -1,8 +1,11 @@
 """Where databases come from: folders of stores and of RelBench databases, names of the Hub."""
 
+import hashlib
+import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from relbench import hf
@@ -58,6 +61,7 @@ def test_two_databases_of_one_name_are_refused(raw: Path) -> None:
     [
         ("/no/such", "no folder /no/such: preprocess databases into it first"),
         ("../nowhere", "no folder ../nowhere"),
+        ("file", "file is a file: give a folder of databases"),
         ("empty", "holds no store and no folder in RelBench's format that matches"),
     ],
 )
@@ -66,6 +70,7 @@ def test_a_place_without_a_database_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=line):
         find_sources([place])
 
@@ -114,6 +119,30 @@ def test_stores_are_made_once(raw: Path, tmp_path: Path) -> None:
     times = [path.stat().st_mtime_ns for path in files]
     prepare(found, "hash", show_progress=False)
     assert [path.stat().st_mtime_ns for path in files] == times
+
+
+def test_a_process_reads_a_database_again_only_where_it_has_changed(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "raw"
+    shutil.copytree(raw / "rel-synthetic-9", place / "rel-synthetic-9")
+    found = find_sources([str(place)], pre_dir=tmp_path / "pre")
+    prepare(found, "hash", show_progress=False)
+    hashed: list[str] = []
+    digest = hashlib.file_digest
+
+    def noted(file: Any, kind: Any) -> Any:
+        hashed.append(Path(file.name).name)
+        return digest(file, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", noted)
+    prepare(found, "hash", show_progress=False)
+    assert hashed == []
+    manifest = place / "rel-synthetic-9/manifest.yaml"
+    manifest.write_text(manifest.read_text() + "# as before\n")
+    with pytest.raises(InputError, match="was made from other input"):
+        prepare(found, "hash", show_progress=False)
+    assert hashed == ["manifest.yaml"]
 
 
 def test_processes_that_want_the_same_wait_for_each_other(

@@ -1,8 +1,12 @@
 """The corpus and the stream of batches."""
 
+import multiprocessing
+import os
 import pickle
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -40,8 +44,8 @@ def stream_of(pre: Path, share: Share | None = None, start: int = 0) -> BatchStr
 
 
 def take(stream: BatchStream, count: int, workers: int = 0) -> list[Batch]:
-    loader = Loader(stream, workers, prefetch=2)
-    return [next(loader) for _ in range(count)]
+    with closing(Loader(stream, workers, prefetch=2)) as loader:
+        return [next(loader) for _ in range(count)]
 
 
 def assert_same(first: Batch, second: Batch) -> None:
@@ -51,6 +55,40 @@ def assert_same(first: Batch, second: Batch) -> None:
             assert torch.equal(one, other), field.name
     assert torch.equal(first.plan.cell, second.plan.cell)
     assert torch.equal(first.plan.feat.key, second.plan.feat.key)
+
+
+def damaged() -> NoReturn:
+    raise rustler.RustlerError("the store is damaged")
+
+
+def die() -> NoReturn:
+    os._exit(1)
+
+
+@pytest.mark.parametrize(
+    ("workers", "fail", "line"),
+    [
+        (0, damaged, "rank 0, batch of step 1: the store is damaged"),
+        (1, damaged, "rank 0, batch of step 1: the store is damaged"),
+        (1, die, "a process that prepares batches for rank 0 died: is there enough memory"),
+    ],
+)
+def test_a_batch_that_cannot_be_had_is_one_line_and_leaves_no_process(
+    pre: Path, monkeypatch: pytest.MonkeyPatch, workers: int, fail: Any, line: str
+) -> None:
+    item = BatchStream.item
+
+    def item_or_fail(self: BatchStream, number: int) -> Batch:
+        return item(self, number) if number < 2 else fail()
+
+    monkeypatch.setattr(BatchStream, "item", item_or_fail)
+    loader = Loader(stream_of(pre, Share(micro_batches=2)), workers, prefetch=1)
+    # the error is kept: its traceback holds what the workers belong to
+    with pytest.raises(InputError) as caught, closing(loader):
+        [next(loader) for _ in range(3)]
+    assert line in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    assert not multiprocessing.active_children()
 
 
 def test_the_stream_is_the_same_for_any_number_of_workers(pre: Path) -> None:

@@ -178,6 +178,14 @@ def test_first_step_of_muon_is_orthogonal_and_of_the_adjusted_rate(
     assert model.scale.grad is None
 
 
+def test_both_optimisers_get_the_values_of_the_config() -> None:
+    config = OptimConfig(name="muon", betas=(0.8, 0.9), eps=1e-3, momentum=0.7)
+    parts = build_optimizer(OneBlock(), config).parts
+    (adamw,), (muon,) = parts["adamw"].param_groups, parts["muon"].param_groups
+    assert (adamw["betas"], adamw["eps"]) == ((0.8, 0.9), 1e-3)
+    assert (muon["momentum"], muon["nesterov"]) == (0.7, True)
+
+
 def test_matching_adamw_muon_moves_a_matrix_as_far_as_adamw() -> None:
     lengths = {}
     for name in ("adamw", "muon"):

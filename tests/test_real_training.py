@@ -108,13 +108,26 @@ def test_one_task_can_be_the_only_one(home: Path, tmp_path: Path) -> None:
 
 
 def test_no_row_that_measures_the_loss_is_trained_on(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="rows of train are trained on, give val or test"):
+    with pytest.raises(InputError, match="rows of train are trained on, give val"):
         config(home, tmp_path, data__heldout_split="train")
     corpus = open_corpus(config(home, tmp_path).data)
     for task in corpus.train[0].tasks:
         train, val = (set(range(*task.splits[split])) for split in ("train", "val"))
         assert train
         assert not train & val
+
+
+@pytest.mark.parametrize(
+    "apart", [{}, {"heldout": "databases"}, {"tasks": "columns"}, {"tasks": "both"}]
+)
+def test_no_label_of_test_measures_the_loss_that_chooses(
+    home: Path, tmp_path: Path, apart: dict[str, str]
+) -> None:
+    changes = {f"data__{key}": value for key, value in apart.items()}
+    with pytest.raises(InputError, match=r"heldout_split: .* which rows of test must not: give v"):
+        config(home, tmp_path, data__heldout_split="test", **changes)
+    synthetic = {"data__heldout": "databases", "data__tasks": "columns"}
+    config(home, tmp_path, data__heldout_split="test", **synthetic)
 
 
 def test_every_evaluation_scores_the_real_tasks(baseline: Path) -> None:
@@ -141,6 +154,24 @@ def test_the_best_checkpoint_is_scored_on_test_rows_at_the_end(baseline: Path) -
         assert set(split) == {"best", "global_mean", "entity_mean"}
         assert set(split["best"]["tasks"]) == {f"shops-db/{name}" for name in DECLARED}
     assert matplotlib.image.imread(baseline / "scores.png").std() > 0.05
+
+
+def test_no_rank_scores_the_best_checkpoint_before_it_is_written(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first rank writes; the others must not read the one that was the best before."""
+    done: list[str] = []
+    for owner, name in ((checkpoint, "point"), (Ranks, "barrier"), (checkpoint, "load_model")):
+        true = getattr(owner, name)
+
+        def noted(*arguments: Any, name: str = name, true: Any = true) -> Any:
+            done.append(name)
+            return true(*arguments)
+
+        monkeypatch.setattr(owner, name, noted)
+    only = {"data__pattern": "shops-db", "trainer__steps": 1}
+    run(config(home, tmp_path / "run", evaluation=evaluation(home, test_rows=0), **only))
+    assert done == ["barrier", "point", "point", "barrier", "load_model"]
 
 
 def test_labels_of_test_rows_decide_nothing(home: Path, tmp_path: Path) -> None:
@@ -218,7 +249,10 @@ def test_the_best_checkpoint_can_be_chosen_by_score(home: Path, tmp_path: Path) 
     best = int(checkpoint.find_checkpoint(folder, "best").name[5:])
     assert scores[best] == max(scores.values())
     losses = {r["step"]: r["heldout_loss"] for r in read_metrics(folder) if "score" in r}
-    assert json.loads((folder / "training.json").read_text())["best_step"] == best
+    result = json.loads((folder / "training.json").read_text())
+    assert result["best_step"] == best
+    # at this rate an earlier one than the last, whose scores are others
+    assert result["scores"]["val"]["best"]["mean"]["score"] == scores[best] != scores[max(scores)]
     assert len(set(losses.values())) > 3
 
 

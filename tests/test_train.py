@@ -162,8 +162,9 @@ def test_a_crash_between_checkpoints_costs_no_record(
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(BatchStream, "item", item_or_crash)
-        with pytest.raises(RuntimeError, match="the power is gone"):
+        with pytest.raises(RuntimeError, match="the power is gone") as caught:
             run(small_run(pre, folder))
+    assert caught.value.__notes__ == ["on rank 0, in step 5"]
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
     assert [r["step"] for r in read_metrics(folder)] == [0, 1, 2, 3, 3, 4, 5]
@@ -256,6 +257,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(pre: Path, tmp_path: Path) -> N
         run(small_run(pre, tmp_path / "run", optim__lr=1e30, optim__warmup=0.0))
     with pytest.raises(InputError, match="the loss is inf on rank 1 at step 7, whose own line"):
         check_losses([0.5, math.inf], 7)
+    # where several are wrong, each rank names its own contexts as its own
+    with pytest.raises(InputError, match=r"the loss is inf on rank 1 at step 7 \(db/task row 3\)"):
+        check_losses([math.nan, math.inf], 7, 1, "db/task row 3")
 
 
 def test_contexts_without_a_finite_loss_are_named(pre: Path) -> None:
