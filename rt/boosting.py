@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
@@ -17,8 +18,9 @@ from plurel.rng import stream
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
 
-MAX_ROUNDS = 500
-PATIENCE = 40
+MIN_ROUNDS, MAX_ROUNDS = 20, 400
+SMOOTH = 15
+PATIENCE = 50
 """Trees without a better score on the held-out rows after which no more are added."""
 DEFAULT_ROUNDS = 100
 """Trees where the held-out rows have no score."""
@@ -56,7 +58,7 @@ class Flat:
 @dataclass(frozen=True)
 class Choice:
     """What the held-out rows decided: which training table, LightGBM's settings, how many trees;
-    score on them, None where there is none."""
+    score on them, higher is better, None where there is none."""
 
     variant: str
     settings: dict[str, Any]
@@ -76,7 +78,6 @@ class Booster:
 
     def choose(self, variants: Mapping[str, Flat], held_out: Flat) -> Choice:
         """The best of a few settings and of several training tables, on the held-out rows."""
-        lightgbm = _lightgbm()
         first = next(iter(variants))
         best = Choice(first, self._settings()[0], DEFAULT_ROUNDS, None)
         if not _has_score(held_out.label, binary=self.binary):
@@ -86,16 +87,13 @@ class Booster:
                 continue
             codes = Codes(train)
             data = self._data(codes, train)
-            held = lightgbm.Dataset(codes(held_out.matrix), held_out.label, reference=data)
+            held = data.create_valid(codes(held_out.matrix), held_out.label)
             for settings in self._settings():
-                model = lightgbm.train(
-                    {**settings, "seed": self._number("choose")}, data, MAX_ROUNDS, [held],
-                    callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
-                )  # fmt: skip
-                (score,) = model.best_score["valid_0"].values()
-                sign = 1 if self.binary else -1
-                if best.score is None or sign * score > sign * best.score:
-                    best = Choice(variant, settings, max(1, model.best_iteration), float(score))
+                curve = self._curve(settings, data, held)
+                rounds = MIN_ROUNDS + int(np.argmax(curve[MIN_ROUNDS - 1 :]))
+                score = float(curve[rounds - 1])
+                if best.score is None or score > best.score:
+                    best = Choice(variant, settings, rounds, score)
         return best
 
     def fit_predict(self, choice: Choice, train: Flat, matrix: Matrix) -> Floats:
@@ -114,6 +112,22 @@ class Booster:
         ]
         return np.mean(found, axis=0)
 
+    def _curve(self, settings: dict[str, Any], data: Any, held_out: Any) -> Floats:
+        """f64[R]: the score on the held-out rows, higher is better, by number of trees, smoothed over
+        SMOOTH of them: the best of many noisy scores is luck."""
+        lightgbm = _lightgbm()
+        scores: dict[str, dict[str, list[float]]] = {}
+        lightgbm.train(
+            {**settings, "seed": self._number("choose")}, data, MAX_ROUNDS, [held_out], ["held out"],
+            callbacks=[
+                lightgbm.early_stopping(PATIENCE, verbose=False),
+                lightgbm.record_evaluation(scores),
+            ],
+        )  # fmt: skip
+        (curve,) = scores["held out"].values()
+        sign = 1 if self.binary else -1
+        return sign * pd.Series(curve).rolling(SMOOTH, center=True, min_periods=1).mean().to_numpy()
+
     def _settings(self) -> list[dict[str, Any]]:
         objectives = [("binary", "auc")] if self.binary else [("l1", "l1"), ("l2", "l1")]
         return [
@@ -128,7 +142,7 @@ class Booster:
             codes(train.matrix),
             train.label,
             categorical_feature=codes.columns,
-            params={"max_bin": _COMMON["max_bin"], "verbose": -1, "min_data_in_bin": 3},
+            params={"max_bin": _COMMON["max_bin"], "verbose": -1},
             free_raw_data=False,
         )
 
