@@ -21,7 +21,7 @@ from relbench.base import TaskType
 
 from plurel.errors import InputError
 from plurel.rng import stream
-from rt.baselines import SPLITS, Baseline, split_timestamp
+from rt.baselines import SPLITS, Baseline, label_baselines, split_timestamp
 from rt.boosting import Booster, Flat
 from rt.joined.features import Features, View, joined_features, row_features
 from rt.joined.queries import Queries, joined, make_labels, make_queries
@@ -35,11 +35,12 @@ HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class BoostedSettings:
-    """max_rows: training rows, and held-out rows, at most, drawn with the seed; max_features: columns
-    of the joined table at most; num_threads: LightGBM's, which change nothing but the time."""
+    """max_rows: training rows, and held-out rows, at most, drawn with the seed; max_features:
+    columns of the joined table at most; num_threads: LightGBM's, which change nothing but the
+    time."""
 
     seed: int = 0
-    max_rows: int = 40_000
+    max_rows: int = 20_000
     max_features: int = 400
     num_threads: int = 1
 
@@ -109,6 +110,22 @@ def boosted_baselines(
     return found
 
 
+def every_baseline(
+    dataset: Any,
+    task: Any,
+    split: str,
+    *,
+    horizon: int | None,
+    protocol: Protocol = "split",
+    settings: BoostedSettings | None = None,
+) -> dict[str, Baseline]:
+    """The baselines of labels alone (`rt.baselines.label_baselines`), then `boosted_baselines`."""
+    found = label_baselines(dataset, task, split, horizon=horizon, protocol=protocol)
+    return found | boosted_baselines(
+        dataset, task, split, horizon=horizon, protocol=protocol, settings=settings
+    )
+
+
 def label_rows(task: Any) -> dict[str, Rows]:
     """The label rows of each split, in the order of its label table."""
     if task.time_col is None:
@@ -172,9 +189,7 @@ def _sample(rows: Rows, limit: int, draws: np.random.Generator) -> Rows:
     return rows.take(np.sort(draws.permutation(len(rows))[:limit]))
 
 
-def _queries(
-    plan: Plan, horizon: int | None, protocol: Protocol, seed: int
-) -> dict[str, Queries]:
+def _queries(plan: Plan, horizon: int | None, protocol: Protocol, seed: int) -> dict[str, Queries]:
     """What is described, by part. "own": fit and held-out rows by their own times; "lagged": the
     same as of an earlier moment, under `split` alone."""
     split = protocol == "split"

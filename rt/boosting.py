@@ -26,9 +26,9 @@ DEFAULT_ROUNDS = 100
 """Trees where the held-out rows have no score."""
 MAX_CODES = 100
 """Categories of a column that are told apart: the most frequent of the training rows."""
-FEW_ROWS = 20_000
+FEW_ROWS = 10_000
 """Training rows up to which predictions are the mean of NUM_MODELS models."""
-NUM_MODELS = 5
+NUM_MODELS = 3
 
 _COMMON = {
     "learning_rate": 0.04, "bagging_freq": 1, "bagging_fraction": 0.7, "max_bin": 127,
@@ -58,12 +58,12 @@ class Flat:
 @dataclass(frozen=True)
 class Choice:
     """What the held-out rows decided: which training table, LightGBM's settings, how many trees;
-    score on them, higher is better, None where there is none."""
+    score on them, higher is better, minus infinity where there is none."""
 
     variant: str
     settings: dict[str, Any]
     rounds: int
-    score: float | None
+    score: float
 
 
 @dataclass(frozen=True)
@@ -77,28 +77,42 @@ class Booster:
     num_threads: int = 1
 
     def choose(self, variants: Mapping[str, Flat], held_out: Flat) -> Choice:
-        """The best of a few settings and of several training tables, on the held-out rows."""
-        first = next(iter(variants))
-        best = Choice(first, self._settings()[0], DEFAULT_ROUNDS, None)
+        """The best of a few settings on the held-out rows; of several training tables the first
+        that no later one beats by more than a standard error."""
+        best = Choice(next(iter(variants)), self._settings()[0], DEFAULT_ROUNDS, -np.inf)
         if not _has_score(held_out.label, binary=self.binary):
             return best
         for variant, train in variants.items():
             if not _has_score(train.label, binary=self.binary):
                 continue
-            codes = Codes(train)
-            data = self._data(codes, train)
-            held = data.create_valid(codes(held_out.matrix), held_out.label)
-            for settings in self._settings():
-                curve = self._curve(settings, data, held)
-                rounds = MIN_ROUNDS + int(np.argmax(curve[MIN_ROUNDS - 1 :]))
-                score = float(curve[rounds - 1])
-                if best.score is None or score > best.score:
-                    best = Choice(variant, settings, rounds, score)
+            found = self._best_settings(variant, train, held_out)
+            if found.score > best.score + self._chance(best.score, held_out.label):
+                best = found
         return best
 
+    def _best_settings(self, variant: str, train: Flat, held_out: Flat) -> Choice:
+        codes = Codes(train)
+        data = self._data(codes, train)
+        held = data.create_valid(codes(held_out.matrix), held_out.label)
+        found = []
+        for settings in self._settings():
+            curve = self._curve(settings, data, held)
+            rounds = MIN_ROUNDS + int(np.argmax(curve[MIN_ROUNDS - 1 :]))
+            found.append(Choice(variant, settings, rounds, float(curve[rounds - 1])))
+        return max(found, key=lambda choice: choice.score)
+
+    def _chance(self, score: float, label: Floats) -> float:
+        """About a standard error of the score: less of a difference says nothing."""
+        if not np.isfinite(score):
+            return 0.0
+        if self.binary:
+            smaller = min((label == 0).sum(), (label != 0).sum())
+            return float(np.sqrt(max(score * (1 - score), 0.01) / smaller))
+        return float(np.abs(label - np.median(label)).std() / np.sqrt(len(label)))
+
     def fit_predict(self, choice: Choice, train: Flat, matrix: Matrix) -> Floats:
-        """f64[Q]: predictions of models with the chosen settings, fitted on all of `train`; where its
-        labels are all equal, that label."""
+        """f64[Q]: predictions of models with the chosen settings, fitted on all of `train`; where
+        its labels are all equal, that label."""
         if not _has_score(train.label, binary=self.binary):
             return np.full(len(matrix), train.label.mean())
         codes = Codes(train)
@@ -113,12 +127,13 @@ class Booster:
         return np.mean(found, axis=0)
 
     def _curve(self, settings: dict[str, Any], data: Any, held_out: Any) -> Floats:
-        """f64[R]: the score on the held-out rows, higher is better, by number of trees, smoothed over
-        SMOOTH of them: the best of many noisy scores is luck."""
+        """f64[R]: the score on the held-out rows, higher is better, by number of trees, smoothed
+        over SMOOTH of them: the best of many noisy scores is luck."""
         lightgbm = _lightgbm()
         scores: dict[str, dict[str, list[float]]] = {}
         lightgbm.train(
-            {**settings, "seed": self._number("choose")}, data, MAX_ROUNDS, [held_out], ["held out"],
+            {**settings, "seed": self._number("choose")}, data, MAX_ROUNDS,
+            valid_sets=[held_out], valid_names=["held out"],
             callbacks=[
                 lightgbm.early_stopping(PATIENCE, verbose=False),
                 lightgbm.record_evaluation(scores),
@@ -129,13 +144,12 @@ class Booster:
         return sign * pd.Series(curve).rolling(SMOOTH, center=True, min_periods=1).mean().to_numpy()
 
     def _settings(self) -> list[dict[str, Any]]:
-        objectives = [("binary", "auc")] if self.binary else [("l1", "l1"), ("l2", "l1")]
-        return [
-            {**_COMMON, "num_threads": self.num_threads, "objective": objective, "metric": metric,
-             **shape}
-            for objective, metric in objectives
-            for shape in _SHAPES
-        ]  # fmt: skip
+        common = {**_COMMON, "num_threads": self.num_threads}
+        if self.binary:
+            return [{**common, "objective": "binary", "metric": "auc", **s} for s in _SHAPES]
+        common["metric"] = "l1"
+        medians = [{**common, "objective": "l1", **shape} for shape in _SHAPES]
+        return [*medians, {**common, "objective": "l2", **_SHAPES[1]}]
 
     def _data(self, codes: "Codes", train: Flat) -> Any:
         return _lightgbm().Dataset(
@@ -151,8 +165,8 @@ class Booster:
 
 
 class Codes:
-    """Categories as small numbers, by their frequency in the training rows; the rare, and those that
-    training rows lack, are missing."""
+    """Categories as small numbers, by their frequency in the training rows; the rare, and those
+    that training rows lack, are missing."""
 
     def __init__(self, train: Flat) -> None:
         self.columns = [int(column) for column in np.flatnonzero(train.categories)]

@@ -73,8 +73,8 @@ def parents(tables: Tables, anchor: Anchor, queries: Queries) -> Iterator[Anchor
 def labels_by_ancestor(
     tables: Tables, entity_table: str, labels: LabelRows, path: tuple[str, ...]
 ) -> tuple[Ints, Ints]:
-    """(ancestor's row, known since), i64[L] each: which ancestor by this path each label belongs to,
-    and when the label and the rows between are all seen."""
+    """(ancestor's row, known since), i64[L] each: which ancestor by this path each label belongs
+    to, and when the label and the rows between are all seen."""
     row, known = labels.row, labels.known_at
     name = entity_table
     for key in path:

@@ -34,8 +34,8 @@ class Child:
         return bool(len(self.time)) and int(self.time.max()) != NO_TIME
 
     def columns(self, limit: int, *, late: bool) -> list[Column]:
-        """The rows' numbers and categories, then those of their other parents, `limit` at most; times
-        are left out. late: the leaking columns only, of the rows themselves."""
+        """The rows' numbers and categories, then those of their other parents, `limit` at most;
+        times are left out. late: the leaking columns only, of the rows themselves."""
         found = [column for column in self.table.columns if column.kind != "time"]
         if late:
             return [column for column in found if column.late][:limit]

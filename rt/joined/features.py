@@ -9,7 +9,7 @@ from rt.joined.anchors import Anchor, Tables, labels_by_ancestor, parents, row_a
 from rt.joined.children import Child, children, grandchildren
 from rt.joined.queries import LabelRows, Queries
 from rt.joined.relation import Relation, Running, Span, latest_category
-from rt.joined.tables import MICROSECONDS, NO_TIME, Column, Floats, JoinTable
+from rt.joined.tables import MICROSECONDS, NO_TIME, Column, Floats
 
 DAY = 86_400 * MICROSECONDS
 FINE_WINDOWS = {"1 day": DAY, "30 days": 30 * DAY, "365 days": 365 * DAY}
@@ -71,9 +71,7 @@ class Features:
 def row_features(view: View, queries: Queries) -> Features:
     """The row alone: its columns, and the calendar of its time."""
     features = Features(view.max_features)
-    (own, *_) = row_and_ancestors(
-        view.tables, view.entity_table, queries, always_seen=view.own_row
-    )
+    (own, *_) = row_and_ancestors(view.tables, view.entity_table, queries, always_seen=view.own_row)
     _add_columns(features, view.tables, own, queries)
     _add_calendar(features, queries)
     return features
@@ -138,9 +136,7 @@ def _add_labels(features: Features, view: View, anchor: Anchor, queries: Queries
     """What is known of the labels of the anchor's row."""
     if anchor.path is None or features.full:
         return
-    owner, known_at = labels_by_ancestor(
-        view.tables, view.entity_table, view.labels, anchor.path
-    )
+    owner, known_at = labels_by_ancestor(view.tables, view.entity_table, view.labels, anchor.path)
     relation = Relation(owner, known_at)
     span = relation.span(anchor.row, queries.label_bound)
     figures = span.times(view.windows, queries.time)
@@ -149,9 +145,7 @@ def _add_labels(features: Features, view: View, anchor: Anchor, queries: Queries
         features.add(f"{anchor.prefix}label.{name}", values)
 
 
-def _latest_parents(
-    view: View, own: Anchor, of_own: list[Child], queries: Queries
-) -> list[Anchor]:
+def _latest_parents(view: View, own: Anchor, of_own: list[Child], queries: Queries) -> list[Anchor]:
     """The other parents of the latest row that references the queried one, for each relation."""
     found: list[Anchor] = []
     for child in of_own:
@@ -213,4 +207,3 @@ def _add_aggregates(
         share = np.where(missing, np.nan, column.values == value)
         found = Running(span.relation, share).mean(span.first, span.end)
         features.add(f"{name}.share {number + 1}", found)
-

@@ -10,9 +10,9 @@ from rt.joined.tables import MICROSECONDS, Floats, Ints
 
 @dataclass(frozen=True)
 class Queries:
-    """Q rows of the entity table to describe, i64[Q] each: row: its number; time: t; bound: database
-    rows after it are not seen; label_bound: labels that become known after it are not seen. Times in
-    microseconds."""
+    """Q rows of the entity table to describe, i64[Q] each: row: its number; time: t; bound:
+    database rows after it are not seen; label_bound: labels that become known after it are not
+    seen. Times in microseconds."""
 
     row: Ints
     time: Ints
@@ -52,8 +52,8 @@ def joined(parts: Sequence[Queries]) -> Queries:
 
 @dataclass(frozen=True)
 class LabelRows:
-    """All labels of a task, of every split: row: i64[L] of the entity table; time: i64[L] the time of
-    the label row; known_at: i64[L] its time plus the horizon; value: f64[L]."""
+    """All labels of a task, of every split: row: i64[L] of the entity table; time: i64[L] the time
+    of the label row; known_at: i64[L] its time plus the horizon; value: f64[L]."""
 
     row: Ints
     time: Ints

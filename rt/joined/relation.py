@@ -17,7 +17,8 @@ LAST = 10
 
 
 class Relation:
-    """N rows that reference parents. parent: i64[N], -1 for none; time: i64[N] when each is seen."""
+    """N rows that reference parents. parent: i64[N], -1 for none; time: i64[N] when each is
+    seen."""
 
     def __init__(self, parent: Ints, time: Ints) -> None:
         kept = np.flatnonzero(parent >= 0)

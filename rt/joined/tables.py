@@ -24,8 +24,7 @@ MICROSECONDS = 10**6
 """Of a second: times are i64 microseconds since 1970 UTC."""
 MAX_CATEGORIES = 200
 """A text column with more different values in the rows that decide is read as its length, and so is
-one whose texts occur less than MIN_REPEATS times on average: such texts name rows."""
-MIN_REPEATS = 5
+one of whose different texts half occur once: such texts name rows."""
 MAX_COUNTED_INTEGERS = 30
 """An integer column with at most so many values is described by their shares too."""
 NUM_FREQUENT = 4
@@ -149,8 +148,8 @@ def _as_numbers(cells: pd.Series, deciding: NDArray[np.bool_]) -> tuple[Kind | N
 
 
 def _as_category(cells: pd.Series, deciding: NDArray[np.bool_]) -> tuple[Kind, Floats]:
-    different, present = cells[deciding].nunique(), cells[deciding].count()
-    if different > MAX_CATEGORIES or present < MIN_REPEATS * different:
+    counts = cells[deciding].value_counts().to_numpy()
+    if len(counts) > MAX_CATEGORIES or (len(counts) and np.median(counts) < 2):
         return "number", cells.str.len().to_numpy(dtype=np.float64)
     numbers, texts = pd.factorize(cells)
     identity = np.array([zlib.crc32(text.encode()) & 0xFFFFFF for text in texts], dtype=np.float64)
