@@ -144,7 +144,7 @@ class Booster:
         return sign * pd.Series(curve).rolling(SMOOTH, center=True, min_periods=1).mean().to_numpy()
 
     def _settings(self) -> list[dict[str, Any]]:
-        common = {**_COMMON, "num_threads": self.num_threads}
+        common: dict[str, Any] = {**_COMMON, "num_threads": self.num_threads}
         if self.binary:
             return [{**common, "objective": "binary", "metric": "auc", **s} for s in _SHAPES]
         common["metric"] = "l1"

@@ -94,9 +94,13 @@ class Running:
         moved = np.where(self.known, cells - self.origin, 0.0)
         table = pd.DataFrame({"n": self.known.astype(np.float64), "s": moved, "q": moved**2})
         self.sums = table.groupby(relation.parent, sort=False).cumsum().to_numpy()
-        self.least = groups.cummin().groupby(relation.parent, sort=False).ffill().to_numpy()
-        self.most = groups.cummax().groupby(relation.parent, sort=False).ffill().to_numpy()
-        self.latest = groups.ffill().to_numpy()
+        self.least: Floats = (
+            groups.cummin().groupby(relation.parent, sort=False).ffill().to_numpy(dtype=np.float64)
+        )
+        self.most: Floats = (
+            groups.cummax().groupby(relation.parent, sort=False).ffill().to_numpy(dtype=np.float64)
+        )
+        self.latest: Floats = groups.ffill().to_numpy(dtype=np.float64)
 
     def _between(self, first: Ints, end: Ints) -> Floats:
         """f64[Q, 3]: count, sum and sum of squares over first <= i < end within one parent."""

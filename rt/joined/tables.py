@@ -101,7 +101,7 @@ def make_column(
         return None
     seen = values[deciding & ~np.isnan(values)]
     different, counts = np.unique(seen, return_counts=True)
-    if len(different) < 2:
+    if len(different) < (1 if np.isnan(values[deciding]).any() else 2):
         return None
     counted = kind == "category" or (
         kind == "number"
@@ -150,7 +150,7 @@ def _as_numbers(cells: pd.Series, deciding: NDArray[np.bool_]) -> tuple[Kind | N
 def _as_category(cells: pd.Series, deciding: NDArray[np.bool_]) -> tuple[Kind, Floats]:
     counts = cells[deciding].value_counts().to_numpy()
     if len(counts) > MAX_CATEGORIES or (len(counts) and np.median(counts) < 2):
-        return "number", cells.str.len().to_numpy(dtype=np.float64)
+        return "number", np.asarray(cells.str.len(), dtype=np.float64)
     numbers, texts = pd.factorize(cells)
     identity = np.array([zlib.crc32(text.encode()) & 0xFFFFFF for text in texts], dtype=np.float64)
     return "category", np.append(identity, np.nan)[numbers]
