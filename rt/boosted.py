@@ -151,6 +151,13 @@ def make_view(
         target=(task.entity_table, task.target_col) if own_row else None,
         leaking={tuple(pair) for pair in task.remove_columns},
     )
+    size = len(tables[task.entity_table])
+    for split, part in rows.items():
+        if len(part) and part.row.max() >= size:
+            raise InputError(
+                f"task {task.name}: a {split} label is of row {part.row.max()} of "
+                f"{task.entity_table}, which has {size} rows; write the label files again"
+            )
     labels = make_labels(
         np.concatenate([rows[split].row for split in SPLITS]),
         np.concatenate([rows[split].time for split in SPLITS]),

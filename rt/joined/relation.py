@@ -94,13 +94,14 @@ class Running:
         moved = np.where(self.known, cells - self.origin, 0.0)
         table = pd.DataFrame({"n": self.known.astype(np.float64), "s": moved, "q": moved**2})
         self.sums = table.groupby(relation.parent, sort=False).cumsum().to_numpy()
-        self.least: Floats = (
-            groups.cummin().groupby(relation.parent, sort=False).ffill().to_numpy(dtype=np.float64)
-        )
-        self.most: Floats = (
-            groups.cummax().groupby(relation.parent, sort=False).ffill().to_numpy(dtype=np.float64)
-        )
-        self.latest: Floats = groups.ffill().to_numpy(dtype=np.float64)
+        self.least = self._filled(groups.cummin())
+        self.most = self._filled(groups.cummax())
+        self.latest = self._filled(pd.Series(cells))
+
+    def _filled(self, cells: pd.Series) -> Floats:
+        """Nulls as the number before them of the same parent."""
+        filled = cells.groupby(self.relation.parent, sort=False).ffill()
+        return np.asarray(filled, dtype=np.float64)
 
     def _between(self, first: Ints, end: Ints) -> Floats:
         """f64[Q, 3]: count, sum and sum of squares over first <= i < end within one parent."""
