@@ -21,7 +21,7 @@ DAY = 86_400 * 10**6
 DECIDED_BY = 20
 """The validation day: which categories there are is decided by rows up to it."""
 NUM_DAYS = 40
-SIZES = {"regions": 3, "vendors": 5, "products": 8, "orders": 90, "notes": 80}
+SIZES = {"regions": 3, "vendors": 5, "products": 12, "orders": 90, "notes": 80}
 KEYS = {
     "vendors": {"region": "regions"},
     "products": {"vendor": "vendors"},
@@ -98,7 +98,7 @@ def random_case(seed: int, horizon: int | None) -> Case:
     for table, size in SIZES.items():
         days: list[int | None] = [None] * size
         if table in TIMED:
-            days = sorted(draws.integers(NUM_DAYS // (3 if table == "products" else 1), size=size))
+            days = sorted(draws.integers(NUM_DAYS, size=size))
         case.rows[table] = [
             {"day": None if day is None else int(day), **random_cells(table, draws)} for day in days
         ]

@@ -74,13 +74,14 @@ def labels_by_ancestor(
     tables: Tables, entity_table: str, labels: LabelRows, path: tuple[str, ...]
 ) -> tuple[Ints, Ints]:
     """(ancestor's row, known since), i64[L] each: which ancestor by this path each label belongs
-    to, and when the label and the rows between are all seen."""
+    to, and when the label and the rows on the way are all seen; the ancestor itself is seen wherever
+    it is asked for."""
     row, known = labels.row, labels.known_at
     name = entity_table
     for key in path:
-        row = follow(tables[name], key, row)
-        name = tables[name].keys[key][0]
         if len(tables[name]):
             time = np.where(row >= 0, tables[name].time[row], NO_TIME)
             known = np.maximum(known, time)
+        row = follow(tables[name], key, row)
+        name = tables[name].keys[key][0]
     return row, known
