@@ -36,7 +36,7 @@ $(VENV)/.dependencies: pyproject.toml constraints.txt
 	@echo "==> installing Python packages into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r pyproject.toml --extra dev --extra demo --extra postgres --extra ray --extra slurm -c constraints.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r pyproject.toml --extra baselines --extra dev --extra demo --extra postgres --extra ray --extra slurm -c constraints.txt
 	@touch $@
 
 $(VENV)/.rustler: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml README.md LICENSE

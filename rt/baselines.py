@@ -1,5 +1,5 @@
-"""Two baselines that a model has to beat: the mean of all known labels, and the mean of the known
-labels of the same entity.
+"""Baselines that a model has to beat: the mean of all known labels, and the mean of the known
+labels of the same entity; for a regression their median; and the mean of the entity's last ones.
 
 *Known* is what the model may know too: a label is known `horizon` after its time (a forecast's
 timedelta), without a horizon strictly after its time. Under the protocol `split` a prediction
@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from relbench.base import TaskType
 
 from plurel.errors import InputError
 from rt.relbench_folder import label_table
 from rt.scores import BETTER, PROTOCOLS, Protocol, relbench_score, target_values
 
 SPLITS = ("train", "val", "test")
+LATEST = 10
+"""Labels of an entity whose mean is a baseline of its own."""
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -46,8 +49,9 @@ class Baseline:
     entity_column: str | None = None
 
 
-def known_means(labels: Labels, entity: Ints, bound: Ints) -> Floats:
-    """For each query the mean value of the labels of its entity that are known by its bound.
+def known_means(labels: Labels, entity: Ints, bound: Ints, *, latest: int | None = None) -> Floats:
+    """For each query the mean value of the labels of its entity that are known by its bound, or of
+    the `latest` of them that became known last.
 
     entity, bound: i64[Q], bound in seconds. NaN where no such label exists, or entity is -1.
     """
@@ -59,8 +63,19 @@ def known_means(labels: Labels, entity: Ints, bound: Ints) -> Floats:
     first = np.searchsorted(key[order], entity * width)
     # a label counts where its time's rank is below the number of times up to the bound
     last = np.searchsorted(key[order], entity * width + np.searchsorted(times, bound, "right"))
+    if latest is not None:
+        first = np.maximum(first, last - latest)
     count = np.where(entity >= 0, last - first, 0)
     return np.where(count > 0, (sums[last] - sums[first]) / np.maximum(count, 1), np.nan)
+
+
+def known_medians(labels: Labels, bound: Ints) -> Floats:
+    """For each query the median of all labels that are known by its bound, i64[Q] in seconds; NaN
+    where none is."""
+    order = np.argsort(labels.known_at, kind="stable")
+    running = pd.Series(labels.value[order]).expanding().median().to_numpy()
+    count = np.searchsorted(labels.known_at[order], bound, "right")
+    return np.append(np.nan, running)[count]
 
 
 def split_timestamp(dataset: Any, split: str) -> pd.Timestamp:
@@ -79,6 +94,15 @@ def baselines(
     a label is known (see the module's text), from the store's meta.json.
     Raises InputError for an unknown split or protocol, and where no label is known by a bound.
     """
+    found = label_baselines(dataset, task, split, horizon=horizon, protocol=protocol)
+    return {name: found[name] for name in ("global_mean", "entity_mean")}
+
+
+def label_baselines(
+    dataset: Any, task: Any, split: str, *, horizon: int | None, protocol: Protocol = "split"
+) -> dict[str, Baseline]:
+    """Those of `baselines`, "entity_last_10" (the mean of the entity's labels that became known
+    last, by the same column) and, for a regression, "global_median"."""
     if protocol not in PROTOCOLS:
         raise InputError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     tables = {name: label_table(task, name) for name in SPLITS}
@@ -99,8 +123,18 @@ def baselines(
             value = _validation_value(task, tables["val"], prediction)
             if value > worst:
                 worst, name = value, candidate
-    by_entity = overall if name is None else context.with_fallback(split, columns[name])
-    return {"global_mean": Baseline(overall), "entity_mean": Baseline(by_entity, name)}
+    by_entity = latest = overall
+    if name is not None:
+        by_entity = context.with_fallback(split, columns[name])
+        latest = context.with_fallback(split, columns[name], latest=LATEST)
+    found = {"global_mean": Baseline(overall)}
+    if task.task_type is TaskType.REGRESSION:
+        labels, _, bound = context.known(split, None)
+        found["global_median"] = Baseline(known_medians(labels, bound))
+    return found | {
+        "entity_mean": Baseline(by_entity, name),
+        "entity_last_10": Baseline(latest, name),
+    }
 
 
 @dataclass(frozen=True)
@@ -111,8 +145,9 @@ class _Context:
     horizon: int | None
     protocol: Protocol
 
-    def means(self, split: str, entities: dict[str, Ints] | None) -> Floats:
-        """Means for the rows of `split`; entities per split, None for one entity for all."""
+    def known(self, split: str, entities: dict[str, Ints] | None) -> tuple[Labels, Ints, Ints]:
+        """All labels, and for the rows of `split` entity and bound; entities per split, None for
+        one entity for all."""
         if entities is None:
             entities = {s: np.zeros(len(f), dtype=np.int64) for s, f in self.frames.items()}
         time = {s: _seconds(f[self.task.time_col]) for s, f in self.frames.items()}
@@ -126,10 +161,18 @@ class _Context:
         bound = time[split]
         if self.protocol == "split":
             bound = np.minimum(bound, cutoff)
-        return known_means(labels, entities[split], bound)
+        return labels, entities[split], bound
 
-    def with_fallback(self, split: str, entities: dict[str, Ints]) -> Floats:
-        means = self.means(split, entities)
+    def means(
+        self, split: str, entities: dict[str, Ints] | None, *, latest: int | None = None
+    ) -> Floats:
+        """Means for the rows of `split`."""
+        return known_means(*self.known(split, entities), latest=latest)
+
+    def with_fallback(
+        self, split: str, entities: dict[str, Ints], *, latest: int | None = None
+    ) -> Floats:
+        means = self.means(split, entities, latest=latest)
         return np.where(np.isnan(means), self.means(split, None), means)
 
 

@@ -18,6 +18,7 @@ from relbench.base import Table
 from plurel.errors import InputError
 from plurel.rng import stream
 from rt.baselines import Baseline, baselines
+from rt.boosted import BoostedSettings, every_baseline
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import ContextSettings, predict
@@ -53,15 +54,21 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A task with the label rows to score: `table` holds the chosen rows, `positions` their places
-    in the whole label table of `num_rows` rows, `rows` their numbers in the store."""
+class ScoredRows:
+    """The label rows to score: `table` holds the chosen rows, `positions` their places in the whole
+    label table of `num_rows` rows."""
 
-    task: Task
     relbench_task: Any
     table: Table
     positions: NDArray[np.int64]
     num_rows: int
+
+
+@dataclass(frozen=True)
+class Labelled(ScoredRows):
+    """A task of a store with the label rows to score; `rows`: their numbers in the store."""
+
+    task: Task
     rows: NDArray[np.uint32]
 
 
@@ -74,9 +81,11 @@ def evaluate_table(
     tasks: Sequence[str] | None = None,
     selection: Selection | None = None,
     show_progress: bool = True,
+    boosted: BoostedSettings | None = None,
 ) -> dict[str, Any]:
     """Scores of `models` by name, and of the baselines global_mean and entity_mean, on `tasks` (all
-    binary and regression tasks of the store if None), as plain values for JSON:
+    binary and regression tasks of the store if None), as plain values for JSON; with `boosted` of
+    every baseline (`rt.boosted`):
 
     {"database", "split", "protocol", "max_rows", "seed", "tasks": {task: {"metric", "better",
     "rows", "of_rows", "entity_column", and under each model's and baseline's name its score}}}.
@@ -91,7 +100,8 @@ def evaluate_table(
     }
     for task in load_tasks(store_folder, tasks):
         labelled = label(dataset, store_folder, task, selection)
-        entry = _baseline_scores(dataset, labelled, selection)
+        found = chosen_baselines(dataset, labelled, selection.split, selection.protocol, boosted)
+        entry = baseline_entry(labelled, found)
         for name, model in models.items():
             progress = f"{task.name}, {name}" if show_progress else None
             _, entry[name] = score(
@@ -129,17 +139,28 @@ def score(
 
 def label(dataset: Any, store_folder: str | Path, task: Task, selection: Selection) -> Labelled:
     """The label rows of a task that `selection` chooses, with their rows in the store."""
-    if selection.split not in ("val", "test"):
-        raise InputError(f"split {selection.split!r} is not for scoring: choose val or test")
-    relbench_task = open_task(dataset, task.name)
-    whole = label_table(relbench_task, selection.split)
+    relbench_task, whole = split_labels(dataset, task.name, selection.split)
     meta = open_meta(store_folder)
     rows = store_rows(store_folder, meta, task, selection.split, whole)
-    positions = selection.positions(meta.name, task.name, len(rows))
+    chosen = choose_rows(relbench_task, whole, meta.name, selection)
+    return Labelled(**vars(chosen), task=task, rows=rows[chosen.positions])
+
+
+def split_labels(dataset: Any, task: str, split: str) -> tuple[Any, Table]:
+    """RelBench's task and the label table of a split that may be scored."""
+    if split not in ("val", "test"):
+        raise InputError(f"split {split!r} is not for scoring: choose val or test")
+    relbench_task = open_task(dataset, task)
+    return relbench_task, label_table(relbench_task, split)
+
+
+def choose_rows(task: Any, whole: Table, database: str, selection: Selection) -> ScoredRows:
+    """The rows of a label table that `selection` chooses."""
+    positions = selection.positions(database, task.name, len(whole.df))
     chosen = Table(
         whole.df.iloc[positions], whole.fkey_col_to_pkey_table, whole.pkey_col, whole.time_col
     )
-    return Labelled(task, relbench_task, chosen, positions, len(rows), rows[positions])
+    return ScoredRows(task, chosen, positions, len(whole.df))
 
 
 def store_rows(
@@ -193,13 +214,14 @@ def untrained_like(model: RelationalTransformer, seed: int = 0) -> RelationalTra
 def format_table(result: Mapping[str, Any]) -> str:
     """The result of `evaluate_table` as lines of aligned columns."""
     fixed = ("metric", "better", "rows", "of_rows", "entity_column")
-    first = next(iter(result["tasks"].values()))
-    names = [name for name in first if name not in fixed]
+    # a regression has one baseline more: the longest entry has all names in order
+    every = (name for e in sorted(result["tasks"].values(), key=len, reverse=True) for name in e)
+    names = list(dict.fromkeys(name for name in every if name not in fixed))
     lines = [["task", "metric", *names, "rows", "entity mean by"]]
     for task, entry in result["tasks"].items():
         arrow = {"higher": "↑", "lower": "↓"}[entry["better"]]
         rows = f"{entry['rows']} of {entry['of_rows']}"
-        values = [f"{entry[name]:.4f}" for name in names]
+        values = [f"{entry[name]:.4f}" if name in entry else "-" for name in names]
         by = entry["entity_column"] or "-"
         lines.append([task, f"{entry['metric']} {arrow}", *values, rows, by])
     head = (
@@ -210,29 +232,45 @@ def format_table(result: Mapping[str, Any]) -> str:
 
 
 def chosen_baselines(
-    dataset: Any, labelled: Labelled, split: str, protocol: Protocol
+    dataset: Any,
+    labelled: Labelled,
+    split: str,
+    protocol: Protocol,
+    boosted: BoostedSettings | None = None,
 ) -> dict[str, Baseline]:
-    """The baselines (`rt.baselines`) of the chosen label rows alone."""
+    """The baselines of the chosen label rows alone: the means of `rt.baselines`, or with `boosted`
+    every one (`rt.boosted`)."""
     task, horizon = labelled.relbench_task, labelled.task.horizon
-    found = baselines(dataset, task, split, horizon=horizon, protocol=protocol)
+    if boosted is None:
+        found = baselines(dataset, task, split, horizon=horizon, protocol=protocol)
+    else:
+        found = every_baseline(
+            dataset, task, split, horizon=horizon, protocol=protocol, settings=boosted
+        )
+    return at_positions(found, labelled.positions)
+
+
+def at_positions(
+    found: Mapping[str, Baseline], positions: NDArray[np.int64]
+) -> dict[str, Baseline]:
+    """The predictions at some positions of the label table."""
     return {
-        name: replace(baseline, prediction=baseline.prediction[labelled.positions])
+        name: replace(baseline, prediction=baseline.prediction[positions])
         for name, baseline in found.items()
     }
 
 
-def _baseline_scores(dataset: Any, labelled: Labelled, selection: Selection) -> dict[str, Any]:
-    task = labelled.relbench_task
-    found = chosen_baselines(dataset, labelled, selection.split, selection.protocol)
+def baseline_entry(labelled: ScoredRows, found: Mapping[str, Baseline]) -> dict[str, Any]:
+    """A task's entry of `evaluate_table`, with the scores of baselines."""
     scores = {
-        name: relbench_score(task, labelled.table, baseline.prediction)
+        name: relbench_score(labelled.relbench_task, labelled.table, baseline.prediction)
         for name, baseline in found.items()
     }
     metric = scores["global_mean"][0]
     return {
         "metric": metric,
         "better": BETTER[metric],
-        "rows": len(labelled.rows),
+        "rows": len(labelled.positions),
         "of_rows": labelled.num_rows,
         "entity_column": found["entity_mean"].entity_column,
         **{name: value for name, (_, value) in scores.items()},

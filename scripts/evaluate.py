@@ -20,6 +20,7 @@ import torch
 from plurel.atomic import check_file_place, complete_file
 from plurel.cli import clean_exit
 from plurel.errors import InputError
+from rt.boosted import BoostedSettings
 from rt.config import from_dict
 from rt.evaluate import ContextSettings, Selection, evaluate_table, format_table, untrained_like
 from rt.model import RelationalTransformer
@@ -48,6 +49,7 @@ class EvaluateConfig:
     embedder: str | None = None
     context_length: int | None = None
     recipe: str | None = None
+    baselines: Literal["means", "all"] = "means"
 
     def settings(self, trained: Settings) -> ContextSettings:
         """Contexts as the model was trained with, where this config says nothing else."""
@@ -78,6 +80,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         settings=settings,
         tasks=config.tasks,
         selection=Selection(config.split, config.protocol, config.max_rows, config.seed),
+        boosted=BoostedSettings(config.seed) if config.baselines == "all" else None,
     )
     result["checkpoint"] = str(config.checkpoint)
     print(format_table(result))

@@ -7,7 +7,7 @@ from relbench.load import build_task
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 
 from plurel.errors import InputError
-from rt.baselines import Labels, baselines, known_means
+from rt.baselines import Labels, baselines, known_means, known_medians, label_baselines
 from rt.databases import FrameDataset
 from rt.scores import relbench_score
 
@@ -24,6 +24,31 @@ def test_known_means_counts_only_the_entitys_labels_known_by_the_bound():
     bound = np.array([9, 10, 25, 30, 4, 5, 99, 99])
     expected = [np.nan, 1.0, 3.0, 4.5, np.nan, 100.0, np.nan, np.nan]
     np.testing.assert_allclose(known_means(labels, entity, bound), expected)
+
+
+def test_the_mean_of_the_last_labels_and_the_median_of_all_that_are_known():
+    labels = Labels(
+        known_at=np.array([30, 10, 20, 20, 5]),
+        value=np.array([9.0, 1.0, 2.0, 6.0, 100.0]),
+        entity=np.array([0, 0, 0, 0, 1]),
+    )
+    entity, bound = np.array([0, 0, 0, 1, 2]), np.array([10, 25, 30, 99, 99])
+    found = known_means(labels, entity, bound, latest=2)
+    # ties keep the order of the labels: the last two on day 25 are 2 and 6
+    np.testing.assert_allclose(found, [1.0, 4.0, 7.5, 100.0, np.nan])
+    medians = known_medians(labels, np.array([4, 5, 10, 20, 30]))
+    np.testing.assert_allclose(medians, [np.nan, 100, 50.5, 4, 6])
+
+
+def test_baselines_of_labels_by_name():
+    dataset = _dataset()
+    task = _forecast(dataset)
+    found = label_baselines(dataset, task, "test", horizon=2 * DAY)
+    assert list(found) == ["global_mean", "global_median", "entity_mean", "entity_last_10"]
+    # sales 3 to 12 (train and val seeds), known on day 14
+    np.testing.assert_allclose(found["global_median"].prediction, 8.5)
+    binary = _forecast(dataset, "MAX(s.big)::INT", "binary_classification")
+    assert "global_median" not in label_baselines(dataset, binary, "test", horizon=2 * DAY)
 
 
 def _timestamps(*days):

@@ -19,7 +19,7 @@ def as_mapping(requirements: list[str]) -> dict[str, str]:
     return {match[1]: match[2] or "*" for match in parsed if match}
 
 
-@pytest.mark.parametrize("extra", [None, "demo", "dev", "postgres", "ray"])
+@pytest.mark.parametrize("extra", [None, "baselines", "demo", "dev", "postgres", "ray"])
 def test_pixi_has_the_dependencies_of_pyproject(extra: str | None) -> None:
     project, pixi = load("pyproject.toml")["project"], load("pixi.toml")
     if extra is None:
