@@ -5,7 +5,7 @@ by position: the rows of a label file, or of the entity table of an autocomplete
 store's `row_source`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from relbench.base import Table
+from relbench.base import Table, TaskType
 
 from plurel.errors import InputError
 from plurel.rng import stream
 from rt.baselines import Baseline, baselines
 from rt.boosted import BoostedSettings, every_baseline
+from rt.bootstrap import TaskPredictions, intervals
+from rt.context_labels import context_label_means
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import ContextSettings, predict
 from rt.relbench_folder import label_table, open_dataset, open_task
-from rt.scores import BETTER, Protocol, relbench_score
+from rt.scores import BETTER, Protocol, relbench_score, target_values
 from rt.store import read_arrays
 from rt.tasks import Task, load_tasks
-from rt.text_table import aligned
 
-__all__ = ["ContextSettings", "Selection", "evaluate_table", "format_table", "predict", "score",
-           "store_rows", "untrained_like"]  # fmt: skip
+__all__ = ["ContextSettings", "Selection", "evaluate_table", "predict", "store_rows",
+           "untrained_like"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ class ScoredRows:
     num_rows: int
 
 
+OnPredictions = Callable[[str, ScoredRows, Mapping[str, NDArray[np.float64]]], object]
+
+
 @dataclass(frozen=True)
 class Labelled(ScoredRows):
     """A task of a store with the label rows to score; `rows`: their numbers in the store."""
@@ -82,13 +86,20 @@ def evaluate_table(
     selection: Selection | None = None,
     show_progress: bool = True,
     boosted: BoostedSettings | None = None,
+    resamples: int = 0,
+    on_predictions: OnPredictions | None = None,
 ) -> dict[str, Any]:
     """Scores of `models` by name, and of the baselines global_mean and entity_mean, on `tasks` (all
     binary and regression tasks of the store if None), as plain values for JSON; with `boosted` of
-    every baseline (`rt.boosted`):
+    every baseline (`rt.boosted`), and beside models of the labels in their contexts
+    (`rt.context_labels`):
 
     {"database", "split", "protocol", "max_rows", "seed", "tasks": {task: {"metric", "better",
     "rows", "of_rows", "entity_column", and under each model's and baseline's name its score}}}.
+    resamples: of the label rows, for intervals: {"intervals": {name: {"value", "low", "high"}},
+    "better_by": {name: the same of how much the first model is better}} in each entry; 0: none.
+    on_predictions: called with the database's name, the label rows of each task, and the
+    predictions for them by model.
     Raises InputError for unknown tasks, folders that don't belong together, undefined scores.
     """
     selection = selection or Selection()
@@ -102,39 +113,69 @@ def evaluate_table(
         labelled = label(dataset, store_folder, task, selection)
         found = chosen_baselines(dataset, labelled, selection.split, selection.protocol, boosted)
         entry = baseline_entry(labelled, found)
-        for name, model in models.items():
-            progress = f"{task.name}, {name}" if show_progress else None
-            _, entry[name] = score(
-                model, store_folder, labelled, settings=settings, selection=selection,
-                progress=progress,
-            )  # fmt: skip
+        predictions = {name: baseline.prediction for name, baseline in found.items()}
+        of_models = _of_models(models, store_folder, labelled, settings, selection, show_progress)
+        for name, prediction in of_models.items():
+            _, entry[name] = relbench_score(labelled.relbench_task, labelled.table, prediction)
+        if resamples:
+            first = next(iter(models), None)
+            entry |= _intervals(labelled, predictions | of_models, first, resamples)
+        if on_predictions is not None:
+            on_predictions(result["database"], labelled, of_models)
         result["tasks"][task.name] = entry
     if not result["tasks"]:
         raise InputError(f"{store_folder}: no binary or regression task to score")
     return result
 
 
-def score(
-    model: RelationalTransformer,
+def _of_models(
+    models: Mapping[str, RelationalTransformer],
     store_folder: str | Path,
     labelled: Labelled,
-    *,
     settings: ContextSettings,
     selection: Selection,
-    progress: str | None = "predict",
-) -> tuple[str, float]:
-    """(metric's name, value) of a model on the chosen label rows."""
-    prediction = predict(
-        model,
-        store_folder,
-        labelled.task,
-        labelled.rows,
-        settings=settings,
-        protocol=selection.protocol,
-        seed=selection.seed,
-        progress=progress,
+    show_progress: bool,
+) -> dict[str, NDArray[np.float64]]:
+    """What models predict, and the means of the labels in their contexts."""
+    if not models:
+        return {}
+    given: dict[str, Any] = {
+        "settings": settings, "protocol": selection.protocol, "seed": selection.seed,
+    }  # fmt: skip
+    rows, task = (store_folder, labelled.task, labelled.rows), labelled.task.name
+    found = {
+        name: predict(model, *rows, **given, progress=f"{task}, {name}" if show_progress else None)
+        for name, model in models.items()
+    }
+    return found | context_label_means(*rows, **given)
+
+
+def _intervals(
+    labelled: ScoredRows,
+    predictions: Mapping[str, NDArray[np.float64]],
+    first: str | None,
+    resamples: int,
+) -> dict[str, Any]:
+    """The entries `intervals` and `better_by` of `evaluate_table`."""
+    task = labelled.relbench_task
+    binary = task.task_type is TaskType.BINARY_CLASSIFICATION
+    scored = TaskPredictions(
+        task.name,
+        "auroc" if binary else "nmae",
+        target_values(task, labelled.table.df),
+        {name: prediction[None] for name, prediction in predictions.items()},
+        1.0 if binary else float(task.nmae_std),
     )
-    return relbench_score(labelled.relbench_task, labelled.table, prediction)
+    found = intervals(scored, resamples=resamples)
+    entry = {"intervals": {name: interval.record() for name, interval in found.items()}}
+    if first is not None:
+        against = intervals(scored, against=first, resamples=resamples)
+        entry["better_by"] = {
+            name: {"value": -i.value, "low": -i.high, "high": -i.low}
+            for name, i in against.items()
+            if name != first
+        }
+    return entry
 
 
 def label(dataset: Any, store_folder: str | Path, task: Task, selection: Selection) -> Labelled:
@@ -209,26 +250,6 @@ def untrained_like(model: RelationalTransformer, seed: int = 0) -> RelationalTra
         torch.default_generator.manual_seed(int(stream(seed, "untrained").integers(2**63)))
         fresh = RelationalTransformer(config, model.attention)
     return fresh.to(next(model.parameters()).device)
-
-
-def format_table(result: Mapping[str, Any]) -> str:
-    """The result of `evaluate_table` as lines of aligned columns."""
-    fixed = ("metric", "better", "rows", "of_rows", "entity_column")
-    # a regression has one baseline more: the longest entry has all names in order
-    every = (name for e in sorted(result["tasks"].values(), key=len, reverse=True) for name in e)
-    names = list(dict.fromkeys(name for name in every if name not in fixed))
-    lines = [["task", "metric", *names, "rows", "entity mean by"]]
-    for task, entry in result["tasks"].items():
-        arrow = {"higher": "↑", "lower": "↓"}[entry["better"]]
-        rows = f"{entry['rows']} of {entry['of_rows']}"
-        values = [f"{entry[name]:.4f}" if name in entry else "-" for name in names]
-        by = entry["entity_column"] or "-"
-        lines.append([task, f"{entry['metric']} {arrow}", *values, rows, by])
-    head = (
-        f"{result['database']}: split {result['split']}, protocol {result['protocol']}"
-        f" (↑ higher is better, ↓ lower)"
-    )
-    return "\n".join([head, *aligned(lines)])
 
 
 def chosen_baselines(

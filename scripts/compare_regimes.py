@@ -23,12 +23,13 @@ from plurel.atomic import complete_file
 from plurel.cli import clean_exit
 from plurel.errors import InputError
 from rt import checkpoint
+from rt.bootstrap import TaskPredictions
 from rt.config import from_dict, require
 from rt.model import RelationalTransformer
 from rt.predict import ContextSettings
 from rt.ranks import Ranks, join_ranks
 from rt.real_scores import EvaluationConfig, RealTasks
-from rt.regimes import TaskPredictions, comparison, format_comparison
+from rt.regimes import comparison, format_comparison
 from rt.scores import Protocol
 from rt.train import run
 from rt.train_config import TrainConfig

@@ -5,6 +5,7 @@ python scripts/evaluate.py checkpoint=NAME raw=FOLDER store=FOLDER [tasks=[a,b]]
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,16 +16,27 @@ from omegaconf import DictConfig
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; the rest is installed
 
 import rt  # noqa: F401  # isort: skip  # before torch: rt/__init__.py says why
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from plurel.atomic import check_file_place, complete_file
 from plurel.cli import clean_exit
 from plurel.errors import InputError
 from rt.boosted import BoostedSettings
-from rt.config import from_dict
-from rt.evaluate import ContextSettings, Selection, evaluate_table, format_table, untrained_like
+from rt.config import from_dict, require
+from rt.evaluate import (
+    ContextSettings,
+    OnPredictions,
+    ScoredRows,
+    Selection,
+    evaluate_table,
+    untrained_like,
+)
 from rt.model import RelationalTransformer
+from rt.score_tables import format_differences, format_table
 from rt.settings import Settings
+from rt.submission import write_submission
 from scripts.hydra_entry import one_line_errors, plain, register
 
 
@@ -50,6 +62,11 @@ class EvaluateConfig:
     context_length: int | None = None
     recipe: str | None = None
     baselines: Literal["means", "all"] = "means"
+    resamples: int = 0
+    submission: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.resamples >= 0, "resamples", "0 or more", self.resamples)
 
     def settings(self, trained: Settings) -> ContextSettings:
         """Contexts as the model was trained with, where this config says nothing else."""
@@ -81,13 +98,29 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         tasks=config.tasks,
         selection=Selection(config.split, config.protocol, config.max_rows, config.seed),
         boosted=BoostedSettings(config.seed) if config.baselines == "all" else None,
+        resamples=config.resamples,
+        on_predictions=_submission(config),
     )
     result["checkpoint"] = str(config.checkpoint)
     print(format_table(result))
+    if config.resamples:
+        print(f"\n{format_differences(result, 'pretrained')}")
     if config.out is not None:
         with complete_file(Path(config.out)) as file:
             file.write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _submission(config: EvaluateConfig) -> OnPredictions | None:
+    """What writes the checkpoint's predictions, if a folder for them is given."""
+    if config.submission is None:
+        return None
+    folder = Path(config.submission)
+
+    def write(database: str, rows: ScoredRows, found: Mapping[str, NDArray[np.float64]]) -> None:
+        write_submission(folder, database, rows, found["pretrained"])
+
+    return write
 
 
 def _device(name: str) -> torch.device:

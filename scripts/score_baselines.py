@@ -21,8 +21,9 @@ from plurel.atomic import check_file_place, complete_file
 from plurel.cli import clean_exit
 from rt.boosted import BoostedSettings
 from rt.config import from_dict
-from rt.evaluate import Selection, format_table
+from rt.evaluate import Selection
 from rt.score_baselines import score_baselines
+from rt.score_tables import format_table
 from scripts.hydra_entry import one_line_errors, plain, register
 
 

@@ -12,8 +12,9 @@ import yaml
 from plurel.errors import InputError
 from rt.boosted import BoostedSettings, boosted_baselines, label_rows, make_plan
 from rt.boosting import Booster, Codes, Flat
-from rt.evaluate import ContextSettings, Selection, evaluate_table, format_table
+from rt.evaluate import ContextSettings, Selection, evaluate_table
 from rt.score_baselines import score_baselines
+from rt.score_tables import format_table
 from scripts.score_baselines import BaselinesConfig, run
 from tests.shops import EMBEDDER, shop_folders
 from tests.test_evaluate_script import ROOT

@@ -15,7 +15,6 @@ from rt.evaluate import (
     ContextSettings,
     Selection,
     evaluate_table,
-    format_table,
     label,
     predict,
     store_rows,
@@ -24,6 +23,8 @@ from rt.evaluate import (
 from rt.meta import open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.recipes import Recipe
+from rt.score_tables import format_differences, format_table
+from rt.submission import write_submission
 from rt.tasks import load_tasks, to_sampler
 from tests.shops import D_TEXT, EMBEDDER, shop_folders
 
@@ -257,3 +258,49 @@ def test_a_store_of_other_labels_is_refused(folders):
         table.df = other
         with pytest.raises(InputError, match="are not those of the label table"):
             store_rows(store, meta, task, "test", table)
+
+
+def test_intervals_and_a_submission_that_relbench_takes(model, folders, tmp_path):
+    from relbench.submit import evaluate_task
+
+    raw, store = folders
+    written = []
+
+    def submit(database, rows, found):
+        written.append(write_submission(tmp_path / "sent", database, rows, found["pretrained"]))
+
+    result = evaluate_table(
+        {"pretrained": model}, raw, store, settings=SETTINGS, tasks=["mean-amount", "returned"],
+        selection=Selection(protocol="rolling"), show_progress=False, resamples=200,
+        on_predictions=submit,
+    )  # fmt: skip
+    assert [path.name for path in written] == [
+        "shops-db__mean-amount.csv",
+        "shops-db__returned.csv",
+    ]
+    for name, path in zip(("mean-amount", "returned"), written, strict=True):
+        entry = result["tasks"][name]
+        assert {"pretrained", "context_own", "context_all", "entity_mean"} <= set(entry)
+        assert set(entry["better_by"]) == set(entry["intervals"]) - {"pretrained"}
+        for key, interval in entry["intervals"].items():
+            assert interval["value"] == pytest.approx(entry[key], abs=1e-6)
+            assert interval["low"] <= entry[key] <= interval["high"]
+        sign = 1 if entry["better"] == "higher" else -1
+        found = entry["better_by"]["context_own"]
+        difference = sign * (entry["pretrained"] - entry["context_own"])
+        assert found["value"] == pytest.approx(difference, abs=1e-6)
+        assert found["low"] <= found["value"] <= found["high"]
+        task = relbench.load_dataset(raw).load_task(name)
+        scored = evaluate_task(path, task)
+        assert scored[entry["metric"]] == pytest.approx(entry["pretrained"], rel=1e-6)
+    own = result["tasks"]["mean-amount"]["intervals"]["context_own"]
+    half = (own["high"] - own["low"]) / 2
+    assert f"{own['value']:.3f} ±{half:.3f}" in format_table(result)
+    lines = format_differences(result, "pretrained").splitlines()
+    assert lines[0].split()[:4] == ["pretrained", "better", "by", "global_mean"]
+    assert lines[1].startswith("mean-amount")
+    with pytest.raises(InputError, match="a submission needs every row"):
+        evaluate_table(
+            {"pretrained": model}, raw, store, settings=SETTINGS, tasks=["returned"],
+            selection=Selection(max_rows=9), show_progress=False, on_predictions=submit,
+        )  # fmt: skip

@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from plurel.rng import stream
-from rt.regimes import TaskPredictions, comparison, format_comparison, intervals
+from rt.bootstrap import TaskPredictions, intervals
+from rt.regimes import comparison, format_comparison
 
 
 def binary(rows: int = 300, seed: int = 0) -> TaskPredictions:
@@ -75,7 +76,7 @@ def test_less_error_is_better() -> None:
 def test_intervals_depend_on_the_seed_and_the_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     task = binary()
     first = intervals(task, resamples=30)
-    monkeypatch.setattr("rt.regimes.BLOCK", 301)  # a resample at a time
+    monkeypatch.setattr("rt.bootstrap.BLOCK", 301)  # a resample at a time
     assert intervals(task, resamples=30) == first
     assert intervals(task, resamples=30, seed=1) != first
 
