@@ -74,8 +74,8 @@ def labels_by_ancestor(
     tables: Tables, entity_table: str, labels: LabelRows, path: tuple[str, ...]
 ) -> tuple[Ints, Ints]:
     """(ancestor's row, known since), i64[L] each: which ancestor by this path each label belongs
-    to, and when the label and the rows on the way are all seen; the ancestor itself is seen wherever
-    it is asked for."""
+    to, and when the label and the rows on the way are all seen; the ancestor itself is seen
+    wherever it is asked for."""
     row, known = labels.row, labels.known_at
     name = entity_table
     for key in path:
