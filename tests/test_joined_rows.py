@@ -13,7 +13,7 @@ from rt.joined.features import joined_features, row_features
 from rt.joined.queries import Queries, make_queries
 from rt.joined.relation import Relation, Running
 from rt.joined.tables import NO_TIME, make_column, microseconds
-from tests.joined_cases import DAY, KEYS, TIMED, Case, random_case, random_cells
+from tests.joined_cases import DAY, DECIDED_BY, KEYS, TIMED, Case, random_case, random_cells
 
 KINDS = [pytest.param(4, id="forecast"), pytest.param(None, id="autocomplete")]
 
@@ -115,6 +115,26 @@ def test_what_is_known_moves_features(horizon):
         row["refund"] -= 1
         row["amount"] += 1
     assert _moved(before, _table(changed, queries)).mean() > 0.5
+
+
+def test_rows_after_the_validation_day_decide_no_categories():
+    case = random_case(4, 4)
+    changed = copy.deepcopy(case)
+    for table in TIMED:
+        for number, row in enumerate(changed.rows[table]):
+            if row["day"] > DECIDED_BY:
+                row |= {"colour": f"new {number}", "size": 1.0}
+    before, after = case.view(), changed.view()
+    for name, table in before.tables.items():
+        plans = [
+            [(column.name, column.kind, column.frequent) for column in each.columns]
+            for each in (table, after.tables[name])
+        ]
+        assert plans[0] == plans[1]
+    for row in changed.rows["orders"]:
+        row["colour"] = "all alike" if row["day"] <= DECIDED_BY else row["colour"]
+    columns = {column.name for column in changed.view().tables["orders"].columns}
+    assert "colour" not in columns
 
 
 def _figures(values: list[tuple[int | None, float]], bound: int, window: int) -> dict[str, float]:

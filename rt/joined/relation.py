@@ -6,6 +6,8 @@ alone, to the last bit, whatever comes later or belongs to others.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,22 +88,36 @@ class Running:
 
     def __init__(self, relation: Relation, values: Floats) -> None:
         self.relation = relation
-        cells = values[relation.order]
-        self.known = ~np.isnan(cells)
-        groups = pd.Series(cells).groupby(relation.parent, sort=False)
+        self._cells = pd.Series(values[relation.order])
+        known = self._cells.notna().to_numpy()
         # around the parent's first number: squares of large numbers would leave no digits
-        self.origin = np.nan_to_num(groups.transform("first").to_numpy(dtype=np.float64))
-        moved = np.where(self.known, cells - self.origin, 0.0)
-        table = pd.DataFrame({"n": self.known.astype(np.float64), "s": moved, "q": moved**2})
+        first = self._groups(self._cells).transform("first")
+        self.origin = np.nan_to_num(first.to_numpy(dtype=np.float64))
+        moved = np.where(known, self._cells.to_numpy() - self.origin, 0.0)
+        table = pd.DataFrame({"n": known.astype(np.float64), "s": moved, "q": moved**2})
         self.sums = table.groupby(relation.parent, sort=False).cumsum().to_numpy()
-        self.least = self._filled(groups.cummin())
-        self.most = self._filled(groups.cummax())
-        self.latest = self._filled(pd.Series(cells))
+
+    @cached_property
+    def latest(self) -> Floats:
+        """f64[n]: the last number up to each sorted row."""
+        return self._filled(self._cells)
+
+    @cached_property
+    def least(self) -> Floats:
+        """f64[n]: the smallest number up to each sorted row."""
+        return self._filled(self._groups(self._cells).cummin())
+
+    @cached_property
+    def most(self) -> Floats:
+        """f64[n]: the largest number up to each sorted row."""
+        return self._filled(self._groups(self._cells).cummax())
+
+    def _groups(self, cells: pd.Series) -> Any:
+        return cells.groupby(self.relation.parent, sort=False)
 
     def _filled(self, cells: pd.Series) -> Floats:
         """Nulls as the number before them of the same parent."""
-        filled = cells.groupby(self.relation.parent, sort=False).ffill()
-        return np.asarray(filled, dtype=np.float64)
+        return np.asarray(self._groups(cells).ffill(), dtype=np.float64)
 
     def _between(self, first: Ints, end: Ints) -> Floats:
         """f64[Q, 3]: count, sum and sum of squares over first <= i < end within one parent."""
