@@ -1,0 +1,214 @@
+"""Keys that a source does not declare, proposed by names and by values.
+
+A primary key is a column that is unique, has no nulls and is called like a key. A foreign key is a
+column whose name points at a table, or at its key, and whose values stand there. Names come first:
+small whole numbers stand in every table that is numbered from 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import pyarrow as pa
+
+from rt.importing.names import (
+    ends_with,
+    is_hierarchy,
+    is_key_name,
+    key_stem,
+    likeness,
+    table_stem,
+    words,
+)
+from rt.importing.plan import KeyPlan
+from rt.importing.staging import Inclusion, Staging, sort
+from rt.importing.tables import Column, SourceTable
+
+LISTED = 0.5
+"""A proposal of which a smaller share of rows matches is not worth a look."""
+_MANY = 10
+"""Distinct values that do not stand among others by chance, where those have gaps."""
+_SAME, _TABLE, _END, _START, _SHORT, _VALUES = 3.2, 3.0, 2.0, 1.5, 1.2, 1.0
+"""How much a name says; see `_name_score`."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A table and column that a foreign key may reference."""
+
+    table: str
+    column: str
+    name_score: float
+    inclusion: Inclusion
+    coverage: float
+    likeness: float
+
+    def rank(self) -> tuple[float, ...]:
+        share = round(self.inclusion.share, 2)
+        return (share >= 0.99, self.name_score, share, self.likeness, self.coverage)
+
+
+def propose_primary_key(staging: Staging, name: str) -> tuple[str, str] | None:
+    """The column that is the table's primary key, and why; None if none looks like one."""
+    table = staging.tables[name]
+    scored = [
+        (score, -i, column.name)
+        for i, column in enumerate(table.columns)
+        if (score := _own_score(staging, table, i)) > 0
+    ]
+    for score, _, column in sorted(scored, reverse=True):
+        if staging.is_unique(name, [column]):
+            return column, f"unique, and {'named so' if score > 2 else 'other tables have it'}"
+    return None
+
+
+def _own_score(staging: Staging, table: SourceTable, position: int) -> float:
+    """How much the name of a column speaks for a primary key; 0: it is none."""
+    column = table.columns[position]
+    given = staging.facts(table.name)[position][0]
+    if not _can_be_key(column) or given < staging.num_rows[table.name] or not given:
+        return 0
+    stem, own, key = key_stem(column.name), table_stem(table.name), is_key_name(column.name)
+    others = [other for other in staging.tables.values() if other.name != table.name]
+    if key and not stem:
+        return 5
+    if key and stem == own:
+        return 5
+    if any(stem == table_stem(other.name) for other in others):
+        return 0  # it is called after another table
+    if key and (ends_with(own, stem) or own[: len(stem)] == stem):
+        return 4
+    if key and position == 0:
+        return 3
+    shared = any(column.name in other.names for other in others)
+    return 2 if position == 0 and shared else 0
+
+
+def _can_be_key(column: Column) -> bool:
+    kind = column.type
+    tests = (pa.types.is_integer, pa.types.is_string, pa.types.is_decimal)
+    return any(test(kind) for test in tests)
+
+
+def propose_composite_key(staging: Staging, name: str, keys: Sequence[KeyPlan]) -> tuple[str, ...]:
+    """The fewest foreign keys of a table that are unique together: a table of pairs; () if none."""
+    if not staging.num_rows[name]:
+        return ()
+    single = [key.columns[0] for key in keys if key.accept and len(key.columns) == 1]
+    single = [column for column in single if not staging.nulls(name, [column])][:5]
+    for size in (2, 3):
+        for columns in combinations(single, size):
+            if staging.is_unique(name, columns):
+                return columns
+    return ()
+
+
+def propose_foreign_keys(
+    staging: Staging, name: str, keys: dict[str, tuple[str, ...]]
+) -> list[KeyPlan]:
+    """Foreign keys of a table. keys: the primary key of every table, () for none."""
+    found = []
+    for column in staging.tables[name].columns:
+        best = _best(staging, name, column, keys)
+        if best is not None:
+            found.append(best)
+    return found
+
+
+def _best(
+    staging: Staging, name: str, column: Column, keys: dict[str, tuple[str, ...]]
+) -> KeyPlan | None:
+    candidates: list[_Candidate] = []
+    by_values: list[_Candidate] = []
+    for parent, key in keys.items():
+        if len(key) != 1 or not staging.num_rows[parent] or (parent, key[0]) == (name, column.name):
+            continue
+        score = _name_score(staging, name, column, parent, keys)
+        if score < _VALUES or not _comparable(staging, name, column, parent, key[0]):
+            continue
+        inclusion = staging.inclusion(name, [column.name], parent, key)
+        if inclusion.share >= LISTED:
+            coverage = inclusion.found / staging.num_rows[parent]
+            pair = _Candidate(parent, key[0], score, inclusion, coverage, likeness(name, parent))
+            (candidates if score > _VALUES else by_values).append(pair)
+    if candidates:
+        best = max(candidates, key=_Candidate.rank)
+        return _proposal(column, best, sure=True, why="by its name")
+    whole = [c for c in by_values if c.inclusion.share == 1 and c.inclusion.values > 1]
+    if not whole:
+        return None
+    best = max(whole, key=lambda c: (c.coverage, c.likeness))
+    sure = best.inclusion.values >= _MANY and _has_gaps(staging, best)
+    return _proposal(column, best, sure=sure, why="by its values alone")
+
+
+def _proposal(column: Column, best: _Candidate, *, sure: bool, why: str) -> KeyPlan:
+    if not best.inclusion.rows:
+        why += ", it has no values"
+    return KeyPlan(
+        (column.name,), best.table, (best.column,), False, best.inclusion.share, why, sure
+    )
+
+
+def _name_score(
+    staging: Staging, name: str, column: Column, parent: str, keys: dict[str, tuple[str, ...]]
+) -> float:
+    """How clearly the name of a column points at a table: below _VALUES not at all."""
+    key, stem = keys[parent][0], key_stem(column.name)
+    target, key_target = table_stem(parent), key_stem(key)
+    own, named = keys[name] == (column.name,), is_key_name(column.name)
+    if own:  # a row that extends one of another table
+        return _TABLE if stem == target and parent != name else 0
+    if parent == name and is_hierarchy(column.name):
+        return _TABLE
+    if not stem:
+        return 0
+    less = 0 if named else 0.4
+    if words(column.name) == words(key) and key_target:
+        return _SAME - less if parent != name else 0
+    if stem in (target, key_target):
+        return _TABLE - less
+    if ends_with(stem, target) or ends_with(stem, key_target):
+        return _END - less
+    if not named:
+        return 0
+    return _faint_score(stem, target, key_target)
+
+
+def _faint_score(
+    stem: tuple[str, ...], target: tuple[str, ...], key_target: tuple[str, ...]
+) -> float:
+    if stem[: len(target)] == target or (key_target and stem[: len(key_target)] == key_target):
+        return _START
+    if ends_with(target, stem):
+        return _START
+    short = stem[-1].rstrip("0123456789")
+    if len(short) >= 3 and target[-1].startswith(short):
+        return _SHORT
+    return _VALUES
+
+
+def _comparable(staging: Staging, name: str, column: Column, parent: str, key: str) -> bool:
+    """Whether values can be equal: of one sort (a column without values is of any), and not all
+    beyond the ends of the other's."""
+    position = staging.tables[name].position(column.name)
+    given, low, high = staging.facts(name)[position]
+    if not given:
+        return _name_of(column)
+    if sort(column.type) != sort(staging.type(parent, key)) or pa.types.is_boolean(column.type):
+        return False
+    _, first, last = staging.facts(parent)[staging.tables[parent].position(key)]
+    return bool(low <= last and high >= first)
+
+
+def _name_of(column: Column) -> bool:
+    return is_key_name(column.name)
+
+
+def _has_gaps(staging: Staging, found: _Candidate) -> bool:
+    """Whether the values of a key are more than small numbers that count its rows."""
+    if not pa.types.is_integer(staging.type(found.table, found.column)):
+        return True
+    table = staging.tables[found.table]
+    _, low, high = staging.facts(found.table)[table.position(found.column)]
+    return bool(high - low > 20 * staging.num_rows[found.table])
