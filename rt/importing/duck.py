@@ -39,13 +39,17 @@ _CONSTRAINTS = """
     AND constraint_type IN ('PRIMARY KEY', 'FOREIGN KEY') ORDER BY constraint_index"""
 
 
-def connect(folder: Path, memory: str = "1GB") -> duckdb.DuckDBPyConnection:
-    """A database of its own that takes at most `memory`, then files below `folder`."""
-    settings: dict[str, Any] = {"temp_directory": str(folder / "spill"), "TimeZone": "UTC"}
+def connect(folder: Path | None = None, memory: str = "1GB") -> duckdb.DuckDBPyConnection:
+    """A database of its own that takes at most `memory`, then files below `folder`; in UTC."""
+    settings: dict[str, Any] = {"memory_limit": memory}
+    if folder is not None:
+        settings["temp_directory"] = str(folder / "spill")
     try:
-        return duckdb.connect(":memory:", config={"memory_limit": memory, **settings})
+        connection = duckdb.connect(":memory:", config=settings)
     except duckdb.Error as error:
         raise InputError(f"memory {memory!r}: {line(error)}; write for instance 1GB") from None
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
 
 
 def line(error: Exception) -> str:
@@ -123,7 +127,7 @@ class DuckSource:
 
     def __init__(self, path: Path, schemas: Sequence[str] = ()) -> None:
         self.label = str(path)
-        self._connection = duckdb.connect(":memory:", config={"TimeZone": "UTC"})
+        self._connection = connect()
         self._sql: dict[str, str] = {}
         try:
             self._connection.execute(f"ATTACH {text_literal(path)} AS source (READ_ONLY)")

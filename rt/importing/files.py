@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from plurel.errors import InputError
-from rt.importing.duck import arriving, line, stream, text_literal
+from rt.importing.duck import arriving, connect, line, stream, text_literal
 from rt.importing.tables import SourceTable
 
 _CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -37,7 +37,7 @@ class FileSource:
         self.label = str(path)
         self._nulls = ["", *nulls]
         self._files = self._found(path)
-        self._connection = duckdb.connect(":memory:", config={"TimeZone": "UTC"})
+        self._connection = connect()
         self._sql: dict[str, str] = {}
 
     @staticmethod

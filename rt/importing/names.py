@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 _KEYS = "id key code no nr num number uuid guid fk pk sk ref oid"
 KEY_WORDS = frozenset(_KEYS.split())
+WEAK_WORDS = frozenset(("code", "no", "nr", "num", "number", "ref"))
+"""Key words of columns that often are no keys."""
 _TABLE_WORDS = frozenset(("tbl", "tb", "table", "dim", "fact", "d", "f", "t", "tab", "lkp", "lu"))
 _HIERARCHY = (
     "parent,parent_id,reports_to,manager,manager_id,boss,boss_id,supervisor,supervisor_id,reply_to"
@@ -50,11 +52,8 @@ def key_stem(column: str) -> tuple[str, ...]:
     found = words(column)
     while found and found[-1] in KEY_WORDS:
         found = found[:-1]
-    if len(found) == 1 and found == words(column):
-        # itemid, cgid: one word that ends in id
-        word = found[0]
-        if word.endswith("id") and len(word) > 3 and word not in _NOT_KEYS:
-            return (singular(word[:-2]),)
+    if found == words(column) and is_key_name(column):  # itemid: id without a gap
+        found = (*found[:-1], found[-1].removesuffix("id"))
     return tuple(singular(word) for word in found)
 
 

@@ -9,7 +9,7 @@ from rt.importing.plan import DECLARED, KeyPlan, Plan, TablePlan, accepted
 from rt.importing.propose_keys import (
     propose_composite_key,
     propose_foreign_keys,
-    propose_primary_key,
+    propose_primary_keys,
 )
 from rt.importing.propose_times import propose_time, propose_time_from, propose_timestamps
 from rt.importing.staging import Staging
@@ -26,7 +26,9 @@ def propose(staging: Staging, share: float | None, *, everything: bool = False) 
     no_foreign = everything or not any(table.references for table in tables)
     plans = {name: _declared(staging, name) for name in staging.tables}
     if no_primary:
-        plans = {name: _with_primary(staging, name, plan) for name, plan in plans.items()}
+        for name, (column, why) in propose_primary_keys(staging).items():
+            if not plans[name].primary_key:
+                plans[name] = replace(plans[name], primary_key=(column,), why_key=why)
     if no_foreign:
         keys = {name: plan.primary_key for name, plan in plans.items()}
         plans = {name: _with_foreign(staging, name, plan, keys) for name, plan in plans.items()}
@@ -59,13 +61,6 @@ def _declared(staging: Staging, name: str) -> TablePlan:
         why_key=DECLARED if table.primary_key else "",
         why_left_out=reasons,
     )
-
-
-def _with_primary(staging: Staging, name: str, plan: TablePlan) -> TablePlan:
-    if plan.primary_key:
-        return plan
-    found = propose_primary_key(staging, name)
-    return plan if found is None else replace(plan, primary_key=(found[0],), why_key=found[1])
 
 
 def _with_foreign(

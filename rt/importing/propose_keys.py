@@ -6,12 +6,13 @@ small whole numbers stand in every table that is numbered from 1.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import pyarrow as pa
 
 from rt.importing.names import (
+    WEAK_WORDS,
     ends_with,
     is_hierarchy,
     is_key_name,
@@ -21,6 +22,7 @@ from rt.importing.names import (
     words,
 )
 from rt.importing.plan import KeyPlan
+from rt.importing.propose_times import propose_time
 from rt.importing.staging import Inclusion, Staging, sort
 from rt.importing.tables import Column, SourceTable
 
@@ -30,6 +32,7 @@ _MANY = 10
 """Distinct values that do not stand among others by chance, where those have gaps."""
 _SAME, _TABLE, _END, _START, _SHORT, _VALUES = 3.2, 3.0, 2.0, 1.5, 1.2, 1.0
 """How much a name says; see `_name_score`."""
+_BY_VALUES = "by its values alone"
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,54 @@ class _Candidate:
         return (share >= 0.99, self.name_score, share, self.likeness, self.coverage)
 
 
-def propose_primary_key(staging: Staging, name: str) -> tuple[str, str] | None:
-    """The column that is the table's primary key, and why; None if none looks like one."""
+def propose_primary_keys(staging: Staging) -> dict[str, tuple[str, str]]:
+    """Per table the column that is its primary key, and why; tables without one are absent."""
+    found = {}
+    for name in staging.tables:
+        column = _own_column(staging, name)
+        if column is not None:
+            found[name] = column
+    for column in sorted(set(found.values())):
+        for name in _borrowers(staging, column, [t for t, c in found.items() if c == column]):
+            del found[name]
+    return {name: (column, "unique, and named so") for name, column in found.items()}
+
+
+def _own_column(staging: Staging, name: str) -> str | None:
+    """The unique column whose name speaks most for a primary key."""
     table = staging.tables[name]
     scored = [
         (score, -i, column.name)
         for i, column in enumerate(table.columns)
         if (score := _own_score(staging, table, i)) > 0
     ]
-    for score, _, column in sorted(scored, reverse=True):
-        if staging.is_unique(name, [column]):
-            return column, f"unique, and {'named so' if score > 2 else 'other tables have it'}"
-    return None
+    ordered = (column for _, _, column in sorted(scored, reverse=True))
+    return next((column for column in ordered if staging.is_unique(name, [column])), None)
+
+
+def _borrowers(staging: Staging, column: str, names: list[str]) -> list[str]:
+    """Of the tables that have the same key with the same values, those that extend the rows of
+    another one of them: all but the one with the plainest name, without a time of its own."""
+    many = any(
+        column in table.names and not staging.is_unique(table.name, [column])
+        for table in staging.tables.values()
+    )
+    if not many or len(names) < 2:  # nothing references it: numbers of rows, which are all alike
+        return []
+
+    def order(name: str) -> tuple[bool, int, int]:
+        timed = propose_time(staging, name)[0] is not None
+        return timed, len(table_stem(name)), names.index(name)
+
+    first = min(names, key=order)
+    rows = staging.num_rows[first]
+    return [
+        name
+        for name in names
+        if name != first
+        and staging.num_rows[name] == rows
+        and staging.inclusion(name, [column], first, [column]).matching == rows
+    ]
 
 
 def _own_score(staging: Staging, table: SourceTable, position: int) -> float:
@@ -70,18 +109,23 @@ def _own_score(staging: Staging, table: SourceTable, position: int) -> float:
         return 0
     stem, own, key = key_stem(column.name), table_stem(table.name), is_key_name(column.name)
     others = [other for other in staging.tables.values() if other.name != table.name]
-    if key and not stem:
-        return 5
-    if key and stem == own:
-        return 5
-    if any(stem == table_stem(other.name) for other in others):
-        return 0  # it is called after another table
-    if key and (ends_with(own, stem) or own[: len(stem)] == stem):
-        return 4
-    if key and position == 0:
-        return 3
     shared = any(column.name in other.names for other in others)
-    return 2 if position == 0 and shared else 0
+    # ids before codes and numbers; what other tables have as well before what they have not
+    extra = (2 if shared and stem else 0) - (1.5 if words(column.name)[-1] in WEAK_WORDS else 0)
+    if key and (not stem or stem == own):
+        return 5 + extra
+    if any(stem == table_stem(other.name) for other in others) and len(own) > 1:
+        return 0  # it is called after another table
+    if key and _is_part(stem, own):
+        return 4 + extra
+    if position == 0 and (key or shared):
+        return (3 if key else 2) + extra
+    return 0
+
+
+def _is_part(stem: tuple[str, ...], own: tuple[str, ...]) -> bool:
+    """Whether a key is called after the beginning or the end of its table's name."""
+    return own[: len(stem)] == stem or "".join(own).endswith("".join(stem))
 
 
 def _can_be_key(column: Column) -> bool:
@@ -112,7 +156,7 @@ def propose_foreign_keys(
         best = _best(staging, name, column, keys)
         if best is not None:
             found.append(best)
-    return found
+    return _with_roles(staging, name, found)
 
 
 def _best(
@@ -123,7 +167,7 @@ def _best(
     for parent, key in keys.items():
         if len(key) != 1 or not staging.num_rows[parent] or (parent, key[0]) == (name, column.name):
             continue
-        score = _name_score(staging, name, column, parent, keys)
+        score = _name_score(name, column, parent, keys)
         if score < _VALUES or not _comparable(staging, name, column, parent, key[0]):
             continue
         inclusion = staging.inclusion(name, [column.name], parent, key)
@@ -135,11 +179,36 @@ def _best(
         best = max(candidates, key=_Candidate.rank)
         return _proposal(column, best, sure=True, why="by its name")
     whole = [c for c in by_values if c.inclusion.share == 1 and c.inclusion.values > 1]
-    if not whole:
+    if not whole or words(column.name)[-1] in WEAK_WORDS:
         return None
     best = max(whole, key=lambda c: (c.coverage, c.likeness))
     sure = best.inclusion.values >= _MANY and _has_gaps(staging, best)
-    return _proposal(column, best, sure=sure, why="by its values alone")
+    return _proposal(column, best, sure=sure, why=_BY_VALUES)
+
+
+def _with_roles(staging: Staging, name: str, found: list[KeyPlan]) -> list[KeyPlan]:
+    """Keys by values are sure where another key of the table references the same one by its name
+    (home_team_id and opponent_id) and the values reach from one end of the parent's to the other:
+    other numbers, of statuses or wards, stop somewhere."""
+    named = {key.references for key in found if key.why == "by its name"}
+    made = []
+    for key in found:
+        if key.why == _BY_VALUES and key.references in named and _reaches(staging, name, key):
+            key = replace(key, sure=True, why="by its values, as another key of this table")
+        made.append(key)
+    return made
+
+
+def _reaches(staging: Staging, name: str, key: KeyPlan) -> bool:
+    """Whether the values of a key spread over at least 95 % of the range of the parent's."""
+    (_, low, high), (_, first, last) = (
+        staging.facts(table)[staging.tables[table].position(columns[0])]
+        for table, columns in ((name, key.columns), (key.references, key.to))
+    )
+    if not isinstance(low, int) or not isinstance(first, int):
+        return True
+    enough = staging.inclusion(name, key.columns, key.references, key.to).values >= _MANY
+    return enough and high - low >= 0.95 * (last - first)
 
 
 def _proposal(column: Column, best: _Candidate, *, sure: bool, why: str) -> KeyPlan:
@@ -150,28 +219,25 @@ def _proposal(column: Column, best: _Candidate, *, sure: bool, why: str) -> KeyP
     )
 
 
-def _name_score(
-    staging: Staging, name: str, column: Column, parent: str, keys: dict[str, tuple[str, ...]]
-) -> float:
+def _name_score(name: str, column: Column, parent: str, keys: dict[str, tuple[str, ...]]) -> float:
     """How clearly the name of a column points at a table: below _VALUES not at all."""
     key, stem = keys[parent][0], key_stem(column.name)
     target, key_target = table_stem(parent), key_stem(key)
-    own, named = keys[name] == (column.name,), is_key_name(column.name)
-    if own:  # a row that extends one of another table
+    if keys[name] == (column.name,):  # a row that extends one of another table
         return _TABLE if stem == target and parent != name else 0
     if parent == name and is_hierarchy(column.name):
         return _TABLE
-    if not stem:
+    if not stem or (parent == name and stem in (target, key_target)):
         return 0
-    less = 0 if named else 0.4
+    named = is_key_name(column.name)
     if words(column.name) == words(key) and key_target:
-        return _SAME - less if parent != name else 0
+        return _SAME
     if stem in (target, key_target):
-        return _TABLE - less
-    if ends_with(stem, target) or ends_with(stem, key_target):
-        return _END - less
+        return _TABLE if named else _END
     if not named:
         return 0
+    if ends_with(stem, target) or ends_with(stem, key_target):
+        return _END
     return _faint_score(stem, target, key_target)
 
 
@@ -194,15 +260,11 @@ def _comparable(staging: Staging, name: str, column: Column, parent: str, key: s
     position = staging.tables[name].position(column.name)
     given, low, high = staging.facts(name)[position]
     if not given:
-        return _name_of(column)
+        return is_key_name(column.name)
     if sort(column.type) != sort(staging.type(parent, key)) or pa.types.is_boolean(column.type):
         return False
     _, first, last = staging.facts(parent)[staging.tables[parent].position(key)]
     return bool(low <= last and high >= first)
-
-
-def _name_of(column: Column) -> bool:
-    return is_key_name(column.name)
 
 
 def _has_gaps(staging: Staging, found: _Candidate) -> bool:

@@ -27,7 +27,8 @@ _BEGAN = (
     "create created creation insert inserted added order ordered invoice purchase placed post "
     "posted submit submitted occur occurred event transaction payment paid rental visit admit "
     "chart booked booking start started begin began open opened issued registered signup joined "
-    "in from recorded measured logged entry first"
+    "in from recorded measured logged entry first "
+    "premiered released published aired"
 )
 _KINDS = [(_BORN, "born"), (_CHANGED, "changed"), (_ENDED, "ended"), (_BEGAN, "began")]
 _SCORES = {"named": 4, "began": 3, "plain": 2, "ended": 1}
