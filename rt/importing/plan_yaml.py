@@ -42,14 +42,19 @@ _HEAD = """\
 
 def write_plan(plan: Plan, path: Path, num_rows: Mapping[str, int]) -> None:
     """Write the file, whole or not at all."""
+    with complete_file(path) as file:
+        file.write_text(plan_text(plan, num_rows), encoding="utf-8")
+
+
+def plan_text(plan: Plan, num_rows: Mapping[str, int]) -> str:
+    """The plan as it stands in its file."""
     lines = [_HEAD.rstrip(), f"name: {_plain(plan.name)}"]
     for key in ("val_timestamp", "test_timestamp"):
         lines.append(f"{key}: {_plain(getattr(plan, key))}")
     lines.append("tables:")
     for name, table in plan.tables.items():
         lines += _table_lines(name, table, num_rows.get(name))
-    with complete_file(path) as file:
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _table_lines(name: str, table: TablePlan, num_rows: int | None) -> Iterable[str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from plurel.errors import InputError
 from rt.importing.names import singular, table_stem, words
-from rt.importing.plan import Plan, TablePlan
+from rt.importing.plan import KeyPlan, Plan, TablePlan
 from rt.importing.staging import Staging
 
 GIVEN = 0.9
@@ -35,7 +35,7 @@ _SCORES = {"named": 4, "began": 3, "plain": 2, "ended": 1}
 _REASONS = {
     "named": "called after the table",
     "began": "when the row came to be, by its name",
-    "plain": "the only kind of time there is",
+    "plain": "a time, and none that is better",
     "ended": "no earlier time in this table",
 }
 _REFUSED = {
@@ -88,19 +88,32 @@ def _without_unit(word: str) -> tuple[str, ...]:
 
 
 def propose_time_from(plan: Plan, name: str, num_rows: dict[str, int]) -> tuple[str | None, str]:
-    """The foreign key whose parent's time is the table's: of those with a time, the largest."""
+    """The foreign key whose parent's time is the table's, and why: for rows that are part of a row
+    there, as the lines of an order are. They have the key in their own, or are called after it; a
+    customer is no part of the employee who looks after him. Of several the largest parent."""
+    table = plan.tables[name]
     timed = [
         key
-        for key in plan.tables[name].foreign_keys
+        for key in table.foreign_keys
         if key.accept
         and len(key.columns) == 1
         and key.references != name
         and _has_time(plan.tables.get(key.references))
+        and (_in_key(key, table) or _is_called_after(name, key.references))
     ]
     if not timed:
         return None, ""
     best = max(timed, key=lambda key: num_rows.get(key.references, 0))
-    return best.columns[0], f"no time of its own: a row is known with its row of {best.references}"
+    return best.columns[0], f"no time of its own: its rows are parts of those of {best.references}"
+
+
+def _in_key(key: KeyPlan, table: TablePlan) -> bool:
+    return key.columns[0] in table.primary_key
+
+
+def _is_called_after(name: str, parent: str) -> bool:
+    own, other = table_stem(name), table_stem(parent)
+    return own != other and own[: len(other)] == other
 
 
 def _has_time(table: TablePlan | None) -> bool:

@@ -3,9 +3,8 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 from relbench.manifest import DatasetManifest, TableSpec
@@ -22,12 +21,14 @@ from rt.importing.layout import TableLayout, lay_out
 from rt.importing.messages import about_layouts, about_source
 from rt.importing.open import Reading, open_source
 from rt.importing.plan import Plan, accepted
-from rt.importing.plan_yaml import moment_text, read_plan, write_plan
+from rt.importing.plan_yaml import moment_text, plan_text, read_plan, write_plan
 from rt.importing.propose import propose, with_timestamps
 from rt.importing.staging import Staging
 from rt.importing.tables import Source, SourceTable
 from rt.importing.write import Writer
 
+PLAN = "plan.yaml"
+"""In the folder: the plan by which it was made, which --plan takes again."""
 Report = Callable[[Plan, Staging], object]
 
 
@@ -51,7 +52,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written. messages: what was changed or lost on the way, a line each."""
+    """What was written. num_rows: by the source's names; messages: what was changed or lost on the
+    way, a line each."""
 
     num_rows: dict[str, int]
     num_keys: int
@@ -193,7 +195,7 @@ def _write(plan: Plan, staging: Staging, folder: Path, work: Path) -> Imported:
             dangling[name] = writer.write(name, path, bar.update)
     _manifest(checked, layouts).save(folder / MANIFEST)
     return Imported(
-        {layouts[name].name: staging.num_rows[name] for name in layouts},
+        dict(staging.num_rows),
         sum(len(layout.links) for layout in layouts.values()),
         checked,
         (*about_source(checked, staging), *about_layouts(layouts, staging, dangling)),
@@ -217,18 +219,12 @@ def _manifest(plan: Plan, layouts: dict[str, TableLayout]) -> DatasetManifest:
 
 
 def _write_provenance(folder: Path, label: str, done: Imported) -> None:
-    content: dict[str, Any] = {
+    content = {
         "import": label,
         "plurel": plurel.__version__,
-        "plan": _plain(asdict(done.plan)),
+        "plan": PLAN,
         "messages": list(done.messages),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
     (folder / PROVENANCE).write_text(text, encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+    (folder / PLAN).write_text(plan_text(done.plan, done.num_rows), encoding="utf-8")

@@ -44,14 +44,13 @@ def _common(kind: Any, column: str) -> tuple[pa.DataType | None, str]:
 
 
 def _others(kind: Any, column: str) -> tuple[pa.DataType, str]:
-    if isinstance(kind, sql.Numeric) and not isinstance(kind, sql.Float):
-        if kind.scale == 0 and kind.precision is not None:
-            small = kind.precision <= 18
-            return (pa.int64() if small else LARGE_WHOLE), column
+    if isinstance(kind, sql.Float):
         return pa.float64(), column
-    if isinstance(kind, sql.Numeric):  # floats
-        return pa.float64(), column
-    return pa.string(), column
+    if not isinstance(kind, sql.Numeric):
+        return pa.string(), column
+    if kind.scale == 0 and kind.precision is not None:
+        return (pa.int64() if kind.precision <= 18 else LARGE_WHOLE), column
+    return pa.float64(), column
 
 
 def _in_postgres(kind: Any, found: pa.DataType, column: str) -> str:

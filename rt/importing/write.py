@@ -93,7 +93,7 @@ class Writer:
         with pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer:
             for start, batch in self._numbered(sql):
                 made = _arrays(layout, batch, start)
-                nulls += [made.column(i).null_count for i in references]
+                nulls += np.array([made.column(i).null_count for i in references], np.int64)
                 writer.write_batch(made, ROW_GROUP)
                 progress(batch.num_rows)
         empty = [self._staging.nulls(name, link.key.columns) for link in layout.links]
