@@ -20,6 +20,7 @@ def check_plan(plan: Plan, staging: Staging) -> Plan:
     for name, table in plan.tables.items():
         _check_columns(name, table, staging)
         if table.primary_key:
+            _check_given(staging, name, table.primary_key)
             _check_unique(staging, name, table.primary_key, "primary key")
         keys = [_checked_key(key, name, plan, staging) for key in table.foreign_keys if key.accept]
         tables[name] = replace(table, foreign_keys=tuple(keys))
@@ -62,20 +63,23 @@ def _check_names(name: str, columns: Iterable[str], staging: Staging) -> None:
             raise InputError(f"table {name} has no column {column!r}{hint}")
 
 
-def _check_unique(staging: Staging, name: str, columns: Sequence[str], what: str) -> None:
-    spelled = ", ".join(columns)
+def _check_given(staging: Staging, name: str, columns: Sequence[str]) -> None:
     nulls = staging.nulls(name, columns)
     if nulls:
         raise InputError(
-            f"table {name}: {what} {spelled} is null in {nulls:,} of {staging.num_rows[name]:,} "
-            "rows; fill them, or choose another key or none (null) in the plan"
+            f"table {name}: primary key {', '.join(columns)} is null in {nulls:,} of "
+            f"{staging.num_rows[name]:,} rows; fill them, or choose another key or none (null) in "
+            "the plan"
         )
-    if not staging.is_unique(name, columns):
+
+
+def _check_unique(staging: Staging, name: str, columns: Sequence[str], what: str) -> None:
+    if not staging.is_unique_where_given(name, columns):
         values, count = staging.duplicate(name, columns)
         value = ", ".join(map(str, values))
         raise InputError(
-            f"table {name}: {what} {spelled} has doubles: {value} stands in {count:,} rows; remove "
-            "them, or choose another key or none (null) in the plan"
+            f"table {name}: {what} {', '.join(columns)} has doubles: {value} stands in {count:,} "
+            "rows; remove them, or choose another key or none (null) in the plan"
         )
 
 

@@ -79,8 +79,7 @@ def arriving(name: str, kind: str, column: str) -> tuple[Column, str]:
     if base == "DECIMAL":
         return _decimal(name, rest, column)
     if kind in ("FLOAT", "DOUBLE"):
-        found = pa.float32() if kind == "FLOAT" else pa.float64()
-        return Column(name, found), f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END"
+        return Column(name, pa.float32() if kind == "FLOAT" else pa.float64()), column
     if kind in _DATES:
         sql = f"CASE WHEN isfinite({column}) THEN CAST({column} AS TIMESTAMP) END"
         return Column(name, MOMENT), sql

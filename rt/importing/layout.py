@@ -60,8 +60,10 @@ class _Names:
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._taken = {name.lower() for name in reserved}
 
-    def take(self, wanted: str) -> str:
+    def take(self, wanted: str, *, column: bool = True) -> str:
         base = identifier(wanted)
+        if column and keyword.iskeyword(base):  # RelBench reads Python expressions over columns
+            base += "_"
         name, number = base, 1
         while name.lower() in self._taken:
             number += 1
@@ -73,15 +75,13 @@ class _Names:
 def identifier(name: str) -> str:
     """The name as one that needs no quotes."""
     made = re.sub(r"\W+", "_", name.strip()) or "column"
-    if not made.isidentifier():
-        made = f"_{made}"
-    return f"{made}_" if keyword.iskeyword(made) else made
+    return made if made.isidentifier() else f"_{made}"
 
 
 def table_names(plan: Plan) -> dict[str, str]:
     """The name in the folder of each table."""
     names = _Names()
-    return {name: names.take(name) for name in plan.tables}
+    return {name: names.take(name, column=False) for name in plan.tables}
 
 
 def lay_out(plan: Plan, name: str, staging: Staging) -> TableLayout:

@@ -143,10 +143,11 @@ class ServerSource:
             primary = inspector.get_pk_constraint(table, schema=schema)["constrained_columns"]
             for key in inspector.get_foreign_keys(table, schema=schema):
                 parent = (key["referred_schema"] or place[0], key["referred_table"])
-                if parent in names:
+                found = names.get(parent) or _without_case(names).get(_small(parent))
+                if found is not None:
                     reference = Reference(
                         tuple(key["constrained_columns"]),
-                        names[parent],
+                        found,
                         tuple(key["referred_columns"]),
                     )
                     references.append(reference)
@@ -197,6 +198,15 @@ class ServerSource:
     def close(self) -> None:
         self._connection.close()
         self._engine.dispose()
+
+
+def _small(place: Place) -> Place:
+    return place[0].lower(), place[1].lower()
+
+
+def _without_case(names: dict[Place, str]) -> dict[Place, str]:
+    """For databases whose keys spell tables otherwise than the tables themselves."""
+    return {_small(place): name for place, name in names.items()}
 
 
 def _driver_url(url: str) -> str:

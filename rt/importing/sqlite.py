@@ -23,10 +23,10 @@ _DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
 _SECONDS, _MILLISECONDS = (10**8, 10**10), (10**11, 10**13)
 _FACTS = (
     "count({c})",
-    "count(*) FILTER (typeof({c}) = 'integer')",
-    "count(*) FILTER (typeof({c}) = 'real')",
-    "count(*) FILTER (typeof({c}) = 'text')",
-    f"count(*) FILTER (typeof({{c}}) = 'text' AND {{c}} GLOB '{_DATE}' "
+    "count(*) FILTER (WHERE typeof({c}) = 'integer')",
+    "count(*) FILTER (WHERE typeof({c}) = 'real')",
+    "count(*) FILTER (WHERE typeof({c}) = 'text')",
+    f"count(*) FILTER (WHERE typeof({{c}}) = 'text' AND {{c}} GLOB '{_DATE}' "
     "AND julianday({c}) IS NOT NULL)",
     "min({c})",
     "max({c})",

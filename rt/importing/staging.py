@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from plurel.errors import InputError
@@ -59,7 +60,7 @@ class Staging:
         num_rows = 0
         with pq.ParquetWriter(self._path(table.name), schema, compression="zstd") as writer:
             for batch in batches:
-                writer.write_batch(batch.cast(schema), ROW_GROUP)
+                writer.write_batch(_without_nan(batch, schema), ROW_GROUP)
                 num_rows += batch.num_rows
                 progress(batch.num_rows)
         self.num_rows[table.name] = num_rows
@@ -121,10 +122,18 @@ class Staging:
             self._unique[key] = count == self.num_rows[table]
         return self._unique[key]
 
+    def is_unique_where_given(self, table: str, names: Sequence[str]) -> bool:
+        """Whether no two rows have the same values in all of the columns; nulls are left aside."""
+        own = self.inclusion(table, names, table, names)
+        return own.rows == own.values
+
     def duplicate(self, table: str, names: Sequence[str]) -> tuple[tuple[Any, ...], int]:
         """A value of the columns that stands in several rows, and in how many."""
-        columns = ", ".join(self.columns(table, names))
-        sql = f"SELECT {columns}, count(*) AS n FROM {self.relation(table)} GROUP BY ALL"
+        places = self.columns(table, names)
+        given = " AND ".join(f"{column} IS NOT NULL" for column in places)
+        columns = ", ".join(places)
+        rows = f"{self.relation(table)} WHERE {given}"
+        sql = f"SELECT {columns}, count(*) AS n FROM {rows} GROUP BY ALL"
         row = self.ask(f"SELECT * FROM ({sql}) WHERE n > 1 ORDER BY ALL LIMIT 1")[0]
         return row[:-1], row[-1]
 
@@ -183,6 +192,18 @@ class Staging:
     def close(self) -> None:
         """Give memory and connection back; the files go with their folder."""
         self._connection.close()
+
+
+def _without_nan(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The piece with null for NaN. Not left to DuckDB: by a Parquet file's smallest and largest
+    values, which NaN is none of, it takes isnan() to be false throughout."""
+    arrays = []
+    for array, field in zip(batch.columns, schema, strict=True):
+        if pa.types.is_floating(field.type):
+            array = array.cast(field.type)
+            array = pc.if_else(pc.is_nan(array), pa.scalar(None, field.type), array)
+        arrays.append(array.cast(field.type))
+    return pa.record_batch(arrays, schema)
 
 
 def sort(kind: pa.DataType) -> str:
