@@ -57,13 +57,17 @@ def load_original(name: str, programs: Path, server: str) -> str:
     return url
 
 
-def dump_csv(raw: Path, folder: Path) -> Path:
-    """The tables of a RelBench folder as CSV files without any key."""
+def dump_csv(url: str, tables: list[str], folder: Path) -> Path:
+    """The tables of a PostgreSQL server as CSV files, without any key."""
+    import psycopg
+
     folder.mkdir()
-    for path in sorted((raw / "db").glob("*.parquet")):
-        pq.read_table(path).to_pandas(integer_object_nulls=True).to_csv(
-            folder / f"{path.stem}.csv", index=False
-        )
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        for table in tables:
+            sql = f'COPY (SELECT * FROM "{table}") TO STDOUT (FORMAT csv, HEADER)'
+            with cursor.copy(sql) as copy, (folder / f"{table}.csv").open("wb") as file:
+                for block in copy:
+                    file.write(block)
     return folder
 
 

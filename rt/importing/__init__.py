@@ -2,7 +2,7 @@
 
     source ── stage ──► parquet files with positional column names, values in a few types
                  │
-                 ├─ propose_keys, propose_times ──► plan (YAML), which a person may edit
+                 ├─ propose: keys, times ───────► plan (YAML), which a person may edit
                  └─ check, layout, write ──► folder: keys numbered, rows in order of time
 
 tables.py     what every source tells: tables, columns, declared keys; and streams: Arrow batches

@@ -15,8 +15,10 @@ _HIERARCHY = (
 )
 _NO_KEYS = (
     "paid valid grid bid hybrid solid fluid rapid invalid unpaid prepaid avoid covid acid said "
-    "laid kid lid mid aid raid void squid android celluloid polaroid"
+    "monkey turkey hockey whiskey donkey laid kid lid mid aid raid void squid android "
+    "celluloid polaroid"
 )
+_JOINED = ("id", "key", "code")
 _NOT_KEYS = frozenset(_NO_KEYS.split())
 HIERARCHY = frozenset(_HIERARCHY.replace("_", "").split(","))
 _SPLIT = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -52,18 +54,23 @@ def key_stem(column: str) -> tuple[str, ...]:
     found = words(column)
     while found and found[-1] in KEY_WORDS:
         found = found[:-1]
-    if found == words(column) and is_key_name(column):  # itemid: id without a gap
-        found = (*found[:-1], found[-1].removesuffix("id"))
+    ending = _joined_ending(found[-1]) if found == words(column) else ""
+    if ending:
+        found = (*found[:-1], found[-1].removesuffix(ending))
     return tuple(singular(word) for word in found)
 
 
 def is_key_name(column: str) -> bool:
     """Whether a name says that its column identifies something."""
-    found = words(column)
-    if found[-1] in KEY_WORDS:
-        return True
-    last = found[-1]
-    return len(last) > 2 and last.endswith("id") and last not in _NOT_KEYS
+    last = words(column)[-1]
+    return last in KEY_WORDS or bool(_joined_ending(last))
+
+
+def _joined_ending(word: str) -> str:
+    """The id, key or code that ends a word without a gap, as in itemid and parkkey; or ""."""
+    if word in _NOT_KEYS:
+        return ""
+    return next((end for end in _JOINED if word.endswith(end) and len(word) > len(end)), "")
 
 
 def is_hierarchy(column: str) -> bool:

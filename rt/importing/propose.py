@@ -6,11 +6,8 @@ import pyarrow as pa
 
 from plurel.errors import InputError
 from rt.importing.plan import DECLARED, KeyPlan, Plan, TablePlan, accepted
-from rt.importing.propose_keys import (
-    propose_composite_key,
-    propose_foreign_keys,
-    propose_primary_keys,
-)
+from rt.importing.propose_foreign import propose_foreign_keys
+from rt.importing.propose_primary import propose_composite_key, propose_primary_keys
 from rt.importing.propose_times import propose_time, propose_time_from, propose_timestamps
 from rt.importing.staging import Staging
 

@@ -127,6 +127,14 @@ class Staging:
         own = self.inclusion(table, names, table, names)
         return own.rows == own.values
 
+    def is_code(self, table: str, name: str) -> bool:
+        """Whether a column holds short texts without blanks: codes, not names or prose."""
+        if not pa.types.is_string(self.type(table, name)):
+            return False
+        (column,) = self.columns(table, [name])
+        fits = f"bool_and(regexp_full_match({column}, '[^\\s]{{1,16}}'))"
+        return bool(self.ask(f"SELECT {fits} FROM {self.relation(table)}")[0][0])
+
     def duplicate(self, table: str, names: Sequence[str]) -> tuple[tuple[Any, ...], int]:
         """A value of the columns that stands in several rows, and in how many."""
         places = self.columns(table, names)

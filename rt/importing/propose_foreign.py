@@ -1,13 +1,10 @@
-"""Keys that a source does not declare, proposed by names and by values.
+"""Foreign keys that a source does not declare, proposed by names and by values.
 
-A primary key is a column that is unique, has no nulls and is called like a key. A foreign key is a
-column whose name points at a table, or at its key, and whose values stand there. Names come first:
-small whole numbers stand in every table that is numbered from 1.
+A foreign key is a column whose name points at a table, or at its key, and whose values stand there.
+Names come first: small whole numbers stand in every table that is numbered from 1.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import pyarrow as pa
 
@@ -22,14 +19,17 @@ from rt.importing.names import (
     words,
 )
 from rt.importing.plan import KeyPlan
-from rt.importing.propose_times import propose_time
 from rt.importing.staging import Inclusion, Staging, sort
-from rt.importing.tables import Column, SourceTable
+from rt.importing.tables import Column
 
 LISTED = 0.5
 """A proposal of which a smaller share of rows matches is not worth a look."""
+_MOST = 0.9
+"""The same where only values speak."""
 _MANY = 10
 """Distinct values that do not stand among others by chance, where those have gaps."""
+_FEW = 3
+"""The same for texts."""
 _SAME, _TABLE, _END, _START, _SHORT, _VALUES = 3.2, 3.0, 2.0, 1.5, 1.2, 1.0
 """How much a name says; see `_name_score`."""
 _BY_VALUES = "by its values alone"
@@ -49,102 +49,6 @@ class _Candidate:
     def rank(self) -> tuple[float, ...]:
         share = round(self.inclusion.share, 2)
         return (share >= 0.99, self.name_score, share, self.likeness, self.coverage)
-
-
-def propose_primary_keys(staging: Staging) -> dict[str, tuple[str, str]]:
-    """Per table the column that is its primary key, and why; tables without one are absent."""
-    found = {}
-    for name in staging.tables:
-        column = _own_column(staging, name)
-        if column is not None:
-            found[name] = column
-    for column in sorted(set(found.values())):
-        for name in _borrowers(staging, column, [t for t, c in found.items() if c == column]):
-            del found[name]
-    return {name: (column, "unique, and named so") for name, column in found.items()}
-
-
-def _own_column(staging: Staging, name: str) -> str | None:
-    """The unique column whose name speaks most for a primary key."""
-    table = staging.tables[name]
-    scored = [
-        (score, -i, column.name)
-        for i, column in enumerate(table.columns)
-        if (score := _own_score(staging, table, i)) > 0
-    ]
-    ordered = (column for _, _, column in sorted(scored, reverse=True))
-    return next((column for column in ordered if staging.is_unique(name, [column])), None)
-
-
-def _borrowers(staging: Staging, column: str, names: list[str]) -> list[str]:
-    """Of the tables that have the same key with the same values, those that extend the rows of
-    another one of them: all but the one with the plainest name, without a time of its own."""
-    many = any(
-        column in table.names and not staging.is_unique(table.name, [column])
-        for table in staging.tables.values()
-    )
-    if not many or len(names) < 2:  # nothing references it: numbers of rows, which are all alike
-        return []
-
-    def order(name: str) -> tuple[bool, int, int]:
-        timed = propose_time(staging, name)[0] is not None
-        return timed, len(table_stem(name)), names.index(name)
-
-    first = min(names, key=order)
-    rows = staging.num_rows[first]
-    return [
-        name
-        for name in names
-        if name != first
-        and staging.num_rows[name] == rows
-        and staging.inclusion(name, [column], first, [column]).matching == rows
-    ]
-
-
-def _own_score(staging: Staging, table: SourceTable, position: int) -> float:
-    """How much the name of a column speaks for a primary key; 0: it is none."""
-    column = table.columns[position]
-    given = staging.facts(table.name)[position][0]
-    if not _can_be_key(column) or given < staging.num_rows[table.name] or not given:
-        return 0
-    stem, own, key = key_stem(column.name), table_stem(table.name), is_key_name(column.name)
-    others = [other for other in staging.tables.values() if other.name != table.name]
-    shared = any(column.name in other.names for other in others)
-    # ids before codes and numbers; what other tables have as well before what they have not
-    extra = (2 if shared and stem else 0) - (1.5 if words(column.name)[-1] in WEAK_WORDS else 0)
-    if key and (not stem or stem == own):
-        return 5 + extra
-    if any(stem == table_stem(other.name) for other in others) and len(own) > 1:
-        return 0  # it is called after another table
-    if key and _is_part(stem, own):
-        return 4 + extra
-    if position == 0 and (key or shared):
-        return (3 if key else 2) + extra
-    return 0
-
-
-def _is_part(stem: tuple[str, ...], own: tuple[str, ...]) -> bool:
-    """Whether a key is called after the beginning or the end of its table's name."""
-    return own[: len(stem)] == stem or "".join(own).endswith("".join(stem))
-
-
-def _can_be_key(column: Column) -> bool:
-    kind = column.type
-    tests = (pa.types.is_integer, pa.types.is_string, pa.types.is_decimal)
-    return any(test(kind) for test in tests)
-
-
-def propose_composite_key(staging: Staging, name: str, keys: Sequence[KeyPlan]) -> tuple[str, ...]:
-    """The fewest foreign keys of a table that are unique together: a table of pairs; () if none."""
-    if not staging.num_rows[name]:
-        return ()
-    single = [key.columns[0] for key in keys if key.accept and len(key.columns) == 1]
-    single = [column for column in single if not staging.nulls(name, [column])][:5]
-    for size in (2, 3):
-        for columns in combinations(single, size):
-            if staging.is_unique(name, columns):
-                return columns
-    return ()
 
 
 def propose_foreign_keys(
@@ -168,6 +72,10 @@ def _best(
         if len(key) != 1 or not staging.num_rows[parent] or (parent, key[0]) == (name, column.name):
             continue
         score = _name_score(name, column, parent, keys)
+        if not score and pa.types.is_string(column.type):
+            score = _VALUES  # codes may be called anything: origin, dest
+        if not staging.facts(name)[staging.tables[name].position(column.name)][0] and score < _END:
+            continue  # nothing but its name speaks for it
         if score < _VALUES or not _comparable(staging, name, column, parent, key[0]):
             continue
         inclusion = staging.inclusion(name, [column.name], parent, key)
@@ -178,11 +86,25 @@ def _best(
     if candidates:
         best = max(candidates, key=_Candidate.rank)
         return _proposal(column, best, sure=True, why="by its name")
-    whole = [c for c in by_values if c.inclusion.share == 1 and c.inclusion.values > 1]
-    if not whole or words(column.name)[-1] in WEAK_WORDS:
+    return _best_by_values(staging, column, by_values)
+
+
+def _best_by_values(
+    staging: Staging, column: Column, candidates: list[_Candidate]
+) -> KeyPlan | None:
+    """The table whose key has the values of a column whose name says nothing; all of them where
+    the key counts rows, since it has every small number."""
+    gaps = {c.table: _has_gaps(staging, c) for c in candidates}
+    kept = [
+        c
+        for c in candidates
+        if c.inclusion.values > 1 and c.inclusion.share >= (_MOST if gaps[c.table] else 1)
+    ]
+    if not kept or (not gaps[kept[0].table] and words(column.name)[-1] in WEAK_WORDS):
         return None
-    best = max(whole, key=lambda c: (c.coverage, c.likeness))
-    sure = best.inclusion.values >= _MANY and _has_gaps(staging, best)
+    best = max(kept, key=lambda c: (c.inclusion.share, c.coverage, c.likeness))
+    enough = _FEW if pa.types.is_string(column.type) else _MANY
+    sure = best.inclusion.values >= enough and gaps[best.table]
     return _proposal(column, best, sure=sure, why=_BY_VALUES)
 
 
