@@ -167,7 +167,9 @@ def test_views_and_tables_are_chosen_by_name(composite: str, tmp_path: Path) -> 
     ]  # text where no type is told
     assert sorted(found) == [("a", 2), ("b", 1), ("c", 1)]
     settings = Settings(Reading(exclude=["guest", "pass"]), **days)
-    import_database(composite, out, settings, overwrite=True)
+    done = import_database(composite, out, settings, overwrite=True)
+    message = "stay.guest: references guest, which is not imported: an ordinary column"
+    assert message in done.messages
     assert sorted(manifest(out)["tables"]) == ["room", "stay"]
 
 

@@ -20,6 +20,12 @@ def about_source(plan: Plan, staging: Staging) -> Iterator[str]:
                     f"{name}: {counted(missing, 'row')} without {table.time_column} stand last and "
                     "are always visible"
                 )
+        for reference in staging.tables[name].references:
+            if reference.parent not in plan.tables:
+                yield (
+                    f"{name}.{', '.join(reference.columns)}: references {reference.parent}, which "
+                    "is not imported: an ordinary column"
+                )
         for column in staging.tables[name].columns:
             if column.note and column.name not in table.leave_out:
                 yield f"{name}.{column.name}: {column.note}"

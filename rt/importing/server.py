@@ -159,24 +159,29 @@ class ServerSource:
     def _columns(
         self, found: Sequence[ReflectedColumn], place: Place, name: str
     ) -> tuple[Column, ...]:
-        quote = self._engine.dialect.identifier_preparer.quote_identifier
         made = [
-            arriving(column["name"], column["type"], quote(column["name"]), self._postgres)
+            arriving(column["name"], column["type"], self._quoted(column["name"]), self._postgres)
             for column in found
         ]
-        where = ".".join(quote(part) for part in place if part)
+        where = ".".join(self._quoted(part) for part in place if part)
         self._sql[name] = f"SELECT {', '.join(sql for _, sql in made) or '1'} FROM {where}"
         return tuple(column for column, _ in made)
+
+    def _quoted(self, name: str) -> str:
+        preparer = self._engine.dialect.identifier_preparer
+        quoted = preparer.quote_identifier(name)
+        # doubled for drivers that fill in parameters; there are none here
+        return quoted.replace("%%", "%") if getattr(preparer, "_double_percents", 0) else quoted
 
     def batches(self, table: SourceTable) -> Iterator[pa.RecordBatch]:
         where = f"{self.label}: table {table.name}"
         names = [f"c{i}" for i in range(len(table.columns))]
         try:
-            # no text() and no types: values come as the driver has them
+            # no text() and no types: values come as the driver has them; a % stays one
             connection = self._connection.execution_options(
-                stream_results=True, max_row_buffer=BATCH_ROWS
+                stream_results=True, max_row_buffer=BATCH_ROWS, no_parameters=True
             )
-            result = connection.exec_driver_sql(self._sql[table.name].replace("%", "%%"))
+            result = connection.exec_driver_sql(self._sql[table.name])
             for rows in result.partitions(BATCH_ROWS):
                 columns: Iterator[tuple[Any, ...]] = zip(*rows, strict=True)
                 arrays = [
