@@ -14,8 +14,8 @@ class KeyPlan:
     """A foreign key of a table: `columns` hold values of the columns `to` of table `references`.
 
     accept: whether it becomes one. share: of the rows with a value, those that match; None where
-    that has not been measured. sure: whether --accept may take it; what only small whole numbers
-    speak for is left to a person.
+    there are none, or where it has not been measured. sure: whether --accept may take it; what only
+    small whole numbers speak for is left to a person.
     """
 
     columns: tuple[str, ...]
@@ -50,7 +50,8 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole import. Timestamps as "2024-07-01" or with a time, UTC; None: to be proposed."""
+    """The whole import. name: of the database, "" for that of the folder. Timestamps are written
+    2024-07-01 or with a time, UTC; None: to be proposed."""
 
     name: str
     tables: dict[str, TablePlan]
@@ -77,7 +78,7 @@ def accepted(plan: Plan, share: float) -> Plan:
     def decided(key: KeyPlan) -> KeyPlan:
         if key.why == DECLARED:
             return key
-        return replace(key, accept=key.sure and key.share is not None and key.share >= share)
+        return replace(key, accept=key.sure and (key.share is None or key.share >= share))
 
     tables = {
         name: replace(table, foreign_keys=tuple(map(decided, table.foreign_keys)))

@@ -1,6 +1,6 @@
 """The plan of an import as a YAML file that a person edits, and back.
 
-    name: shop
+    name: shop                        # or null: that of the folder
     val_timestamp: 2024-07-01
     test_timestamp: 2025-04-01
     tables:
@@ -48,7 +48,7 @@ def write_plan(plan: Plan, path: Path, num_rows: Mapping[str, int]) -> None:
 
 def plan_text(plan: Plan, num_rows: Mapping[str, int]) -> str:
     """The plan as it stands in its file."""
-    lines = [_HEAD.rstrip(), f"name: {_plain(plan.name)}"]
+    lines = [_HEAD.rstrip(), f"name: {_plain(plan.name or None)}"]
     for key in ("val_timestamp", "test_timestamp"):
         lines.append(f"{key}: {_plain(getattr(plan, key))}")
     lines.append("tables:")
@@ -112,7 +112,7 @@ def read_plan(path: Path) -> Plan:
     if not isinstance(tables, dict) or not tables:
         raise InputError(f"{path}: 'tables' must name at least one table")
     return Plan(
-        str(found.get("name") or path.stem),
+        str(found.get("name") or ""),
         {str(name): _table(spec, f"{path}: table {name}") for name, spec in tables.items()},
         *(_moment(found.get(key), f"{path}: {key}") for key in _PLAN[1:3]),
     )

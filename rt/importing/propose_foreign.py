@@ -134,11 +134,10 @@ def _reaches(staging: Staging, name: str, key: KeyPlan) -> bool:
 
 
 def _proposal(column: Column, best: _Candidate, *, sure: bool, why: str) -> KeyPlan:
-    if not best.inclusion.rows:
+    share = best.inclusion.share if best.inclusion.rows else None
+    if share is None:
         why += ", it has no values"
-    return KeyPlan(
-        (column.name,), best.table, (best.column,), False, best.inclusion.share, why, sure
-    )
+    return KeyPlan((column.name,), best.table, (best.column,), False, share, why, sure)
 
 
 def _name_score(name: str, column: Column, parent: str, keys: dict[str, tuple[str, ...]]) -> float:

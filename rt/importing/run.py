@@ -118,7 +118,7 @@ def plan_import(
             staging = Staging(Path(work), settings.memory)
             try:
                 read_tables(source, staging, settings.reading, None, "")
-                plan = _decided(None, staging, settings, file.stem)
+                plan = _decided(None, staging, settings, "")
                 if report is not None:
                     report(plan, staging)
                 write_plan(plan, file, staging.num_rows)
