@@ -12,14 +12,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from plurel.errors import InputError
 from rt.importing.duck import connect, line, text_literal
+from rt.importing.pieces import PieceWriter
 from rt.importing.tables import SourceTable
 
 Progress = Callable[[int], object]
-ROW_GROUP = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ class Staging:
         schema = pa.schema([(f"c{i}", c.type) for i, c in enumerate(table.columns)])
         self.tables[table.name] = table
         num_rows = 0
-        with pq.ParquetWriter(self._path(table.name), schema, compression="zstd") as writer:
+        with PieceWriter(self._path(table.name), schema) as writer:
             for batch in batches:
-                writer.write_batch(_without_nan(batch, schema), ROW_GROUP)
+                writer.write(_without_nan(batch, schema))
                 num_rows += batch.num_rows
                 progress(batch.num_rows)
         self.num_rows[table.name] = num_rows

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-BATCH_ROWS = 50_000
+BATCH_ROWS = 20_000
 """Rows that are in memory together while they are read."""
 
 MOMENT = pa.timestamp("us")

@@ -10,12 +10,12 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rt.importing.duck import stream, text_literal
 from rt.importing.layout import Link, TableLayout
+from rt.importing.pieces import PieceWriter
 from rt.importing.plan import Plan
-from rt.importing.staging import ROW_GROUP, Progress, Staging
+from rt.importing.staging import Progress, Staging
 from rt.importing.tables import MOMENT
 
 _ORDER = pa.schema([("n", pa.int64()), ("row", pa.int64()), ("time", MOMENT)])
@@ -51,11 +51,11 @@ class Writer:
             f"{joined} ORDER BY time NULLS LAST{keys}, n"
         )
         path = self._folder / f"order{len(self._orders)}.parquet"
-        with pq.ParquetWriter(path, _ORDER) as writer:
+        with PieceWriter(path, _ORDER) as writer:
             for start, batch in self._numbered(sql):
                 row = pa.array(np.arange(start, start + batch.num_rows))
                 arrays = [batch.column(0), row, batch.column(1)]
-                writer.write_batch(pa.record_batch(arrays, _ORDER), ROW_GROUP)
+                writer.write(pa.record_batch(arrays, _ORDER))
         self._orders[name] = path
 
     def _join(self, name: str, link: Link, place: int) -> str:
@@ -90,11 +90,11 @@ class Writer:
         )
         references = [schema.get_field_index(link.output) for link in layout.links]
         nulls = np.zeros(len(references), np.int64)
-        with pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer:
+        with PieceWriter(path, schema) as writer:
             for start, batch in self._numbered(sql):
                 made = _arrays(layout, batch, start)
                 nulls += np.array([made.column(i).null_count for i in references], np.int64)
-                writer.write_batch(made, ROW_GROUP)
+                writer.write(made)
                 progress(batch.num_rows)
         empty = [self._staging.nulls(name, link.key.columns) for link in layout.links]
         found = zip(layout.links, nulls.tolist(), empty, strict=True)
