@@ -62,7 +62,7 @@ def test_files_become_numbered_rows_in_order_of_time(tmp_path: Path) -> None:
         (3, None, day(4)),
         (4, None, day(5)),
     ]
-    assert "orders.customer: 1 row reference nothing there: null" in done.messages
+    assert "orders.customer: 1 row pointed at nothing: null now" in done.messages
     # lines stand in the order of their orders' days and are hidden with them
     assert tables["order_lines"]["time_col"] == "placed"
     assert rows(tmp_path / "out", "order_lines") == [
@@ -155,7 +155,7 @@ def test_composite_self_and_several_references(composite: str, tmp_path: Path) -
     assert column(out, "pass", "card") == [1, 0]
     assert "busy" not in tables
     assert any("stay: 1 row without came" in message for message in done.messages)
-    assert "stay.room_key: 1 row reference nothing there: null" in done.messages
+    assert "stay.room_key: 1 row pointed at nothing: null now" in done.messages
 
 
 def test_views_and_tables_are_chosen_by_name(composite: str, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_tables_without_rows_stay_and_pass_through(tmp_path: Path) -> None:
     }
     assert column(tmp_path / "out", "b", "a") == [None, None, None]
     assert "a: has no rows; kept, without a time" in done.messages
-    assert "b.a: 2 rows reference nothing there: null" in done.messages
+    assert "b.a: 2 rows pointed at nothing: null now" in done.messages
     preprocess(tmp_path / "out", tmp_path / "pre", embedder="hash", show_progress=False)
 
 

@@ -48,7 +48,7 @@ def about_layouts(
             yield f"{name}.{layout.dropped}: random keys became numbers; keep_key: true keeps them"
         for column, count in dangling[name].items():
             if count:
-                yield f"{name}.{column}: {counted(count, 'row')} reference nothing there: null"
+                yield f"{name}.{column}: {counted(count, 'row')} pointed at nothing: null now"
 
 
 def _is_whole(staging: Staging, name: str, column: str) -> bool:
