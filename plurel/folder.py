@@ -26,10 +26,9 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 from plurel.atomic import new_folder
 from plurel.declared import DECLARED
 from plurel.errors import InputError
-from plurel.manifest import MANIFEST
+from plurel.manifest import MANIFEST, PROVENANCE
 from plurel.spill import release
 
-PROVENANCE = "provenance.yaml"
 ROW_GROUP = 1 << 17
 """Rows of a parquet file that stand together, and are in memory together."""
 SPLITS = ("train", "val", "test")

@@ -13,6 +13,7 @@ import yaml
 from plurel.errors import InputError
 
 MANIFEST = "manifest.yaml"
+PROVENANCE = "provenance.yaml"
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -1,0 +1,87 @@
+"""What an import will do: keys, times and timestamps, and why each was proposed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from plurel.errors import InputError
+
+DECLARED = "declared"
+"""Why a key is there that the source itself declares."""
+
+
+@dataclass(frozen=True)
+class KeyPlan:
+    """A foreign key of a table: `columns` hold values of the columns `to` of table `references`.
+
+    accept: whether it becomes one. share: of the rows with a value, those that match; None where
+    there are none, or where it has not been measured. sure: whether --accept may take it; what only
+    small whole numbers speak for is left to a person.
+    """
+
+    columns: tuple[str, ...]
+    references: str
+    to: tuple[str, ...]
+    accept: bool = True
+    share: float | None = None
+    why: str = DECLARED
+    sure: bool = True
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """primary_key: columns, () for none. time_column: when a row came to be, None for never, or
+    time_from: the column of a foreign key whose parent's time it is. leave_out: columns that are
+    not imported. keep_key: whether the values of the primary key stay as a column beside the
+    numbers; None: where they are text that says something.
+
+    why_*: for the table of proposals and the comments of the file; DECLARED, a reason, or "".
+    """
+
+    primary_key: tuple[str, ...] = ()
+    time_column: str | None = None
+    time_from: str | None = None
+    foreign_keys: tuple[KeyPlan, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    keep_key: bool | None = None
+    why_key: str = ""
+    why_time: str = ""
+    why_left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole import. name: of the database, "" for that of the folder. Timestamps are written
+    2024-07-01 or with a time, UTC; None: to be proposed."""
+
+    name: str
+    tables: dict[str, TablePlan]
+    val_timestamp: str | None = None
+    test_timestamp: str | None = None
+
+    def references(self) -> Iterator[tuple[str, KeyPlan]]:
+        """All foreign keys, with their tables."""
+        for name, table in self.tables.items():
+            for key in table.foreign_keys:
+                yield name, key
+
+    def undecided(self) -> int:
+        """How many keys were proposed and neither declared nor accepted by anybody."""
+        own = [t for t in self.tables.values() if t.primary_key and t.why_key != DECLARED]
+        return len(own) + sum(key.why != DECLARED for _, key in self.references())
+
+
+def accepted(plan: Plan, share: float) -> Plan:
+    """The plan with those proposals accepted of which at least that share of rows matches."""
+    if not 0 < share <= 1:
+        raise InputError(f"--accept {share}: give a share of rows above 0, at most 1, such as 0.99")
+
+    def decided(key: KeyPlan) -> KeyPlan:
+        if key.why == DECLARED:
+            return key
+        return replace(key, accept=key.sure and (key.share is None or key.share >= share))
+
+    tables = {
+        name: replace(table, foreign_keys=tuple(map(decided, table.foreign_keys)))
+        for name, table in plan.tables.items()
+    }
+    return replace(plan, tables=tables)
