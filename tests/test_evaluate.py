@@ -290,8 +290,7 @@ def test_intervals_and_a_submission_that_relbench_takes(model, folders, tmp_path
         difference = sign * (entry["pretrained"] - entry["context_own"])
         assert found["value"] == pytest.approx(difference, abs=1e-6)
         assert found["low"] <= found["value"] <= found["high"]
-        task = relbench.load_dataset(raw).load_task(name)
-        scored = evaluate_task(path, task)
+        scored = evaluate_task(f"shops-db/{name}", path, dataset=str(raw))
         assert scored[entry["metric"]] == pytest.approx(entry["pretrained"], rel=1e-6)
     own = result["tasks"]["mean-amount"]["intervals"]["context_own"]
     half = (own["high"] - own["low"]) / 2
