@@ -42,7 +42,8 @@ def main() -> None:
     if args.dry_run:
         print("\nnothing was written (--dry-run)")
     else:
-        print(f"\n{args.folder / 'tasks'}: preprocess the database again to train and predict")
+        again = "a store that is there must be made again (scripts/preprocess.py --overwrite)"
+        print(f"\n{args.folder / 'tasks'}: {again}")
 
 
 if __name__ == "__main__":
