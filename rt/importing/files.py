@@ -7,6 +7,7 @@ all of its rows. An empty field is null. Codes with leading zeros stay text.
 import csv
 import gzip
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -85,16 +86,18 @@ class FileSource:
         )
         reader = f"read_csv({options}, sample_size = -1)"
         try:
-            return self._table(name, path, names, reader, None)
+            table = self._table(name, path, names, reader, None)
         except duckdb.Error as error:
             # read as texts, the file says in which line it goes wrong
             texts = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(names)))
             self._count(f"read_csv({options}, auto_detect = false, columns = {{{texts}}})", path)
             raise _broken(path, error) from None
+        return replace(table, num_rows=self._count(reader, path))
 
-    def _count(self, reader: str, path: Path) -> None:
+    def _count(self, reader: str, path: Path) -> int:
+        """The rows of a file, all of which are looked at."""
         try:
-            self._connection.execute(f"SELECT count(*) FROM {reader}").fetchall()
+            return int(self._connection.execute(f"SELECT count(*) FROM {reader}").fetchall()[0][0])
         except duckdb.Error as error:
             raise _broken(path, error) from None
 

@@ -44,6 +44,8 @@ class Staging:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._connection = connect(folder, memory)
+        # rows are numbered, and sorted where their order counts: less is kept in memory
+        self._connection.execute("SET preserve_insertion_order = false")
         self.tables: dict[str, SourceTable] = {}
         self.num_rows: dict[str, int] = {}
         self._unique: dict[tuple[str, tuple[str, ...]], bool] = {}
