@@ -223,10 +223,10 @@ class Sampler:
         seed: int = 0,
         recipe: int = 0,
     ) -> dict[str, NDArray[Any]]:
-        """The same for N rows that the store lacks, of a task that has a table of labels: each of one
-        entity (a row of the store) at one time (seconds; NO_TIME for none), with the normalised
-        value of the time in the table's column of times (NaN: no cell). A function of (seed, entity,
-        time) and the settings. In target_row and row_number such a row is `Store.num_rows`.
+        """The same for N rows that the store lacks, of a task that has a table of labels: each of
+        one entity (a row of the store) at one time (seconds; NO_TIME for none), with the normalised
+        value of the time in the table's column of times (NaN: no cell). A function of (seed,
+        entity, time) and the settings. In target_row and row_number such a row is `Store.num_rows`.
 
         A row of this entity and time in the store would have the same context, but for draws."""
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...

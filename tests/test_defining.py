@@ -15,6 +15,7 @@ from plurel.errors import InputError
 from plurel.folder import write_folder
 from plurel.rng import stream
 from rt.defining.definitions import Definition, read_definitions
+from rt.defining.leaks import later, names_rows
 from rt.defining.write import add_tasks, describe
 from rt.labels import SPLITS
 from rt.store import preprocess
@@ -153,6 +154,14 @@ CASES: dict[str, tuple[str, int, Callable[[], Rows], Value, Callable[[Any, Any],
         lambda: bought().query("paid and channel.notna() and channel != \"it's\""),
         lambda rows: int(len(rows) > 0), always,
     ),
+    "absent": (
+        "exists(orders via buyer, 2 weeks) = false for customers", 14, bought,
+        lambda rows: int(rows.empty), always,
+    ),
+    "share": (
+        "mean(orders.paid via buyer, 30 days) for customers", 30, bought,
+        lambda rows: None if rows.empty else float(rows.paid.mean()), always,
+    ),
     "sum": (
         "sum(orders.amount via buyer, 30 days) for customers", 30, bought,
         lambda rows: float(rows.amount.sum()), always,
@@ -265,6 +274,10 @@ BAD = {
     "count(orders where amount > via buyer, 30 days) for customers": "is not SQL",
     "count(orders where exists (select 1) via buyer, 9 days) for customers": "no other SELECT",
     "count(orders where lines.product = 1 via buyer, 9 days) for customers": "only columns of",
+    "count(orders where amount > 1 -- x\nvia buyer, 9 days) for customers": "without comments",
+    "count(orders where amount > 1; via buyer, 9 days) for customers": "without comments",
+    "count(orders where amount > 1 limit 3 via buyer, 9 days) for customers": "without limit",
+    "count(orders via buyer, 1 second) for customers": "choose a longer one",
     "count(orders via buyer, 1 month) for customers": "write days",
     "count(orders via buyer, past 30 days) for customers": "without past",
     f"{BUYER} if exists(orders via buyer, 30 days)": "expected 'past'",
@@ -288,6 +301,8 @@ def test_bad_lines(shop: Path, line: str) -> None:
 
 
 QUERY = "  entity: orders\n  window: 3 days\n  type: binary\n"
+LABEL = "SELECT timestamp, 1 AS entity, 0 AS target"
+LATER = "timestamp + INTERVAL 1 DAY AS timestamp,"
 BAD_FILES = {
     "x:\n  predict: 3\n": "task x: predict must be text",
     "x:\n  pedict: a\n": "did you mean predict?",
@@ -304,7 +319,27 @@ BAD_FILES = {
     "x:\n  complete: orders.late\n  hide: [orders.x]\n": "has no column 'x'",
     f"x:\n  sql: SELECT 1\n{QUERY.replace('days', 'moons')}": "such as 30 days",
     f"x:\n  sql: SELECT t.timestamp FROM timestamps t\n{QUERY}": "gives no column entity, target",
-    f"x:\n  sql: SELEC\n{QUERY}": "labels can't be made",
+    f"x:\n  sql: SELEC\n{QUERY}": "is no SQL of DuckDB",
+    f"x:\n  sql: SELECT 1; SELECT 2\n{QUERY}": "must be one SELECT",
+    f"x:\n  sql: COPY orders TO 'orders.csv'\n{QUERY}": "must be one SELECT",
+    f"x:\n  sql: SELECT * FROM nowhere\n{QUERY}": "labels can't be made",
+    f"x:\n  sql: {LABEL}, 5 AS more FROM timestamps\n{QUERY}": "also gives more",
+    f"x:\n  sql: {LABEL.replace('AS entity', '+ 900 AS entity')} FROM timestamps\n{QUERY}":
+        "= 901, which is no key of orders",
+    f"x:\n  sql: {LABEL.replace('1 AS entity', 'NULL AS entity')} FROM timestamps\n{QUERY}":
+        "which is no key of orders",
+    f"x:\n  sql: {LABEL.replace('timestamp,', LATER)} FROM timestamps\n{QUERY}":
+        "which is no seed time",
+    f"x:\n  sql: {LABEL.replace('0 AS', '3 AS')} FROM timestamps\n{QUERY}":
+        "binary task must be 0 and 1, not 3",
+    f"x:\n  sql: {LABEL.replace('0 AS', '[0] AS')} FROM timestamps\n"
+    f"{QUERY.replace('binary', 'multiclass')}": "must be texts or numbers",
+    "../x:\n  complete: orders.late\n": "must be that of a folder",
+    "x:\n  complete: orders.late\n  hide: [orders.at]\n": "orders.at is a key or the time",
+    "x:\n  complete: orders.late\n  hide: [lines.order]\n": "lines.order is a key or the time",
+    "x:\n  complete: orders.late\n  hide: [orders.late]\n": "is hidden anyway",
+    "x:\n  predict: last(orders.channel via buyer, 40 days) for customers\n  type: regression\n":
+        "labels of a regression must be finite numbers",
     "- x\n": "must hold keys and values",
 }  # fmt: skip
 
@@ -347,5 +382,55 @@ def test_the_command(
     assert (shop / "tasks/paid/manifest.yaml").is_file()
     with pytest.raises(InputError, match="give the task a --name"):
         command(str(shop), "--predict", line)
+    with pytest.raises(InputError, match="--name and --hide are of one task"):
+        command(str(shop), "tasks.yaml", "--name", "gives")
     with pytest.raises(InputError, match="give a YAML file of tasks, or one task"):
         command(str(shop))
+
+
+def test_names_that_sql_reads_as_others(tmp_path: Path) -> None:
+    """A key called like a seed time, columns with quotes and braces, a table that hides them."""
+    frames = tables()
+    orders = frames["orders"].rename(columns={"buyer": 'who "ever"', "amount": "{x} of it"})
+    customers = frames["customers"].rename(columns={"customer": "Timestamp"})
+    kept = orders[["order", "at", 'who "ever"', "{x} of it"]]
+
+    def written(name: str) -> Path:
+        parts = {
+            "customers": Table(customers, {}, "Timestamp", "joined"),
+            name: Table(kept, {'who "ever"': "customers"}, "order", "at"),
+        }
+        return write_folder(
+            tmp_path / name, database=Database(parts), name=name, val_timestamp=VAL,
+            test_timestamp=TEST,
+        )  # fmt: skip
+
+    line = 'sum("a b"."{x} of it" where "{x} of it" > 0, 30 days) for customers'
+    (task,) = add_tasks(written("a b"), {"x": Definition(predict=line)})
+    assert task.labels["val"].columns.tolist() == ["timestamp_", "Timestamp", "target"]
+    expected = worked_out(
+        "val", 30, bought().query("amount > 0"), lambda r: float(r.amount.sum()), always
+    )
+    found = {(r[1], r[2]): r[3] for r in task.labels["val"].itertuples()}
+    assert found == pytest.approx(expected)
+    with pytest.raises(InputError, match="rename it in the database"):
+        add_tasks(
+            written("Timestamps"), {"x": Definition(predict=line.replace("a b", "Timestamps"))}
+        )
+
+
+def test_signs_of_leaks(shop: Path) -> None:
+    """A name of each row is none; few labels are said not to have been looked at."""
+    definition = Definition(predict="exists(orders via buyer, 30 days) for customers")
+    (task,) = add_tasks(shop, {"few": definition}, dry_run=True)
+    assert any("too few to look for leaks" in line for line in task.warnings())
+    names = pd.Series([f"person {i}" for i in range(40)])
+    assert names_rows(names)
+    assert not names_rows(names.where(names.index < 20))
+    assert not names_rows(pd.Series(np.arange(40)))
+    assert not names_rows(pd.Series(["yes", "no"] * 20))
+    labels = pd.DataFrame({"at": pd.date_range("2020-01-01", periods=40)})
+    for shift, found in ((1, True), (-1, False)):
+        days = labels["at"] + pd.Timedelta(days=shift)
+        for values in (days, days.dt.date, days.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")):
+            assert (later((values, values), (labels, labels), "at") is not None) == found
