@@ -11,7 +11,6 @@ from typing import Literal
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from plurel.errors import InputError
 from plurel.manifest import TableKeys
@@ -104,7 +103,7 @@ def check_filter(condition: str, table: str, database: DatabaseColumns) -> None:
     except SqlglotError as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"the filter {condition!r} is not SQL ({reason})") from None
-    if any(word.comments or word.token_type == TokenType.SEMICOLON for word in words):
+    if any(word.comments or word.token_type.name == "SEMICOLON" for word in words):
         raise InputError(f"the filter {condition!r} must be one condition, without comments")
     if not isinstance(tree, exp.Select) or len(list(tree.find_all(exp.Select))) > 1:
         raise InputError(f"the filter {condition!r} may use columns of {table!r}, no other SELECT")
