@@ -243,6 +243,8 @@ class Predictor:
         chosen = np.sort(order[:most])
         labels = table[target].iloc[chosen]
         if task.task_type == "multiclass_classification":
+            if pd.api.types.is_float_dtype(labels.dtype) and (labels % 1 == 0).all():
+                labels = labels.astype("int64")  # named as the store names them: 3, not 3.0
             return rows[chosen], labels.astype(str).to_numpy(dtype=str)
         return rows[chosen], labels.astype("Float64").to_numpy(dtype=np.float64)
 
@@ -251,7 +253,8 @@ class Predictor:
         digest = hashlib.blake2b(digest_size=16)
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            flat = value.detach().cpu().reshape(-1).contiguous()  # a scalar has no bytes to view
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def _vectors(self, source: Source, task: Task, rows: Rows, settings: dict[str, Any]) -> Floats:

@@ -335,6 +335,9 @@ BAD_FILES = {
     f"x:\n  sql: {LABEL.replace('0 AS', '[0] AS')} FROM timestamps\n"
     f"{QUERY.replace('binary', 'multiclass')}": "must be texts or numbers",
     "../x:\n  complete: orders.late\n": "must be that of a folder",
+    "x:\n  complete: orders.amount\n  type: multiclass\n":
+        "holds numbers: its type can be regression or binary, not multiclass",
+    "x:\n  complete: orders.channel\n  type: regression\n": "can be multiclass, not regression",
     "x:\n  complete: orders.late\n  hide: [orders.at]\n": "orders.at is a key or the time",
     "x:\n  complete: orders.late\n  hide: [lines.order]\n": "lines.order is a key or the time",
     "x:\n  complete: orders.late\n  hide: [orders.late]\n": "is hidden anyway",

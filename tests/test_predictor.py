@@ -1,5 +1,6 @@
 """Predictions for rows named by keys and times, by the model as it is and by a fitted head."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +197,8 @@ def test_a_head_is_of_one_task_and_one_model(
     head = predictor.fit_head(raw, "mean-amount", num_rows=20, show_progress=False)
     with pytest.raises(InputError, match="fitted on shops-db/mean-amount, not on any-returned"):
         predictor.predict(raw, "any-returned", [1], head=head, show_progress=False)
-    other = Predictor(RelationalTransformer(predictor.model.config), SETTINGS, store.parent)
+    config = replace(predictor.model.config, class_targets=True)  # it has scalar parameters
+    other = Predictor(RelationalTransformer(config), SETTINGS, store.parent)
     with pytest.raises(InputError, match="fitted on another model"):
         other.predict(raw, "mean-amount", [1], head=head, show_progress=False)
 

@@ -36,7 +36,10 @@ TYPES = {
     "regression": "regression",
     "multiclass": "multiclass_classification",
 }
-_COMPLETED = {"number": "regression", "boolean": "binary", "text": "multiclass"}
+_COMPLETED = {
+    "number": ("regression", "binary"), "boolean": ("binary",), "text": ("multiclass",),
+}  # fmt: skip
+"""What columns can be the target of, by what their values are; the first is taken by itself."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +198,15 @@ def _completion(name: str, definition: Definition, database: DatabaseColumns) ->
         )
     if kind == "time":
         raise InputError(f"complete: {table}.{column} holds times, which are not predicted")
+    chosen = definition.type or _COMPLETED[kind][0]
+    if chosen not in _COMPLETED[kind]:
+        raise InputError(
+            f"complete: {table}.{column} holds {kind}s: its type can be "
+            f"{' or '.join(_COMPLETED[kind])}, not {chosen}"
+        )
     return TaskManifest(
         name=name, kind="autocomplete", entity_table=table, target_col=column,
-        task_type=TYPES[definition.type or _COMPLETED[kind]],
+        task_type=TYPES[chosen],
     )  # fmt: skip
 
 
