@@ -27,9 +27,10 @@ VAL, TEST = START + pd.Timedelta(days=260), START + pd.Timedelta(days=330)
 
 
 def tables() -> dict[str, pd.DataFrame]:
-    """Customers who join some day, orders with ties in time, lines without a time of their own."""
+    """Customers who join some day, one of them unknown, orders with ties in time, lines without a time of their own."""
     draws = stream(0, "defining")
-    joined = START + pd.to_timedelta(np.sort(draws.integers(0, 200, NUM_CUSTOMERS)), "D")
+    joined = pd.Series(START + pd.to_timedelta(np.sort(draws.integers(0, 200, NUM_CUSTOMERS)), "D"))
+    joined.iloc[-1] = pd.NaT  # not known to have joined
     customers = pd.DataFrame({
         "customer": np.arange(NUM_CUSTOMERS),
         "joined": joined,
@@ -175,6 +176,15 @@ CASES: dict[str, tuple[str, int, Callable[[], Rows], Value, Callable[[Any, Any],
         "max(orders.amount via giver, 30 days) for customers", 30,
         lambda: tables()["orders"].rename(columns={"giver": "customer"}),
         lambda rows: None if rows.amount.dropna().empty else float(rows.amount.max()), always,
+    ),
+    "least": (
+        "min(orders.amount via buyer, 30 days) for customers", 30, bought,
+        lambda rows: None if rows.amount.dropna().empty else float(rows.amount.min()), always,
+    ),
+    "earliest": (
+        "first(orders.noise via buyer, 30 days) for customers", 30, bought,
+        lambda rows: None if rows.empty else rows.sort_values(["at", "order"]).noise.iloc[0],
+        always,
     ),
     "chain": (
         "distinct(lines.product via order.buyer, 30 days) for customers "

@@ -248,9 +248,10 @@ def _filtered(table: str, condition: str, database: DatabaseColumns) -> str:
 
 
 def _existing(entity: str, database: DatabaseColumns) -> list[str]:
-    """That the entity is there at the seed time, where it has a time."""
+    """That the entity is there at the seed time, where its table has times. Not if its own is
+    null: RelBench has such rows for test labels alone, so that they would be of test only."""
     time = database.keys[entity].time_column
-    return [f"(e.{quoted(time)} IS NULL OR e.{quoted(time)} <= t.timestamp)"] if time else []
+    return [f"e.{quoted(time)} <= t.timestamp"] if time else []
 
 
 def _condition(forecast: Forecast, entity: str, database: DatabaseColumns) -> list[str]:
