@@ -125,7 +125,8 @@ def seconds(times: Any, what: str) -> NDArray[np.int64]:
         raise InputError(f"{what}: no times ({reason}); write e.g. 2026-01-31") from None
     if parsed.isna().any():
         raise InputError(f"{what}: {int(parsed.isna().sum())} times are missing")
-    return parsed.dt.ceil("s").dt.as_unit("s").astype("int64").to_numpy()
+    whole = parsed.dt.ceil("s").dt.as_unit("s")
+    return np.asarray(whole.astype("int64"), dtype=np.int64)
 
 
 def new_rows(

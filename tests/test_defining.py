@@ -13,9 +13,12 @@ from relbench.base import Database, Table
 
 from plurel.errors import InputError
 from plurel.folder import write_folder
+from plurel.manifest import TableKeys
 from plurel.rng import stream
 from rt.defining.definitions import Definition, read_definitions
-from rt.defining.leaks import later, names_rows
+from rt.defining.forecast_sql import DatabaseColumns, forecast_labels, paths
+from rt.defining.language import parse_forecast
+from rt.defining.leaks import later, names_rows, telling
 from rt.defining.write import add_tasks, describe
 from rt.labels import SPLITS
 from rt.store import preprocess
@@ -27,7 +30,8 @@ VAL, TEST = START + pd.Timedelta(days=260), START + pd.Timedelta(days=330)
 
 
 def tables() -> dict[str, pd.DataFrame]:
-    """Customers who join some day, one of them unknown, orders with ties in time, lines without a time of their own."""
+    """Customers who join some day, one of them unknown; orders with ties in time; lines without a
+    time of their own."""
     draws = stream(0, "defining")
     joined = pd.Series(START + pd.to_timedelta(np.sort(draws.integers(0, 200, NUM_CUSTOMERS)), "D"))
     joined.iloc[-1] = pd.NaT  # not known to have joined
@@ -447,3 +451,52 @@ def test_signs_of_leaks(shop: Path) -> None:
         days = labels["at"] + pd.Timedelta(days=shift)
         for values in (days, days.dt.date, days.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")):
             assert (later((values, values), (labels, labels), "at") is not None) == found
+    half = labels["at"] + pd.to_timedelta(np.arange(40) % 2, "D")
+    assert later((half, half), (labels, labels), "at") is None  # not most of them
+    truth = (np.arange(400) % 2).astype(float)
+    wrong = pd.Series(np.where(np.arange(400) % 100 < 4, 1 - truth, truth))
+    assert telling((wrong, wrong), (truth, truth)) is not None  # all but some
+    worse = pd.Series(np.where(np.arange(400) % 100 < 8, 1 - truth, truth))
+    assert telling((worse, worse), (truth, truth)) is None
+
+
+def test_ways_through_a_database() -> None:
+    """Staff who report to staff, orders by them and for their team, which staff belong to."""
+    keys = {
+        "teams": TableKeys("team", None, {"led_by": "staff"}),
+        "staff": TableKeys("person", None, {"boss": "staff", "team": "teams"}),
+        "orders": TableKeys("order", "at", {"seller": "staff"}),
+    }
+    columns = {name: {"x": "number"} for name in keys}
+    database = DatabaseColumns(keys, columns)  # type: ignore[arg-type]
+    assert list(paths("orders", "teams", database)) == [("seller", "team")]
+    assert list(paths("orders", "staff", database)) == [("seller",)]
+    assert list(paths("staff", "staff", database)) == [("boss",), ("team", "led_by")]
+    keys["orders"].foreign_keys["team"] = "teams"
+    assert list(paths("orders", "teams", database)) == [("team",), ("seller", "team")]
+    # the shortest way is taken, any other has to be named
+    near = forecast_labels(parse_forecast("count(orders, 3 days) < -2 for teams"), database)
+    assert 'r0."team" AS entity' in near.sql
+    assert "< -2" in near.sql
+    line = "count(orders via seller.boss.boss.team, 3 days) for teams"
+    far = forecast_labels(parse_forecast(line), database)
+    assert 'r3."team" AS entity' in far.sql
+    assert far.sql.count("JOIN") - near.sql.count("JOIN") == 3
+
+
+def test_a_parent_gives_the_answer_away(tmp_path: Path) -> None:
+    items = pd.DataFrame({"item": np.arange(20), "slow": np.arange(20) % 3 == 0})
+    item = stream(0, "leaks").integers(20, size=600)
+    orders = pd.DataFrame({
+        "order": np.arange(600), "at": pd.date_range(START, periods=600, freq="D"), "item": item,
+        "late": items.slow[item].to_numpy(), "noise": np.arange(600) % 7,
+    })  # fmt: skip
+    database = Database({
+        "items": Table(items, {}, "item", None),
+        "orders": Table(orders, {"item": "items"}, "order", "at"),
+    })  # fmt: skip
+    folder = write_folder(
+        tmp_path / "x", database=database, name="x", val_timestamp=VAL, test_timestamp=TEST
+    )
+    (task,) = add_tasks(folder, {"late": Definition(complete="orders.late")})
+    assert [(leak.table, leak.column) for leak in task.leaks] == [("items", "slow")]

@@ -54,7 +54,7 @@ def find_leaks(task: Any, database: Database, labels: Mapping[str, pd.DataFrame]
         reason = later(values, (train, val), task.time_col)
         own = table == task.entity_table
         if reason is None and not (own and names_rows(database.table_dict[table].df[column])):
-            reason = _telling(values, truth)
+            reason = telling(values, truth)
         if reason:
             found.append(Leak(table, column, reason))
     return found
@@ -111,7 +111,7 @@ def names_rows(values: pd.Series) -> bool:
     return known.nunique() > DISTINCT * len(known)
 
 
-def _telling(values: tuple[pd.Series, pd.Series], truth: tuple[Floats, Floats]) -> str | None:
+def telling(values: tuple[pd.Series, pd.Series], truth: tuple[Floats, Floats]) -> str | None:
     """The reason, where the column, or its being null, predicts the labels."""
     for what, (train, val) in (
         ("being null", (values[0].isna(), values[1].isna())),
