@@ -64,7 +64,16 @@ def test_nothing_is_there_before_it_is_known(tables: Tables) -> None:
     for name in seasons:
         frame = tables[name]
         assert (frame.known.dt.year == frame.yearID).all()
-    assert (tables["batting"].known.dt.month == 11).all()
+    days = {name: set(frame.known.dt.strftime("%m-%d")) for name, frame in tables.items()
+            if "known" in frame}  # fmt: skip
+    whole = ("teams", "appearances", "batting", "pitching", "fielding", "batting_post",
+             "pitching_post", "fielding_post", "managers", "series")  # fmt: skip
+    assert all(days[name] == {"11-15"} for name in whole)
+    awards = ("awards", "award_shares", "manager_awards", "manager_award_shares")
+    assert all(days[name] == {"12-15"} for name in awards)
+    games = tables["home_games"]
+    assert (games.known > games.spanfirst).mean() > 0.5
+    assert (games.known >= games.spanfirst).all()
     assert (tables["salaries"].known.dt.month == 4).all()
     debut = people.debut.to_numpy()
     college = tables["college"]

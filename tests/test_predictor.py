@@ -21,6 +21,7 @@ from rt.predict import ContextSettings
 from rt.predictor import Predictor
 from rt.recipes import Recipe
 from rt.relbench_folder import label_table, open_dataset, open_task
+from rt.scores import Protocol
 from rt.settings import Settings
 from rt.tasks import load_tasks
 from tests.shops import D_TEXT, EMBEDDER, shop_folders
@@ -61,14 +62,15 @@ def test_label_rows_of_a_split(predictor: Predictor, folders: tuple[Path, Path],
     assert found.columns.tolist() == [*keys, "prediction"]
 
 
+@pytest.mark.parametrize("protocol", ["rolling", "split"])
 @pytest.mark.parametrize("name", ["mean-amount", "any-returned"])
 def test_an_entity_at_a_time_is_the_label_row_of_both(
-    predictor: Predictor, folders: tuple[Path, Path], name: str
+    predictor: Predictor, folders: tuple[Path, Path], name: str, protocol: Protocol
 ) -> None:
     raw, _ = folders
-    known = predictor.predict(raw, name, show_progress=False)
+    known = predictor.predict(raw, name, protocol=protocol, show_progress=False)
     asked = known[["shop", "timestamp"]].sample(frac=1, random_state=1)
-    found = predictor.predict(raw, name, asked, show_progress=False)
+    found = predictor.predict(raw, name, asked, protocol=protocol, show_progress=False)
     assert found.shop.tolist() == asked.shop.tolist()
     both = known.merge(found, on=["shop", "timestamp"])
     assert len(both) == len(known) > 5
