@@ -5,7 +5,7 @@ is a label of both. A task that completes a column is asked by the primary key o
 there, whether or not the column is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,34 @@ from rt.predict import NewRows
 from rt.raw import read_database
 from rt.tasks import Task
 from rt.unpack import ARRAYS_FILE
+
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "mixed-integer", "boolean", "decimal")
+
+
+class RowKeys:
+    """The primary keys of rows of a store, or where a table has none their places in its file."""
+
+    def __init__(self, raw: Path, store: Path, meta: StoreMeta) -> None:
+        self._store, self._meta = store, meta
+        self._tables = {table.name: table for table in read_database(raw).tables}
+        self._keys: dict[int, Sequence[Any]] = {}
+
+    def __call__(self, table: int, row: int) -> Any:
+        """The key of a row of a table (its number)."""
+        first, end = self._meta.tables[table].rows
+        if not first <= row < end:
+            return "asked for"
+        if table not in self._keys:
+            self._keys[table] = self._read(table, first, end)
+        return self._keys[table][row - first]
+
+    def _read(self, table: int, first: int, end: int) -> Sequence[Any]:
+        with safe_open(self._store / ARRAYS_FILE, framework="numpy") as file:
+            source = file.get_slice("row_source")[first:end]
+        raw = self._tables.get(self._meta.tables[table].name)
+        if self._meta.tables[table].kind != "database" or raw is None or raw.primary_key is None:
+            return list(source)
+        return pd.Series(raw.source.read(raw.primary_key).to_pandas()).iloc[source].tolist()
 
 
 class Entities:
@@ -45,12 +73,22 @@ class Entities:
             keys = raw_table.source.read(self.key)
         self._index = KeyIndex(keys, rows, where)
 
+    def typed(self, keys: "pd.Series[Any]") -> "pd.Series[Any]":
+        """Texts as whole numbers where the table's keys are such: command lines and CSV files don't
+        tell them apart. Other keys as they are."""
+        texts = pd.api.types.infer_dtype(keys, skipna=False) == "string"
+        if self._index.kind == "integer" and texts and keys.str.fullmatch(r"-?[0-9]+").all():
+            return keys.map(int)
+        return keys
+
     def rows(self, keys: Iterable[Any]) -> NDArray[np.uint32]:
         """The store rows of these keys; InputError that names the first one that is not there."""
         try:
             values = pa.chunked_array([pa.array(list(keys), from_pandas=True)])
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise InputError(f"{self.table}: keys of several types ({error})") from None
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise InputError(
+                f"{self.table}: keys of several types, or too large ({error})"
+            ) from None
         found = self._index.find(values, f"the keys of {self.table}").rows
         missing = np.flatnonzero(found == NO_ROW)
         if len(missing):
@@ -77,15 +115,18 @@ def last_time(store: Path) -> int | None:
 def seconds(times: Any, what: str) -> NDArray[np.int64]:
     """i64[N]: times in seconds since 1970, rounded up as in a store; times with a zone in UTC,
     those without are taken as they stand. InputError for what is no time."""
+    given = pd.Series(times)
+    if given.notna().any() and pd.api.types.infer_dtype(given) in _NUMBERS:
+        raise InputError(f"{what}: numbers are no times; write e.g. 2026-01-31")
     try:
-        parsed = pd.to_datetime(pd.Series(times), utc=True)
+        parsed = pd.to_datetime(given, utc=True)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(f"{what}: no times ({reason}); write e.g. 2026-01-31") from None
     if parsed.isna().any():
         raise InputError(f"{what}: {int(parsed.isna().sum())} times are missing")
-    nanoseconds = parsed.dt.as_unit("ns").astype("int64").to_numpy()
-    return np.asarray(-(-nanoseconds // 10**9), dtype=np.int64)
+    whole = parsed.dt.ceil("s").dt.as_unit("s")
+    return np.asarray(whole.astype("int64"), dtype=np.int64)
 
 
 def new_rows(

@@ -6,18 +6,21 @@ What differs from the package's files, and why:
 - keys are numbers 0..n-1 in row order and events stand in order of time, as RelBench 3 demands; the
   original codes stay beside them as text (`playerID`, `teamID`, `franchID`);
 - a row is known when what it says is over: a season's figures on 15 November (after the last game
-  of the World Series), awards on 15 December, salaries on 1 April, the all-star game on 20 July,
-  votes for the Hall of Fame on 1 August, a park's games on the last day of theirs;
+  of the World Series), awards on 15 December, salaries on 1 April, all-star games on 10 August
+  (that of 1981 was on the ninth), votes for the Hall of Fame on 1 August, a park's games on the
+  last day of theirs;
 - a person is there from the first game on (`debut`): a row that stood there before would tell that
   the game will be played. Years at college, which only those have who made it, come with the debut;
 - left out, because they are written when it is over: a person's last game and death, whether a
-  franchise is still active; and identifiers of other databases, tables that follow from others
-  (the outfield split, halves of seasons) and `Batting-TEST`;
+  franchise is still active, a team's park factors (of three years, the next one among them); and
+  identifiers of other databases, tables that follow from others (the outfield split, halves of
+  seasons) and `Batting-TEST`;
 - what is known before a season's row (salaries, all-star and home games) references the franchise
   alone; all others the team's season too.
 
-Tasks are asked in January, when nobody plays. Seed times go back 365 days at a time, so that they
-reach the end of January a century earlier, still before the first game.
+Tasks are asked in January or on the last day of December, when nobody plays. Seed times go back
+365 days at a time, so that they reach the end of January a century earlier, still before the first
+game.
 """
 
 from pathlib import Path
@@ -32,7 +35,7 @@ from rt.defining.forecast_sql import DatabaseColumns, Kind
 
 VAL_TIMESTAMP = "2011-01-01"
 TEST_TIMESTAMP = "2017-01-01"
-SEASON, AWARDS, SALARIES, ALL_STAR, VOTES = "11-15", "12-15", "04-01", "07-20", "08-01"
+SEASON, AWARDS, SALARIES, ALL_STAR, VOTES = "11-15", "12-15", "04-01", "08-10", "08-01"
 KEYS = {
     "person_id": "people", "franchise_id": "franchises", "team_id": "teams", "park_id": "parks",
     "school_id": "schools", "winner_id": "teams", "loser_id": "teams",
@@ -44,6 +47,7 @@ PEOPLE_COLUMNS = [
     "birthCountry", "weight", "height", "bats", "throws", "debut",
 ]  # fmt: skip
 TEAM_IDENTIFIERS = ["teamIDBR", "teamIDlahman45", "teamIDretro"]
+PARK_FACTORS = ["BPF", "PPF"]
 
 TASKS = {
     "player-returns": Definition(
@@ -77,7 +81,7 @@ def baseball_tables(data: Path) -> dict[str, pd.DataFrame]:
     parks, schools = (_read(data, name) for name in ("Parks", "Schools"))
     parks = _numbered(parks.drop(columns="ID"), "park_id")
     schools = _numbered(schools, "school_id")
-    teams = _dated(_read(data, "Teams").drop(columns=TEAM_IDENTIFIERS), SEASON)
+    teams = _dated(_read(data, "Teams").drop(columns=[*TEAM_IDENTIFIERS, *PARK_FACTORS]), SEASON)
     teams["franchise_id"] = _places(franchises, "franchID", teams.pop("franchID"))
     teams = _events(teams, "team_id")
     references = References(people, teams)

@@ -6,7 +6,7 @@ is the prediction with everything less the one without the part (an ablation; Co
 Lee, Explaining by Removing, 2021, section 4, calls it removal from the full set). Parts that say
 the same each have a small effect, though both together may decide: take away their table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,8 @@ from rt.meta import StoreMeta
 By = Literal["table", "column", "row"]
 BY: tuple[By, ...] = ("table", "column", "row")
 Arrays = Mapping[str, NDArray[Any]]
+Keys = Callable[[int, int], Any]
+"""What a row is called by: of the number of its table and its own in the store."""
 HIGHER, LOWER = "#4477aa", "#cc3311"
 MOST_BARS = 15
 _SLOTS = ("row", "column", "semantic_type", "value", "text", "is_target", "is_padding")
@@ -42,9 +44,10 @@ class Part:
     cells: NDArray[np.bool_]
 
 
-def parts_of(arrays: Arrays, meta: StoreMeta, by: By) -> list[Part]:
+def parts_of(arrays: Arrays, meta: StoreMeta, by: By, keys: Keys | None = None) -> list[Part]:
     """The parts of a batch of one context, in the order of their first cells; each has a cell at
-    least, and none has the target's own."""
+    least, and none has the target's own. keys: what rows are called by, their numbers in the store
+    if it is not given."""
     there = ~arrays["is_padding"][0]
     there[arrays["target_slot"][0]] = False
     rows = np.where(there, arrays["row"][0], 0)
@@ -54,7 +57,7 @@ def parts_of(arrays: Arrays, meta: StoreMeta, by: By) -> list[Part]:
     found = []
     for value in dict.fromkeys(key[there].tolist()):
         cells = there & (key == value)
-        found.append(Part(_name(arrays, meta, by, value), cells))
+        found.append(Part(_name(arrays, meta, by, value, keys), cells))
     return found
 
 
@@ -134,7 +137,7 @@ def chunks(parts: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
         yield parts[start : start + size]
 
 
-def _name(arrays: Arrays, meta: StoreMeta, by: By, value: int) -> str:
+def _name(arrays: Arrays, meta: StoreMeta, by: By, value: int, keys: Keys | None) -> str:
     if by == "table":
         return meta.tables[value].name
     if by == "column":
@@ -144,7 +147,9 @@ def _name(arrays: Arrays, meta: StoreMeta, by: By, value: int) -> str:
     if value == 0:
         return f"{table} (the row itself)"
     when = "" if time == rustler.NO_TIME else f" of {pd.Timestamp(time, unit='s'):%Y-%m-%d %H:%M}"
-    return f"{table}, row {arrays['row_number'][value]}{when}"
+    number = int(arrays["row_number"][value])
+    key = number if keys is None else keys(int(arrays["row_table"][value]), number)
+    return f"{table}, row {key}{when}"
 
 
 def _pointers(ptr: NDArray[np.int64], count: int) -> NDArray[np.int64]:

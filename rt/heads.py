@@ -4,6 +4,7 @@ Numbers are fitted by ridge regression, booleans and classes by logistic regress
 vectors; how much is penalised is chosen on validation rows.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,8 @@ MOST_STEPS = 1000
 @dataclass(frozen=True)
 class Head:
     """weight f64[F, C], bias f64[C] of vectors (x - mean) / scale, all f64[F]; C is 1 but for
-    classes, whose names are `classes`. task: "<database>/<task>" that it was fitted on."""
+    classes, whose names are `classes`. task: "<database>/<task>" that it was fitted on;
+    model: the fingerprint of the model whose vectors they were."""
 
     task: str
     kind: Kind
@@ -36,6 +38,7 @@ class Head:
     weight: Floats
     bias: Floats
     classes: tuple[str, ...] = ()
+    model: str = ""
 
     def __call__(self, vectors: Floats) -> Floats:
         """f64[N] probabilities or values, or f64[N, C] probabilities of classes."""
@@ -46,12 +49,25 @@ class Head:
             expit(scores[:, 0]) if self.kind == "binary_classification" else scores[:, 0]
         )
 
+    def check(self, task: str, kind: str, model: str) -> None:
+        """InputError unless the head is for a task of this name and type, and for this model."""
+        if (self.task.rpartition("/")[2], self.kind) != (task, kind):
+            raise InputError(f"the head was fitted on {self.task}, not on {task}: fit another one")
+        if self.model != model:
+            raise InputError(
+                f"the head for {task} was fitted on another model, whose vectors mean other things:"
+                " fit it again"
+            )
+
     def save(self, path: str | Path) -> None:
         """Write the head to a safetensors file."""
         arrays = {
             n: np.ascontiguousarray(getattr(self, n)) for n in ("mean", "scale", "weight", "bias")
         }
-        facts = {"task": self.task, "kind": self.kind, "classes": "\n".join(self.classes)}
+        facts = {
+            "task": self.task, "kind": self.kind, "classes": json.dumps(self.classes),
+            "model": self.model,
+        }  # fmt: skip
         with complete_file(Path(path)) as file:
             save_file(arrays, file, metadata=facts)
 
@@ -62,9 +78,11 @@ class Head:
             with safe_open(path, framework="numpy") as file:
                 facts = file.metadata()
                 arrays = {n: file.get_tensor(n) for n in ("mean", "scale", "weight", "bias")}
-            classes = tuple(facts["classes"].split("\n")) if facts["classes"] else ()
-            return cls(facts["task"], facts["kind"], classes=classes, **arrays)
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            classes = tuple(json.loads(facts["classes"]))
+            return cls(
+                facts["task"], facts["kind"], classes=classes, model=facts["model"], **arrays
+            )
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: no saved head ({error}); fit it again") from None
 
 

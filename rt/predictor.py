@@ -7,6 +7,7 @@ The answers come from the model as it is, with the labels that are known by the 
 contexts, or from a head fitted on the frozen model (`fit_head`).
 """
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from plurel.errors import InputError
 from plurel.rng import stream
-from rt.asked import Entities, frame_of, last_time, new_rows, seconds
+from rt.asked import Entities, RowKeys, frame_of, last_time, new_rows, seconds
 from rt.data import Batch
 from rt.explain import By, averaged, check_by, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, fit_head
@@ -101,10 +102,13 @@ class Predictor:
         task's true, the value on the original scale of a regression, or the likeliest class, beside
         `probability of <class>` of each. Raises InputError for tables, tasks, keys and times that
         are not there."""
+        _check_count(num_contexts)
         source, meta, found = self._open(database, task)
+        if head is not None:
+            head.check(task, found.task_type, self._fingerprint())
         asked, which = self._rows(source, meta, found, (rows, at, split))
         progress = f"{source.name}/{task}" if show_progress else None
-        total: Floats | None = None
+        total: Floats = np.zeros(())
         for number in range(num_contexts):
             settings: dict[str, Any] = {
                 "settings": self.settings, "protocol": protocol, "seed": seed + number,
@@ -114,9 +118,7 @@ class Predictor:
                 part = predict(self.model, source.store, found, which, **settings)
             else:
                 part = head(self._vectors(source, found, which, settings))
-            total = part if total is None else total + part
-        if total is None:
-            raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
+            total = total + part
         classes = head.classes if head else tuple(name for name, _ in found.classes)
         return _answers(asked, total / num_contexts, classes)
 
@@ -144,7 +146,7 @@ class Predictor:
             }  # fmt: skip
             parts.append(Labelled(self._vectors(source, found, rows, settings), labels))
         kind: Kind = found.task_type  # type: ignore[assignment]
-        return fit_head(name, kind, *parts)
+        return replace(fit_head(name, kind, *parts), model=self._fingerprint())
 
     def explain(
         self,
@@ -164,18 +166,21 @@ class Predictor:
         the probability of the likeliest.
         """
         kind = check_by(by)
+        _check_count(num_contexts)
         source, meta, found = self._open(database, task)
         _, rows = self._rows(source, meta, found, (row, at, "test"))
         if len(rows) != 1:
             raise InputError(f"explain is for one row, not {len(rows)}")
         sample = Contexts(source.store, found, self.settings, self.model.config.child_counts)
         answer = Answer(self.model, meta, found, self.settings.precision)
+        assert source.raw is not None
+        keys = RowKeys(source.raw, source.store, meta)
+        contexts = [sample.arrays(rows, None, seed + number) for number in range(num_contexts)]
+        wholes = [answer(Batch.from_arrays(arrays)) for arrays in contexts]
+        likeliest = int(torch.cat(wholes).mean(0).argmax())  # one class for all contexts
         frames = []
-        for number in range(num_contexts):
-            arrays = sample.arrays(rows, None, seed + number)
-            parts = parts_of(arrays, meta, kind)
-            whole = answer(Batch.from_arrays(arrays))
-            likeliest = int(whole[0].argmax())
+        for arrays, whole in zip(contexts, wholes, strict=True):
+            parts = parts_of(arrays, meta, kind, keys)
             ablated = [
                 answer(Batch.from_arrays(without(arrays, some)))[:, likeliest]
                 for some in chunks(parts, self.settings.batch_size)
@@ -205,6 +210,12 @@ class Predictor:
         """What is asked, as a frame, and the rows that it means."""
         rows, at, split = given
         assert source.raw is not None
+        time = None if task.kind == "autocomplete" else meta.tables[task.table].time_column
+        if at is not None and (rows is None or time is None):
+            raise InputError(
+                f"task {task.name}: at is the time of named rows of a task with times; "
+                + ("name rows" if rows is None else "here each row has its own, leave it out")
+            )
         if rows is None:
             table, found, target = _label_rows(source, task, split)
             return table.drop(columns=target), found
@@ -212,12 +223,13 @@ class Predictor:
         key = str(task.entity_column or entities.key or "position")
         if task.kind == "autocomplete":
             asked = frame_of(rows, task, None, None, key)
+            asked[key] = entities.typed(asked[key])
             return asked, entities.rows(asked[key])
-        time = meta.tables[task.table].time_column
         if at is None and not (isinstance(rows, pd.DataFrame) and time in rows):
             last = last_time(source.store)
             at = None if last is None else pd.Timestamp(last, unit="s")
         asked = frame_of(rows, task, time, at, key)
+        asked[key] = entities.typed(asked[key])
         times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
         return asked, new_rows(meta, task, entities.rows(asked[key]), times)
 
@@ -231,8 +243,19 @@ class Predictor:
         chosen = np.sort(order[:most])
         labels = table[target].iloc[chosen]
         if task.task_type == "multiclass_classification":
+            if pd.api.types.is_float_dtype(labels.dtype) and (labels % 1 == 0).all():
+                labels = labels.astype("int64")  # named as the store names them: 3, not 3.0
             return rows[chosen], labels.astype(str).to_numpy(dtype=str)
         return rows[chosen], labels.astype("Float64").to_numpy(dtype=np.float64)
+
+    def _fingerprint(self) -> str:
+        """Of the model's parameters."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            flat = value.detach().cpu().reshape(-1).contiguous()  # a scalar has no bytes to view
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def _vectors(self, source: Source, task: Task, rows: Rows, settings: dict[str, Any]) -> Floats:
         """f64[N, d_model]: the vectors of the rows' targets before the model's own heads."""
@@ -263,6 +286,11 @@ def _label_rows(
     named = [*table.fkey_col_to_pkey_table, table.time_col, relbench_task.target_col]
     columns = [column for column in named if column in table.df]
     return table.df[columns].reset_index(drop=True), rows, relbench_task.target_col
+
+
+def _check_count(num_contexts: int) -> None:
+    if num_contexts < 1:
+        raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
 
 
 def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd.DataFrame:

@@ -108,4 +108,5 @@ def context_of(
         name = next(iter(recipes))
     elif name not in recipes and name not in PRESETS:
         raise InputError(unknown_key(f"recipe.{name}", {*recipes, *PRESETS}))
-    return length or found.context_length[0], recipes[name] if name in recipes else named(name)
+    chosen = recipes[name] if name in recipes else named(name)
+    return found.context_length[0] if length is None else length, chosen

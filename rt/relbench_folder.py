@@ -19,6 +19,7 @@ from rt.raw import read_database
 
 _REASONS = (
     *(OSError, ValueError, KeyError, RuntimeError, TypeError, AssertionError),
+    *(SyntaxError, NameError),  # of time columns whose names are no identifiers
     duckdb.Error,
 )
 

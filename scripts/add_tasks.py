@@ -27,6 +27,8 @@ def main() -> None:
     one = args.predict or args.complete
     if (args.tasks is None) == (one is None):
         raise InputError("give a YAML file of tasks, or one task by --predict or --complete")
+    if args.tasks is not None and (args.name is not None or args.hide):
+        raise InputError("--name and --hide are of one task by --predict or --complete")
     if args.tasks is not None:
         definitions = read_definitions(args.tasks)
     elif args.name is None:

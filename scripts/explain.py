@@ -9,7 +9,6 @@ from pathlib import Path
 from plurel.atomic import check_file_place, complete_file
 from plurel.cli import Parser, clean_exit
 from plurel.errors import InputError
-from scripts.predict import keys
 
 WRITERS = (".csv", ".png")
 
@@ -46,7 +45,7 @@ def main() -> None:
         recipe=args.recipe, pre_dir=args.pre_dir,
     )  # fmt: skip
     found = predictor.explain(
-        args.database, args.task, keys([args.key]), at=args.at, by=args.by,
+        args.database, args.task, [args.key], at=args.at, by=args.by,
         num_contexts=args.num_contexts, seed=args.seed,
     )  # fmt: skip
     print(found.to_string(index=False, float_format=lambda value: f"{value:.4g}"))

@@ -5,7 +5,6 @@ python scripts/predict.py CHECKPOINT DATABASE TASK [--entities 17 23 [--at 2026-
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -48,7 +47,9 @@ def main() -> None:
         raise InputError(f"--out {args.out}: the name must end in {' or '.join(WRITERS)}")
     if args.entities and args.rows:
         raise InputError("give --entities or --rows, not both")
-    rows = read_rows(args.rows) if args.rows else keys(args.entities)
+    if args.head and args.fit_head:
+        raise InputError("give --head or --fit_head, not both")
+    rows = read_rows(args.rows) if args.rows else args.entities
     from rt.heads import Head  # torch takes seconds
     from rt.predictor import Predictor
 
@@ -74,18 +75,12 @@ def main() -> None:
         print(f"{args.out}: {len(found):,} rows")
 
 
-def keys(words: list[str] | None) -> list[Any] | None:
-    """Keys from the command line: numbers, if all are."""
-    if words is None:
-        return None
-    numbers = all(word.removeprefix("-").isdecimal() for word in words)
-    return [int(word) for word in words] if numbers else words
-
-
 def read_rows(path: Path) -> pd.DataFrame:
-    """A frame of a file."""
+    """A frame of a file; of CSV all as texts, so that the key 007 stays what it is."""
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read ({' '.join(str(error).split())[:200]})") from None
 

@@ -53,11 +53,27 @@ def test_nothing_is_there_before_it_is_known(tables: Tables) -> None:
     people = tables["people"]
     assert not {"finalGame", "deathYear", "retroID"} & set(people.columns)
     assert "active" not in tables["franchises"].columns
+    assert not {"BPF", "PPF"} & set(tables["teams"].columns)
+    # the name of an all-star game holds its day
+    games = tables["all_star"].dropna(subset=["gameID"])
+    played = pd.to_datetime(games.gameID.str.extract(r"(\d{8})")[0])
+    assert (played <= games.known).all()
+    assert (played.dt.year == games.yearID).mean() > 0.999
+    assert played.dt.month.max() == 8
     seasons = ("appearances", "batting", "fielding", "teams", "awards", "hall_of_fame", "salaries")
     for name in seasons:
         frame = tables[name]
         assert (frame.known.dt.year == frame.yearID).all()
-    assert (tables["batting"].known.dt.month == 11).all()
+    days = {name: set(frame.known.dt.strftime("%m-%d")) for name, frame in tables.items()
+            if "known" in frame}  # fmt: skip
+    whole = ("teams", "appearances", "batting", "pitching", "fielding", "batting_post",
+             "pitching_post", "fielding_post", "managers", "series")  # fmt: skip
+    assert all(days[name] == {"11-15"} for name in whole)
+    awards = ("awards", "award_shares", "manager_awards", "manager_award_shares")
+    assert all(days[name] == {"12-15"} for name in awards)
+    games = tables["home_games"]
+    assert (games.known > games.spanfirst).mean() > 0.5
+    assert (games.known >= games.spanfirst).all()
     assert (tables["salaries"].known.dt.month == 4).all()
     debut = people.debut.to_numpy()
     college = tables["college"]
@@ -78,3 +94,6 @@ def test_tasks_ask_of_the_season_after_a_january(tables: Tables) -> None:
     # no seed time falls into a season
     seeds = pd.date_range("2011-01-01", "1872-01-01", freq="-365D")
     assert set(seeds.month) <= {1, 2}
+    for first in ("2011-01-01", "2017-01-01"):
+        later = pd.date_range(first, periods=6, freq="365D")
+        assert set(zip(later.month, later.day, strict=True)) <= {(1, 1), (12, 31)}

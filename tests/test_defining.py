@@ -13,8 +13,12 @@ from relbench.base import Database, Table
 
 from plurel.errors import InputError
 from plurel.folder import write_folder
+from plurel.manifest import TableKeys
 from plurel.rng import stream
 from rt.defining.definitions import Definition, read_definitions
+from rt.defining.forecast_sql import DatabaseColumns, forecast_labels, paths
+from rt.defining.language import parse_forecast
+from rt.defining.leaks import later, names_rows, telling
 from rt.defining.write import add_tasks, describe
 from rt.labels import SPLITS
 from rt.store import preprocess
@@ -26,9 +30,11 @@ VAL, TEST = START + pd.Timedelta(days=260), START + pd.Timedelta(days=330)
 
 
 def tables() -> dict[str, pd.DataFrame]:
-    """Customers who join some day, orders with ties in time, lines without a time of their own."""
+    """Customers who join some day, one of them unknown; orders with ties in time; lines without a
+    time of their own."""
     draws = stream(0, "defining")
-    joined = START + pd.to_timedelta(np.sort(draws.integers(0, 200, NUM_CUSTOMERS)), "D")
+    joined = pd.Series(START + pd.to_timedelta(np.sort(draws.integers(0, 200, NUM_CUSTOMERS)), "D"))
+    joined.iloc[-1] = pd.NaT  # not known to have joined
     customers = pd.DataFrame({
         "customer": np.arange(NUM_CUSTOMERS),
         "joined": joined,
@@ -153,6 +159,14 @@ CASES: dict[str, tuple[str, int, Callable[[], Rows], Value, Callable[[Any, Any],
         lambda: bought().query("paid and channel.notna() and channel != \"it's\""),
         lambda rows: int(len(rows) > 0), always,
     ),
+    "absent": (
+        "exists(orders via buyer, 2 weeks) = false for customers", 14, bought,
+        lambda rows: int(rows.empty), always,
+    ),
+    "share": (
+        "mean(orders.paid via buyer, 30 days) for customers", 30, bought,
+        lambda rows: None if rows.empty else float(rows.paid.mean()), always,
+    ),
     "sum": (
         "sum(orders.amount via buyer, 30 days) for customers", 30, bought,
         lambda rows: float(rows.amount.sum()), always,
@@ -166,6 +180,15 @@ CASES: dict[str, tuple[str, int, Callable[[], Rows], Value, Callable[[Any, Any],
         "max(orders.amount via giver, 30 days) for customers", 30,
         lambda: tables()["orders"].rename(columns={"giver": "customer"}),
         lambda rows: None if rows.amount.dropna().empty else float(rows.amount.max()), always,
+    ),
+    "least": (
+        "min(orders.amount via buyer, 30 days) for customers", 30, bought,
+        lambda rows: None if rows.amount.dropna().empty else float(rows.amount.min()), always,
+    ),
+    "earliest": (
+        "first(orders.noise via buyer, 30 days) for customers", 30, bought,
+        lambda rows: None if rows.empty else rows.sort_values(["at", "order"]).noise.iloc[0],
+        always,
     ),
     "chain": (
         "distinct(lines.product via order.buyer, 30 days) for customers "
@@ -265,6 +288,10 @@ BAD = {
     "count(orders where amount > via buyer, 30 days) for customers": "is not SQL",
     "count(orders where exists (select 1) via buyer, 9 days) for customers": "no other SELECT",
     "count(orders where lines.product = 1 via buyer, 9 days) for customers": "only columns of",
+    "count(orders where amount > 1 -- x\nvia buyer, 9 days) for customers": "without comments",
+    "count(orders where amount > 1; via buyer, 9 days) for customers": "without comments",
+    "count(orders where amount > 1 limit 3 via buyer, 9 days) for customers": "without limit",
+    "count(orders via buyer, 1 second) for customers": "choose a longer one",
     "count(orders via buyer, 1 month) for customers": "write days",
     "count(orders via buyer, past 30 days) for customers": "without past",
     f"{BUYER} if exists(orders via buyer, 30 days)": "expected 'past'",
@@ -288,6 +315,8 @@ def test_bad_lines(shop: Path, line: str) -> None:
 
 
 QUERY = "  entity: orders\n  window: 3 days\n  type: binary\n"
+LABEL = "SELECT timestamp, 1 AS entity, 0 AS target"
+LATER = "timestamp + INTERVAL 1 DAY AS timestamp,"
 BAD_FILES = {
     "x:\n  predict: 3\n": "task x: predict must be text",
     "x:\n  pedict: a\n": "did you mean predict?",
@@ -304,7 +333,30 @@ BAD_FILES = {
     "x:\n  complete: orders.late\n  hide: [orders.x]\n": "has no column 'x'",
     f"x:\n  sql: SELECT 1\n{QUERY.replace('days', 'moons')}": "such as 30 days",
     f"x:\n  sql: SELECT t.timestamp FROM timestamps t\n{QUERY}": "gives no column entity, target",
-    f"x:\n  sql: SELEC\n{QUERY}": "labels can't be made",
+    f"x:\n  sql: SELEC\n{QUERY}": "is no SQL of DuckDB",
+    f"x:\n  sql: SELECT 1; SELECT 2\n{QUERY}": "must be one SELECT",
+    f"x:\n  sql: COPY orders TO 'orders.csv'\n{QUERY}": "must be one SELECT",
+    f"x:\n  sql: SELECT * FROM nowhere\n{QUERY}": "labels can't be made",
+    f"x:\n  sql: {LABEL}, 5 AS more FROM timestamps\n{QUERY}": "also gives more",
+    f"x:\n  sql: {LABEL.replace('AS entity', '+ 900 AS entity')} FROM timestamps\n{QUERY}":
+        "= 901, which is no key of orders",
+    f"x:\n  sql: {LABEL.replace('1 AS entity', 'NULL AS entity')} FROM timestamps\n{QUERY}":
+        "which is no key of orders",
+    f"x:\n  sql: {LABEL.replace('timestamp,', LATER)} FROM timestamps\n{QUERY}":
+        "which is no seed time",
+    f"x:\n  sql: {LABEL.replace('0 AS', '3 AS')} FROM timestamps\n{QUERY}":
+        "binary task must be 0 and 1, not 3",
+    f"x:\n  sql: {LABEL.replace('0 AS', '[0] AS')} FROM timestamps\n"
+    f"{QUERY.replace('binary', 'multiclass')}": "must be texts or numbers",
+    "../x:\n  complete: orders.late\n": "must be that of a folder",
+    "x:\n  complete: orders.amount\n  type: multiclass\n":
+        "holds numbers: its type can be regression or binary, not multiclass",
+    "x:\n  complete: orders.channel\n  type: regression\n": "can be multiclass, not regression",
+    "x:\n  complete: orders.late\n  hide: [orders.at]\n": "orders.at is a key or the time",
+    "x:\n  complete: orders.late\n  hide: [lines.order]\n": "lines.order is a key or the time",
+    "x:\n  complete: orders.late\n  hide: [orders.late]\n": "is hidden anyway",
+    "x:\n  predict: last(orders.channel via buyer, 40 days) for customers\n  type: regression\n":
+        "labels of a regression must be finite numbers",
     "- x\n": "must hold keys and values",
 }  # fmt: skip
 
@@ -347,5 +399,104 @@ def test_the_command(
     assert (shop / "tasks/paid/manifest.yaml").is_file()
     with pytest.raises(InputError, match="give the task a --name"):
         command(str(shop), "--predict", line)
+    with pytest.raises(InputError, match="--name and --hide are of one task"):
+        command(str(shop), "tasks.yaml", "--name", "gives")
     with pytest.raises(InputError, match="give a YAML file of tasks, or one task"):
         command(str(shop))
+
+
+def test_names_that_sql_reads_as_others(tmp_path: Path) -> None:
+    """A key called like a seed time, columns with quotes and braces, a table that hides them."""
+    frames = tables()
+    orders = frames["orders"].rename(columns={"buyer": 'who "ever"', "amount": "{x} of it"})
+    customers = frames["customers"].rename(columns={"customer": "Timestamp"})
+    kept = orders[["order", "at", 'who "ever"', "{x} of it"]]
+
+    def written(name: str) -> Path:
+        parts = {
+            "customers": Table(customers, {}, "Timestamp", "joined"),
+            name: Table(kept, {'who "ever"': "customers"}, "order", "at"),
+        }
+        return write_folder(
+            tmp_path / name, database=Database(parts), name=name, val_timestamp=VAL,
+            test_timestamp=TEST,
+        )  # fmt: skip
+
+    line = 'sum("a b"."{x} of it" where "{x} of it" > 0, 30 days) for customers'
+    (task,) = add_tasks(written("a b"), {"x": Definition(predict=line)})
+    assert task.labels["val"].columns.tolist() == ["timestamp_", "Timestamp", "target"]
+    expected = worked_out(
+        "val", 30, bought().query("amount > 0"), lambda r: float(r.amount.sum()), always
+    )
+    found = {(r[1], r[2]): r[3] for r in task.labels["val"].itertuples()}
+    assert found == pytest.approx(expected)
+    with pytest.raises(InputError, match="rename it in the database"):
+        add_tasks(
+            written("Timestamps"), {"x": Definition(predict=line.replace("a b", "Timestamps"))}
+        )
+
+
+def test_signs_of_leaks(shop: Path) -> None:
+    """A name of each row is none; few labels are said not to have been looked at."""
+    definition = Definition(predict="exists(orders via buyer, 30 days) for customers")
+    (task,) = add_tasks(shop, {"few": definition}, dry_run=True)
+    assert any("too few to look for leaks" in line for line in task.warnings())
+    names = pd.Series([f"person {i}" for i in range(40)])
+    assert names_rows(names)
+    assert not names_rows(names.where(names.index < 20))
+    assert not names_rows(pd.Series(np.arange(40)))
+    assert not names_rows(pd.Series(["yes", "no"] * 20))
+    labels = pd.DataFrame({"at": pd.date_range("2020-01-01", periods=40)})
+    for shift, found in ((1, True), (-1, False)):
+        days = labels["at"] + pd.Timedelta(days=shift)
+        for values in (days, days.dt.date, days.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")):
+            assert (later((values, values), (labels, labels), "at") is not None) == found
+    half = labels["at"] + pd.to_timedelta(np.arange(40) % 2, "D")
+    assert later((half, half), (labels, labels), "at") is None  # not most of them
+    truth = (np.arange(400) % 2).astype(float)
+    wrong = pd.Series(np.where(np.arange(400) % 100 < 4, 1 - truth, truth))
+    assert telling((wrong, wrong), (truth, truth)) is not None  # all but some
+    worse = pd.Series(np.where(np.arange(400) % 100 < 8, 1 - truth, truth))
+    assert telling((worse, worse), (truth, truth)) is None
+
+
+def test_ways_through_a_database() -> None:
+    """Staff who report to staff, orders by them and for their team, which staff belong to."""
+    keys = {
+        "teams": TableKeys("team", None, {"led_by": "staff"}),
+        "staff": TableKeys("person", None, {"boss": "staff", "team": "teams"}),
+        "orders": TableKeys("order", "at", {"seller": "staff"}),
+    }
+    columns = {name: {"x": "number"} for name in keys}
+    database = DatabaseColumns(keys, columns)  # type: ignore[arg-type]
+    assert list(paths("orders", "teams", database)) == [("seller", "team")]
+    assert list(paths("orders", "staff", database)) == [("seller",)]
+    assert list(paths("staff", "staff", database)) == [("boss",), ("team", "led_by")]
+    keys["orders"].foreign_keys["team"] = "teams"
+    assert list(paths("orders", "teams", database)) == [("team",), ("seller", "team")]
+    # the shortest way is taken, any other has to be named
+    near = forecast_labels(parse_forecast("count(orders, 3 days) < -2 for teams"), database)
+    assert 'r0."team" AS entity' in near.sql
+    assert "< -2" in near.sql
+    line = "count(orders via seller.boss.boss.team, 3 days) for teams"
+    far = forecast_labels(parse_forecast(line), database)
+    assert 'r3."team" AS entity' in far.sql
+    assert far.sql.count("JOIN") - near.sql.count("JOIN") == 3
+
+
+def test_a_parent_gives_the_answer_away(tmp_path: Path) -> None:
+    items = pd.DataFrame({"item": np.arange(20), "slow": np.arange(20) % 3 == 0})
+    item = stream(0, "leaks").integers(20, size=600)
+    orders = pd.DataFrame({
+        "order": np.arange(600), "at": pd.date_range(START, periods=600, freq="D"), "item": item,
+        "late": items.slow[item].to_numpy(), "noise": np.arange(600) % 7,
+    })  # fmt: skip
+    database = Database({
+        "items": Table(items, {}, "item", None),
+        "orders": Table(orders, {"item": "items"}, "order", "at"),
+    })  # fmt: skip
+    folder = write_folder(
+        tmp_path / "x", database=database, name="x", val_timestamp=VAL, test_timestamp=TEST
+    )
+    (task,) = add_tasks(folder, {"late": Definition(complete="orders.late")})
+    assert [(leak.table, leak.column) for leak in task.leaks] == [("items", "slow")]

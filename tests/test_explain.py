@@ -138,6 +138,39 @@ def test_parts_are_all_cells_but_the_target_each_once(
     assert three.numpy() == pytest.approx(np.repeat(one.numpy(), 3, axis=0), abs=1e-5)
 
 
+def test_rows_are_called_by_their_keys(predictor: Predictor, shop: Path) -> None:
+    """Orders of a table whose rows stand in the store behind those of others."""
+    wide = Predictor(predictor.model, ContextSettings("hash", context_length=40), predictor.pre_dir)
+    found = wide.explain(shop, "late", 850, by="row", num_contexts=1)
+    orders = pd.read_parquet(shop / "db/orders.parquet")
+    names = found.part[found.part.str.startswith("orders, row")]
+    assert len(names) > 2
+    for name in names:
+        key, time = name.removeprefix("orders, row ").split(" of ")
+        order = orders.iloc[int(key)]
+        assert f"{order['at']:%Y-%m-%d %H:%M}" == time
+        assert order["item"] == orders["item"][850] or order["user"] == orders["user"][850]
+
+
+def test_the_effects_are_of_one_class(
+    predictor: Predictor, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the one that all contexts together find likeliest."""
+    answers = iter([[0.4, 0.6], [0.9, 0.1]])
+
+    class Stub:
+        def __init__(self, *_: object) -> None: ...
+
+        def __call__(self, batch: Batch) -> torch.Tensor:
+            values = next(answers, [0.25, 0.75])
+            return torch.tensor([values] * batch.num_contexts, dtype=torch.float64)
+
+    monkeypatch.setattr("rt.predictor.Answer", Stub)
+    found = predictor.explain(shop, "late", 3, by="table", num_contexts=2)
+    assert found.without.tolist() == pytest.approx([0.25] * len(found))
+    assert found.effect.tolist() == pytest.approx([0.65 - 0.25] * len(found))
+
+
 def test_a_picture(predictor: Predictor, shop: Path, tmp_path: Path) -> None:
     found = predictor.explain(shop, "late", asked(predictor, shop), num_contexts=1)
     plot_explanation(found, tmp_path / "explained.png", "late")
@@ -149,5 +182,7 @@ def test_bad_questions(predictor: Predictor, shop: Path) -> None:
         predictor.explain(shop, "late", 3, by="cell")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="explain is for one row, not 2"):
         predictor.explain(shop, "late", [3, 4])
+    with pytest.raises(InputError, match="num_contexts must be 1 or more, not 0"):
+        predictor.explain(shop, "late", 3, num_contexts=0)
     with pytest.raises(InputError, match="no row has the order 9999"):
         predictor.explain(shop, "late", 9999)

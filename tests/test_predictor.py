@@ -1,5 +1,6 @@
 """Predictions for rows named by keys and times, by the model as it is and by a fitted head."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from plurel.errors import InputError
 from plurel.rng import stream
+from rt.asked import Entities, seconds
 from rt.checkpoint import save_pretrained
 from rt.evaluate import predict, store_rows
 from rt.heads import Head, Labelled, fit_head
@@ -19,6 +21,7 @@ from rt.predict import ContextSettings
 from rt.predictor import Predictor
 from rt.recipes import Recipe
 from rt.relbench_folder import label_table, open_dataset, open_task
+from rt.scores import Protocol
 from rt.settings import Settings
 from rt.tasks import load_tasks
 from tests.shops import D_TEXT, EMBEDDER, shop_folders
@@ -59,14 +62,15 @@ def test_label_rows_of_a_split(predictor: Predictor, folders: tuple[Path, Path],
     assert found.columns.tolist() == [*keys, "prediction"]
 
 
+@pytest.mark.parametrize("protocol", ["rolling", "split"])
 @pytest.mark.parametrize("name", ["mean-amount", "any-returned"])
 def test_an_entity_at_a_time_is_the_label_row_of_both(
-    predictor: Predictor, folders: tuple[Path, Path], name: str
+    predictor: Predictor, folders: tuple[Path, Path], name: str, protocol: Protocol
 ) -> None:
     raw, _ = folders
-    known = predictor.predict(raw, name, show_progress=False)
+    known = predictor.predict(raw, name, protocol=protocol, show_progress=False)
     asked = known[["shop", "timestamp"]].sample(frac=1, random_state=1)
-    found = predictor.predict(raw, name, asked, show_progress=False)
+    found = predictor.predict(raw, name, asked, protocol=protocol, show_progress=False)
     assert found.shop.tolist() == asked.shop.tolist()
     both = known.merge(found, on=["shop", "timestamp"])
     assert len(both) == len(known) > 5
@@ -175,15 +179,58 @@ def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_pat
     assert "no column 'shop': rename 'shops'" in refused("mean-amount", shops)
     assert "which is no time" in refused("mean-amount", [1], at="yesterday")
     assert "num_contexts must be 1 or more" in refused("mean-amount", [1], num_contexts=0)
+    assert "or too large" in refused("mean-amount", [2**70])
+    assert "numbers are no times" in refused("mean-amount", [1], at=2020)
+    numbers = pd.DataFrame({"shop": [1], "timestamp": [20200101]})
+    assert "numbers are no times" in refused("mean-amount", numbers)
+    missing = pd.DataFrame({"shop": [1], "timestamp": [np.nan]})
+    assert "1 times are missing" in refused("mean-amount", missing)
+    # a time that would be left out of account
+    assert "each row has its own" in refused("returned", [1], at="2020-01-03")
+    assert "name rows" in refused("mean-amount", at="2020-01-03")
     assert "give both columns one type" in refused("mean-amount", ["Ely"])
     assert "no folder" in refused("mean-amount", [1], database=tmp_path / "nowhere")
+
+
+def test_a_head_is_of_one_task_and_one_model(
+    predictor: Predictor, folders: tuple[Path, Path]
+) -> None:
+    raw, store = folders
+    head = predictor.fit_head(raw, "mean-amount", num_rows=20, show_progress=False)
+    with pytest.raises(InputError, match="fitted on shops-db/mean-amount, not on any-returned"):
+        predictor.predict(raw, "any-returned", [1], head=head, show_progress=False)
+    config = replace(predictor.model.config, class_targets=True)  # it has scalar parameters
+    other = Predictor(RelationalTransformer(config), SETTINGS, store.parent)
+    with pytest.raises(InputError, match="fitted on another model"):
+        other.predict(raw, "mean-amount", [1], head=head, show_progress=False)
+
+
+def test_names_of_classes_are_kept(tmp_path: Path) -> None:
+    none = np.zeros(1)
+    head = Head("a/b", "multiclass_classification", none, none, none[:, None], none, ("x\ny", ""))
+    head.save(tmp_path / "head")
+    assert Head.load(tmp_path / "head").classes == ("x\ny", "")
+
+
+def test_times_far_away_and_keys_as_texts(predictor: Predictor, folders: tuple[Path, Path]) -> None:
+    raw, store = folders
+    for at in ("0001-01-01", "1500-01-01", "9999-12-31"):
+        assert len(predictor.predict(raw, "mean-amount", [1], at=at, show_progress=False)) == 1
+    assert seconds(["1969-12-31 23:59:58.5", "1970-01-01 00:00:00.1"], "x").tolist() == [-1, 1]
+    assert predictor.predict(raw, "mean-amount", [], show_progress=False).empty
+    texts = predictor.predict(raw, "mean-amount", ["005", "1"], show_progress=False)
+    assert texts.shop.tolist() == [5, 1]
+    entities = Entities(raw, store, open_meta(store), "shops")
+    assert entities.typed(pd.Series(["1", "b"])).tolist() == ["1", "b"]
+    entities._index.kind = "text"  # texts are what they are where the table's keys are texts
+    assert entities.typed(pd.Series(["007"])).tolist() == ["007"]
 
 
 def test_the_command(
     predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    from scripts.predict import main
+    from scripts.predict import main, read_rows
 
     raw, store = folders
     context = {"context_length": 64, "recipes": {"published": {}}}
@@ -208,5 +255,11 @@ def test_the_command(
     first[["shop", "timestamp"]].to_csv(asked, index=False)
     command("any-returned", "--rows", asked, "--out", path)
     assert pd.read_parquet(path).shop.tolist() == first.shop.tolist()
+    asked.write_text("shop,timestamp\n005,2020-02-20\nNA,2020-02-20\n")
+    assert read_rows(asked).shop.tolist() == ["005", "NA"]
+    with pytest.raises(InputError, match="give --head or --fit_head, not both"):
+        command("any-returned", "--head", head, "--fit_head", head)
+    with pytest.raises(InputError, match="context_length must be 1 or more, not 0"):
+        command("any-returned", "--context_length", 0)
     with pytest.raises(InputError, match="the name must end in"):
         command("any-returned", "--out", tmp_path / "found.txt")

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from relbench.manifest import TaskManifest
@@ -35,7 +36,10 @@ TYPES = {
     "regression": "regression",
     "multiclass": "multiclass_classification",
 }
-_COMPLETED = {"number": "regression", "boolean": "binary", "text": "multiclass"}
+_COMPLETED = {
+    "number": ("regression", "binary"), "boolean": ("binary",), "text": ("multiclass",),
+}  # fmt: skip
+"""What columns can be the target of, by what their values are; the first is taken by itself."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ def database_columns(folder: Path) -> DatabaseColumns:
 def to_manifest(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
     """The task manifest of a definition; InputError where the database doesn't have its parts."""
     try:
+        _check_name(name)
+        hidden = [_hidden(pair, database, definition.complete) for pair in definition.hide]
         if definition.complete is not None:
             manifest = _completion(name, definition, database)
         elif definition.predict is not None:
@@ -120,8 +126,25 @@ def to_manifest(name: str, definition: Definition, database: DatabaseColumns) ->
     except InputError as error:
         raise InputError(f"task {name}: {error}") from None
     manifest.description = definition.description or None
-    manifest.remove_columns = [list(_column(pair, database)) for pair in definition.hide]
+    manifest.remove_columns = hidden
     return manifest
+
+
+def _check_name(name: str) -> None:
+    """InputError for a name that can't be a folder's."""
+    if not name.strip() or name.startswith(".") or not name.isprintable() or set(name) & set("/\\"):
+        raise InputError("its name must be that of a folder: letters, digits, - and _")
+
+
+def _hidden(name: str, database: DatabaseColumns, completed: str | None) -> list[str]:
+    """[table, column] of a column to hide; InputError for one that a database can't be without."""
+    table, column = _column(name, database)
+    keys = database.keys[table]
+    if column in (keys.primary_key, keys.time_column, *keys.foreign_keys):
+        raise InputError(f"hide: {table}.{column} is a key or the time, which holds rows together")
+    if completed is not None and (table, column) == _column(completed, database):
+        raise InputError(f"hide: {table}.{column} is what is completed, which is hidden anyway")
+    return [table, column]
 
 
 def _forecast(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
@@ -138,6 +161,8 @@ def _forecast(name: str, definition: Definition, database: DatabaseColumns) -> T
 
 def _query(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
     entity, columns = database.table(str(definition.entity)), definition.columns
+    database.check_names()
+    _check_query(str(definition.sql))
     if definition.type is None:
         raise InputError(f"sql needs a type: {', '.join(TYPES)}")
     if database.keys[entity].primary_key is None:
@@ -148,6 +173,17 @@ def _query(name: str, definition: Definition, database: DatabaseColumns) -> Task
         timedelta=_window(str(definition.window)), num_eval_timestamps=definition.seeds,
         sql=definition.sql,
     )  # fmt: skip
+
+
+def _check_query(sql: str) -> None:
+    """InputError unless a text is one query of DuckDB's: nothing that writes."""
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"sql is no SQL of DuckDB ({reason})") from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise InputError("sql must be one SELECT")
 
 
 def _completion(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
@@ -162,9 +198,15 @@ def _completion(name: str, definition: Definition, database: DatabaseColumns) ->
         )
     if kind == "time":
         raise InputError(f"complete: {table}.{column} holds times, which are not predicted")
+    chosen = definition.type or _COMPLETED[kind][0]
+    if chosen not in _COMPLETED[kind]:
+        raise InputError(
+            f"complete: {table}.{column} holds {kind}s: its type can be "
+            f"{' or '.join(_COMPLETED[kind])}, not {chosen}"
+        )
     return TaskManifest(
         name=name, kind="autocomplete", entity_table=table, target_col=column,
-        task_type=TYPES[definition.type or _COMPLETED[kind]],
+        task_type=TYPES[chosen],
     )  # fmt: skip
 
 

@@ -22,6 +22,9 @@ TaskType = Literal["binary_classification", "regression", "multiclass_classifica
 ALWAYS = ("count", "exists", "distinct", "sum")
 """Aggregates of no rows at all that have a value; of the others a label needs a row."""
 NUMERIC = ("sum", "mean", "min", "max")
+SEED_TIMES = "timestamps"
+"""What RelBench calls the relation of seed times."""
+_OF_A_FILTER = ("kind", "expressions", "where")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,15 @@ class DatabaseColumns:
         if name not in self.columns:
             raise InputError(f"there is no table {name!r}{_near(name, self.columns)}")
         return name
+
+    def check_names(self) -> None:
+        """InputError for a table that would hide the seed times from SQL."""
+        for name in self.columns:
+            if name.lower() == SEED_TIMES:
+                raise InputError(
+                    f"the table {name!r} has the name that forecasts need for their seed times: "
+                    "rename it in the database"
+                )
 
     def column(self, table: str, name: str) -> Kind:
         """What the values of a column are; InputError if there is none."""
@@ -60,6 +72,7 @@ def forecast_labels(forecast: Forecast, database: DatabaseColumns) -> Labels:
     """The SQL of a forecast. Raises InputError for what the database does not have, for a way from
     the events to the entity that is missing or not the only one, and for events without a time."""
     entity = database.table(forecast.entity)
+    database.check_names()
     key = database.keys[entity].primary_key
     if key is None:
         raise InputError(f"table {entity!r} has no primary key: forecasts need one")
@@ -85,12 +98,18 @@ def forecast_labels(forecast: Forecast, database: DatabaseColumns) -> Labels:
 def check_filter(condition: str, table: str, database: DatabaseColumns) -> None:
     """InputError unless this is an SQL condition on columns of the table alone."""
     try:
+        words = sqlglot.tokenize(condition, dialect="duckdb")
         tree = sqlglot.parse_one(f"SELECT 1 WHERE {condition}", dialect="duckdb")
     except SqlglotError as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"the filter {condition!r} is not SQL ({reason})") from None
-    if len(list(tree.find_all(exp.Select))) > 1 or tree.args.get("joins"):
+    if any(word.comments or word.token_type.name == "SEMICOLON" for word in words):
+        raise InputError(f"the filter {condition!r} must be one condition, without comments")
+    if not isinstance(tree, exp.Select) or len(list(tree.find_all(exp.Select))) > 1:
         raise InputError(f"the filter {condition!r} may use columns of {table!r}, no other SELECT")
+    more = [name for name, part in tree.args.items() if part and name not in _OF_A_FILTER]
+    if more:  # LIMIT, GROUP BY and the like would change more than which rows there are
+        raise InputError(f"the filter {condition!r} must be a condition alone, without {more[0]}")
     for column in tree.find_all(exp.Column):
         if column.table and column.table != table:
             raise InputError(
@@ -136,7 +155,7 @@ def _value(target: Aggregate, database: DatabaseColumns) -> tuple[str, TaskType]
     value = _aggregated(target)
     if target.comparison is not None:
         sign, literal = target.comparison
-        return f"CAST({value} {sign} {literal} AS INTEGER)", "binary_classification"
+        return f"CAST(({value}) {sign} {literal} AS INTEGER)", "binary_classification"
     if target.name == "exists" or (target.name in ("first", "last") and kind == "boolean"):
         return f"CAST({value} AS INTEGER)", "binary_classification"
     if target.name in ("first", "last") and kind == "text":
@@ -176,6 +195,8 @@ def _events(aggregate: Aggregate, entity: str, database: DatabaseColumns) -> str
         )
     at = f"r{timed}.{quoted(str(database.keys[tables[timed]].time_column))}"
     value = "1" if aggregate.column is None else f"r0.{quoted(aggregate.column)}"
+    if aggregate.name in NUMERIC and database.column(table, str(aggregate.column)) == "boolean":
+        value = f"CAST({value} AS INTEGER)"
     tie = database.keys[table].primary_key
     lines = [
         f"SELECT r{len(chain) - 1}.{quoted(chain[-1])} AS entity, {at} AS at, {value} AS value, "
@@ -227,9 +248,10 @@ def _filtered(table: str, condition: str, database: DatabaseColumns) -> str:
 
 
 def _existing(entity: str, database: DatabaseColumns) -> list[str]:
-    """That the entity is there at the seed time, where it has a time."""
+    """That the entity is there at the seed time, where its table has times. Not if its own is
+    null: RelBench has such rows for test labels alone, so that they would be of test only."""
     time = database.keys[entity].time_column
-    return [f"(e.{quoted(time)} IS NULL OR e.{quoted(time)} <= t.timestamp)"] if time else []
+    return [f"e.{quoted(time)} <= t.timestamp"] if time else []
 
 
 def _condition(forecast: Forecast, entity: str, database: DatabaseColumns) -> list[str]:
@@ -252,7 +274,8 @@ def _condition(forecast: Forecast, entity: str, database: DatabaseColumns) -> li
 
 
 def _free(name: str, taken: str) -> str:
-    return name if name != taken else f"{name}_"
+    """A name that SQL, to which upper case is lower case, does not take for the other one."""
+    return name if name.lower() != taken.lower() else f"{name}_"
 
 
 def _near(name: str, known: Mapping[str, object]) -> str:

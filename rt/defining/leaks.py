@@ -22,8 +22,10 @@ from sklearn.metrics import roc_auc_score
 ALONE = 0.95
 LATER = 0.5
 BINS = 32
+DISTINCT = 0.9
+"""Share of different texts from which on they are names of their rows."""
 FEWEST_ROWS = 30
-"""Fewer validation rows say nothing."""
+"""Fewer train or validation rows say nothing."""
 MOST_ROWS = 50_000
 """Label rows of a split that are looked at, the latest ones."""
 Floats = NDArray[np.float64]
@@ -49,7 +51,10 @@ def find_leaks(task: Any, database: Database, labels: Mapping[str, pd.DataFrame]
     target, found = task.target_col, []
     truth = _numbers(train[target], train[target]), _numbers(val[target], train[target])
     for table, column, values in _columns(task, database, (train, val)):
-        reason = _later(values, (train, val), task.time_col) or _telling(values, truth)
+        reason = later(values, (train, val), task.time_col)
+        own = table == task.entity_table
+        if reason is None and not (own and names_rows(database.table_dict[table].df[column])):
+            reason = telling(values, truth)
         if reason:
             found.append(Leak(table, column, reason))
     return found
@@ -78,16 +83,18 @@ def _columns(
             yield name, str(column), (first, second)
 
 
-def _later(
+def later(
     values: tuple[pd.Series, pd.Series], labels: tuple[pd.DataFrame, pd.DataFrame], time: str
 ) -> str | None:
     """The reason, where a column's times lie after those of the label rows."""
-    if not pd.api.types.is_datetime64_any_dtype(values[0].dtype):
-        return None
     after = total = 0
     for column, frame in zip(values, labels, strict=True):
         known = column.notna().to_numpy()
-        at = column.dt.tz_localize(None) if column.dt.tz is not None else column
+        if pd.api.types.infer_dtype(column, skipna=True) == "date":  # Parquet's days
+            column = pd.to_datetime(column)
+        if not pd.api.types.is_datetime64_any_dtype(column.dtype):
+            return None
+        at = column.dt.tz_convert(None) if column.dt.tz is not None else column
         after += int((at.to_numpy()[known] > frame[time].to_numpy()[known]).sum())
         total += int(known.sum())
     if total == 0 or after <= LATER * total:
@@ -95,7 +102,16 @@ def _later(
     return f"lies after the row's own time in {after / total:.0%} of label rows"
 
 
-def _telling(values: tuple[pd.Series, pd.Series], truth: tuple[Floats, Floats]) -> str | None:
+def names_rows(values: pd.Series) -> bool:
+    """Whether a column of texts tells nearly all rows of its table apart: it says which row a label
+    is of, not what the label is."""
+    known = values.dropna()
+    if pd.api.types.infer_dtype(known) != "string" or values.isna().any():
+        return False
+    return known.nunique() > DISTINCT * len(known)
+
+
+def telling(values: tuple[pd.Series, pd.Series], truth: tuple[Floats, Floats]) -> str | None:
     """The reason, where the column, or its being null, predicts the labels."""
     for what, (train, val) in (
         ("being null", (values[0].isna(), values[1].isna())),

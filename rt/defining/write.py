@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from relbench.base import Database, Table
 from relbench.load import build_task
@@ -15,10 +17,13 @@ from plurel.errors import InputError
 from plurel.folder import write_parquet
 from plurel.manifest import MANIFEST
 from rt.defining.definitions import Definition, database_columns, to_manifest
-from rt.defining.leaks import Leak, find_leaks
+from rt.defining.leaks import FEWEST_ROWS, Leak, find_leaks
 from rt.labels import SPLITS
 from rt.relbench_folder import one_line, open_dataset
 from rt.text_table import aligned
+
+MOST_SEED_TIMES = 100_000
+"""Of train: more are a window in the wrong unit."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,13 @@ class NewTask:
                 found.append(
                     f"all {len(values)} labels of {split} are of one class: no AUROC there"
                 )
+        for split, frame in self.labels.items():
+            twice = int(frame.duplicated(frame.columns.difference([target]).tolist()).sum())
+            if twice:
+                found.append(f"{twice} labels of {split} are of an entity and time that has one")
+        fewest = min(len(self.labels[split]) for split in SPLITS[:2])
+        if fewest < FEWEST_ROWS:
+            found.append(f"{fewest} labels are too few to look for leaks ({FEWEST_ROWS})")
         return found
 
 
@@ -111,10 +123,14 @@ def _make(dataset: Any, manifest: TaskManifest) -> NewTask:
             # RelBench's own messages about tables without rows or columns say neither
             table = make_table(db, timestamps)
             _check_table(name, SPLITS[len(labels)], table.df, manifest)
+            if manifest.kind == "forecast":
+                _check_rows(name, table.df, manifest, db, pd.DatetimeIndex(timestamps))
             return table
 
         task.make_table = checked
         database: Database = task.get_db(upto_test_timestamp=False)
+        if manifest.kind == "forecast":
+            _check_seed_times(name, dataset.val_timestamp - database.min_timestamp, task.timedelta)
         for split in SPLITS:
             labels[split] = task.get_table(split, mask_input_cols=False, db=database).df
     for split, frame in labels.items():
@@ -138,21 +154,79 @@ def _check_table(name: str, split: str, frame: pd.DataFrame, manifest: TaskManif
         )
 
 
+def _check_seed_times(name: str, past: pd.Timedelta, window: pd.Timedelta) -> None:
+    """InputError for a window so short that labels would never be done."""
+    count = past // window
+    if count > MOST_SEED_TIMES:
+        raise InputError(
+            f"task {name}: a window of {window} makes {count:,} seed times of train, more than "
+            f"{MOST_SEED_TIMES:,}: choose a longer one"
+        )
+
+
+def _check_rows(
+    name: str, frame: pd.DataFrame, manifest: TaskManifest, db: Database, seeds: pd.DatetimeIndex
+) -> None:
+    """InputError for label rows of other times or entities than those asked about, and for columns
+    that nothing would know of a row to predict."""
+    time, entity = frame[manifest.time_col], frame[manifest.entity_col]
+    more = frame.columns.difference([manifest.time_col, manifest.entity_col, manifest.target_col])
+    if len(more):
+        raise InputError(
+            f"task {name}: the SQL also gives {', '.join(map(str, more))}, which would be features "
+            "of labels: leave out all but time, entity and target"
+        )
+    if not pd.api.types.is_datetime64_any_dtype(time.dtype) or not time.isin(seeds).all():
+        raise InputError(
+            f"task {name}: the SQL gives {manifest.time_col} = {time[~time.isin(seeds)].iloc[0]}, "
+            "which is no seed time: select timestamps.timestamp as it is"
+        )
+    table = db.table_dict[str(manifest.entity_table)]
+    known = entity.isin(table.df[table.pkey_col])
+    # RelBench leaves out labels of rows that are not there yet, whose keys are larger
+    later = pd.to_numeric(entity, errors="coerce") >= len(table.df)
+    if not known.any() or not (known | later).all():
+        wrong = entity[~known & ~later] if known.any() else entity
+        raise InputError(
+            f"task {name}: the SQL gives {manifest.entity_col} = {wrong.iloc[0]}, which is no key "
+            f"of {manifest.entity_table}"
+        )
+
+
 def _check_labels(name: str, split: str, values: pd.Series, task_type: str) -> None:
     """InputError for labels that nothing can be learned from or scored on."""
     if not len(values):
         raise InputError(f"task {name}: none of the {split} labels is of a row that is there")
     if values.isna().any():
         raise InputError(f"task {name}: {int(values.isna().sum())} labels of {split} are null")
-    if task_type == "binary_classification" and not set(values.unique()) <= {0, 1}:
-        raise InputError(
-            f"task {name}: labels of a binary task must be 0 and 1, not {values.iloc[0]!r}"
-        )
+    _check_values(name, values, task_type)
     if split == "train" and values.nunique() < 2:
         raise InputError(
-            f"task {name}: all {len(values)} labels of train are {values.iloc[0]!r}: there is "
+            f"task {name}: all {len(values)} labels of train are {values.iloc[0]}: there is "
             "nothing to learn"
         )
+
+
+def _check_values(name: str, values: pd.Series, task_type: str) -> None:
+    """InputError for labels that are not what the type of the task says."""
+    if task_type == "binary_classification":
+        wrong = values[~values.isin([0, 1])]
+        if len(wrong):
+            raise InputError(
+                f"task {name}: labels of a binary task must be 0 and 1, not {wrong.iloc[0]}"
+            )
+    if task_type == "multiclass_classification":
+        wrong = values[[not isinstance(value, str | Real | np.generic) for value in values]]
+        if len(wrong):
+            raise InputError(f"task {name}: labels must be texts or numbers, not {wrong.iloc[0]}")
+    if task_type == "regression":
+        numbers = pd.to_numeric(values, errors="coerce").astype(float)
+        is_time = pd.api.types.is_datetime64_any_dtype(values) or values.dtype.kind == "m"
+        wrong = values if is_time else values[~np.isfinite(numbers)]
+        if len(wrong):
+            raise InputError(
+                f"task {name}: labels of a regression must be finite numbers, not {wrong.iloc[0]}"
+            )
 
 
 def _summary_names(task_type: str) -> list[str]:
