@@ -241,6 +241,7 @@ impl Sampler {
         let request = Request {
             store: &self.sources[task.task.store].store,
             keys: self.sources[task.task.store].keys.as_ref(),
+            nodes: &self.sources[task.task.store].nodes,
             task,
             index: &self.indices[item.task],
             row: item.row,

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::counts::KeyIndex;
 use crate::error::{Result, argument};
-use crate::recipe::Recipe;
+use crate::nodes::Nodes;
+use crate::recipe::{Order, Recipe};
 use crate::store::{Embeddings, Store};
 
 /// Most slots of a batch, and of a context.
@@ -75,6 +76,8 @@ pub struct Source {
     pub embeddings: Embeddings,
     /// Present if children are counted.
     pub keys: Option<KeyIndex>,
+    /// One a row if a recipe has walks, else none.
+    pub nodes: Nodes,
 }
 
 impl Source {
@@ -85,8 +88,13 @@ impl Source {
             let store = Store::open(path)?;
             let embeddings = Embeddings::open(&store, &settings.embedder)?;
             let keys = settings.child_counts.then(|| KeyIndex::new(&store));
+            let walks = |recipe: &Recipe| recipe.other_order.contains(&Order::Walks);
             sources.push(Source {
                 keys: keys.transpose()?,
+                nodes: match settings.recipes.iter().any(walks) {
+                    true => Nodes::of(&store)?,
+                    false => Nodes::default(),
+                },
                 store,
                 embeddings,
             });

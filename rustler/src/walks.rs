@@ -9,14 +9,15 @@ use std::cmp::Reverse;
 
 use crate::builder::Builder;
 use crate::idmap::IdMap;
-use crate::store::{Arrays, NO_RANK, NO_ROW};
+use crate::nodes::Node;
+use crate::store::{Arrays, NO_ROW};
 
 /// Walks whose neighbours are looked up at a time.
 const TOGETHER: usize = 128;
 /// Ranges of rows by which walks are sorted.
 const RANGES: usize = 2048;
 /// The visible part of longer lists of children is looked up once.
-const LONG: u64 = 64;
+const LONG: u32 = 64;
 /// What is read of stores with more rows is asked for ahead; that of others is near anyway.
 const FAR_ROWS: usize = 100_000;
 
@@ -34,18 +35,6 @@ pub struct Walker {
     /// Visible children of rows that have many.
     visible: IdMap,
     state: u64,
-}
-
-/// The neighbours of one walk's row: its places for parents, of which some may be empty, then its
-/// visible children.
-#[derive(Clone, Copy, Default)]
-struct Around<'a> {
-    places: &'a [u32],
-    /// None of the places is empty.
-    full: bool,
-    parents: u64,
-    first_child: usize,
-    children: u64,
 }
 
 /// A step of one walk that may be taken.
@@ -114,54 +103,36 @@ impl Walker {
 
     /// Draws a step of every walk.
     fn propose<const FAR: bool>(&mut self, builder: &Builder) {
-        let arrays = builder.arrays;
+        let (arrays, nodes) = (builder.arrays, builder.request.nodes);
         let at = std::mem::take(&mut self.at);
         self.moves.clear();
-        fetch_neighbours::<FAR>(arrays, &at[..at.len().min(TOGETHER)]);
+        fetch_nodes::<FAR>(nodes, &at[..at.len().min(TOGETHER)]);
         for (number, rows) in at.chunks(TOGETHER).enumerate() {
             let next = at.len().min((number + 1) * TOGETHER);
-            fetch_neighbours::<FAR>(arrays, &at[next..at.len().min(next + TOGETHER)]);
-            let mut around = [Around::default(); TOGETHER];
+            fetch_nodes::<FAR>(nodes, &at[next..at.len().min(next + TOGETHER)]);
+            let mut around = [Node::default(); TOGETHER];
             let around = &mut around[..rows.len()];
-            for (around, &row) in around.iter_mut().zip(rows) {
-                let table = arrays.layout.table(row);
-                around.places = arrays.parent_places(table, row);
-                around.full = table.all_parents;
-                let children = arrays.child_places(table, row);
-                around.first_child = children.start;
-                around.children = children.len() as u64;
-                fetch::<FAR, _>(arrays.child_rank, children.end.wrapping_sub(1));
-                fetch::<FAR, _>(arrays.child_rank, children.start + children.len() / 2);
-            }
-            for around in &mut *around {
-                let there = || around.places.iter().filter(|&&place| place != NO_ROW);
-                around.parents = match around.full {
-                    true => around.places.len(),
-                    false => there().count(),
-                } as u64;
+            for (node, &row) in around.iter_mut().zip(rows) {
+                *node = nodes[row as usize];
             }
             if builder.target.bound().is_some() {
-                let last = builder.last_rank;
-                self.drop_later(around, rows, arrays.child_rank, last);
+                self.drop_later(around, rows, arrays.child_rank, builder.last_rank);
             }
             let mut choices = [0; TOGETHER];
-            for (choice, around) in choices.iter_mut().zip(&*around) {
-                *choice = self.below(around.parents + around.children);
-                let child = choice.wrapping_sub(around.parents);
-                fetch::<FAR, _>(
-                    arrays.child_row,
-                    around.first_child.wrapping_add(child as usize),
-                );
+            for (choice, node) in choices.iter_mut().zip(&*around) {
+                *choice = self.below(u64::from(node.parents) + u64::from(node.children)) as u32;
+                let child = choice.wrapping_sub(node.parents);
+                let place = node.first_child.wrapping_add(child) as usize;
+                fetch::<FAR, _>(arrays.child_row, place);
             }
-            for ((around, &from), choice) in around.iter().zip(rows).zip(choices) {
-                let is_child = choice >= around.parents;
-                let to = match choice.checked_sub(around.parents) {
-                    Some(_) if around.children == 0 => from,
-                    Some(child) => arrays.child_row[around.first_child + child as usize],
-                    None if around.full => around.places[choice as usize],
-                    None => parent(around.places, choice as usize),
+            for ((node, &from), choice) in around.iter().zip(rows).zip(choices) {
+                let is_child = choice >= node.parents;
+                let to = match choice.checked_sub(node.parents) {
+                    Some(_) if node.children == 0 => from,
+                    Some(child) => arrays.child_row[(node.first_child + child) as usize],
+                    None => parent(arrays, node, (from, choice as usize)),
                 };
-                fetch::<FAR, _>(arrays.row_rank, to as usize);
+                fetch::<FAR, _>(nodes, to as usize);
                 self.moves.push(Move { from, to, is_child });
             }
         }
@@ -190,14 +161,17 @@ impl Walker {
 
     /// Takes the steps to rows that the target may see, and counts visits.
     fn take_moves(&mut self, builder: &Builder) {
-        let task = builder.request.task;
-        let table = &task.rows;
-        // a database row among the children up to the bound is seen: its time need not be read
+        let (task, nodes) = (builder.request.task, builder.request.nodes);
+        let (table, last, root) = (&task.rows, builder.last_rank, builder.request.row);
         let timed = builder.target.bound().is_some();
         for (at, step) in self.at.iter_mut().zip(&self.sorted) {
             *at = step.from;
-            let seen = step.is_child && timed && step.to < task.first_label_row;
-            if step.to == step.from || !(seen || builder.sees(step.to)) {
+            let sees = match timed && step.to < task.first_label_row && step.to != root {
+                // children of a later rank have been dropped
+                true => step.is_child || nodes[step.to as usize].rank <= last,
+                false => builder.sees(step.to),
+            };
+            if step.to == step.from || !sees {
                 continue;
             }
             *at = step.to;
@@ -212,35 +186,25 @@ impl Walker {
     }
 
     /// Leaves of each row's children, which stand in order of time, those up to a rank.
-    fn drop_later(&mut self, around: &mut [Around], rows: &[u32], ranks: &[u32], last: u32) {
-        // all reads first, so that no branch waits for one
-        let mut latest = [NO_RANK; TOGETHER];
-        for (latest, around) in latest.iter_mut().zip(&*around) {
-            let end = around.first_child + around.children as usize;
-            *latest = ranks.get(end.wrapping_sub(1)).copied().unwrap_or(NO_RANK);
-        }
-        for ((around, &row), latest) in around.iter_mut().zip(rows).zip(latest) {
-            if latest > last && around.children > 0 {
-                around.children = self.up_to(last, ranks, *around, row);
+    fn drop_later(&mut self, around: &mut [Node], rows: &[u32], ranks: &[u32], last: u32) {
+        for (node, &row) in around.iter_mut().zip(rows) {
+            if node.latest > last {
+                node.children = self.up_to(last, ranks, node, row);
             }
         }
     }
 
     /// How many of a row's children are not of a later rank.
-    fn up_to(&mut self, last: u32, ranks: &[u32], around: Around, row: u32) -> u64 {
-        let first = around.first_child;
-        let ranks = &ranks[first..first + around.children as usize];
-        let find = || ranks.partition_point(|&rank| rank <= last) as u64;
-        if around.children <= LONG {
+    fn up_to(&mut self, last: u32, ranks: &[u32], node: &Node, row: u32) -> u32 {
+        let first = node.first_child as usize;
+        let ranks = &ranks[first..first + node.children as usize];
+        let find = || ranks.partition_point(|&rank| rank <= last) as u32;
+        if node.children <= LONG {
             return find();
         }
-        if let Some(found) = self.visible.get(row) {
-            return u64::from(found);
-        }
-        let found = find();
-        match u32::try_from(found) {
-            Ok(short) => u64::from(self.visible.insert(row, short).0),
-            Err(_) => found,
+        match self.visible.get(row) {
+            Some(found) => found,
+            None => self.visible.insert(row, find()).0,
         }
     }
 
@@ -257,25 +221,19 @@ impl Walker {
     }
 }
 
-/// The parent in the place of this number among those that are not empty.
+/// The parent of this number among those of a row that are there.
 #[inline]
-fn parent(places: &[u32], number: usize) -> u32 {
-    let mut there = places.iter().filter(|&&place| place != NO_ROW);
-    there.nth(number).copied().unwrap_or(NO_ROW)
+fn parent(arrays: Arrays, node: &Node, (row, number): (u32, usize)) -> u32 {
+    match node.parent.get(number) {
+        Some(&near) => near,
+        None => arrays.parents(row).nth(number).unwrap_or(NO_ROW),
+    }
 }
 
-/// Asks for the places of the rows' parents and children.
-fn fetch_neighbours<const FAR: bool>(arrays: Arrays, rows: &[u32]) {
+/// Asks for the nodes of rows.
+fn fetch_nodes<const FAR: bool>(nodes: &[Node], rows: &[u32]) {
     for &row in rows.iter().filter(|_| FAR) {
-        let table = arrays.layout.table(row);
-        let place = (row - table.rows.start) as usize;
-        fetch::<FAR, _>(
-            arrays.parent_row,
-            table.first_parent + place * table.num_parents,
-        );
-        if let Some(first) = table.first_pointer {
-            fetch::<FAR, _>(arrays.child_ptr, first + place);
-        }
+        fetch::<FAR, _>(nodes, row as usize);
     }
 }
 
