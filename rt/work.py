@@ -35,6 +35,8 @@ def in_threads(
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
+                while any(_failed(future) for future in pending):
+                    yield _take(pending, in_order)  # what is ready, then the error
                 pending.append(pool.submit(function, item))
                 if len(pending) >= under_way:
                     yield _take(pending, in_order)
@@ -46,10 +48,18 @@ def in_threads(
 
 
 def _take(pending: list[Future[Result]], in_order: bool) -> Result:
-    """The result of the first, or of one that is ready first, which is pending no longer."""
-    first = pending[0] if in_order else wait(pending, return_when=FIRST_COMPLETED).done.pop()
+    """The result of the first, or of one that is ready first, which is pending no longer; an error
+    only when nothing else is ready."""
+    first = pending[0]
+    if not in_order:
+        ready = wait(pending, return_when=FIRST_COMPLETED).done
+        first = min(ready, key=_failed)
     pending.remove(first)
     return first.result()
+
+
+def _failed(future: Future[Result]) -> bool:
+    return future.done() and future.exception() is not None
 
 
 class Progress:

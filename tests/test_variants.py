@@ -86,7 +86,7 @@ def one_key(queries: int) -> Groups:
     count = torch.arange(queries + 1, dtype=torch.int32)
     ends = torch.tensor([0, queries], dtype=torch.int32)
     key = count[:-1] + queries
-    return Groups(count, count[:-1], count, key, ends, 2 * ends, True, 2 * queries, queries)
+    return Groups(count, count[:-1], count, key, ends, 2 * ends, 2 * queries, queries)
 
 
 @pytest.mark.parametrize("gate", ["none", "head", "channel"])

@@ -1,6 +1,7 @@
 """Items worked on in threads: in which order results come, and how many are under way."""
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import count
 from operator import neg
@@ -87,3 +88,25 @@ def release_after(results: Iterator[None], event: threading.Event) -> None:
 def test_the_work_of_a_store_is_ordered(tmp_path: Path, threads: int) -> None:
     work = Work(threads, Spill(tmp_path), Progress("store", show=False))
     assert list(work.ordered(neg, range(20))) == list(range(0, -20, -1))
+
+
+def test_what_is_ready_comes_before_an_error_and_nothing_is_begun_after_it() -> None:
+    """The consumer is slow: all is over when it asks."""
+    for _ in range(20):
+        over, begun = threading.Event(), []
+
+        def work(item: int, over: threading.Event = over, begun: list[int] = begun) -> int:
+            begun.append(item)
+            if item == 2:
+                over.set()
+                raise KeyError
+            return item
+
+        results = in_threads(work, range(9), 1, under_way=3, in_order=False)
+        found = [next(results)]
+        assert over.wait(10)
+        time.sleep(0.005)  # the error is raised after the event is set
+        with pytest.raises(KeyError):
+            found.extend(results)
+        assert sorted(found) == [0, 1]
+        assert begun == [0, 1, 2]
