@@ -47,39 +47,44 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def intervals(
-    task: TaskPredictions,
-    *,
-    against: str | None = None,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """The metric of each model, or, with `against`, how much better it is than that model (more
-    AUROC, less NMAE). Resamples with one class count for nothing."""
-    rows = len(task.truth)
-    draws = stream(seed, "bootstrap", task.name)
-    values: dict[str, list[Floats]] = {name: [] for name in task.predictions}
-    left = resamples
-    while left:
-        count = min(left, max(1, BLOCK // rows))
-        chosen = draws.integers(rows, size=(count, rows))
-        for name, predictions in task.predictions.items():
-            values[name].append(_metric(task, predictions, chosen))
-        left -= count
-    whole = np.arange(rows)[None]
-    found = {}
-    for name, predictions in task.predictions.items():
-        value, drawn = _metric(task, predictions, whole)[0], np.concatenate(values[name])
-        if against is not None:
-            sign = 1 if task.metric == "auroc" else -1
-            other = _metric(task, task.predictions[against], whole)[0]
-            value = sign * (value - other)
-            drawn = sign * (drawn - np.concatenate(values[against]))
-        tail = 100 * (1 - level) / 2
-        low, high = np.nanpercentile(drawn, [tail, 100 - tail])
-        found[name] = Interval(float(value), float(low), float(high))
-    return found
+class Bootstrap:
+    """The metric of each model of a task on resamples of its rows, which are drawn once for all."""
+
+    def __init__(self, task: TaskPredictions, *, resamples: int = 1000, seed: int = 0) -> None:
+        rows = len(task.truth)
+        draws = stream(seed, "bootstrap", task.name)
+        parts: dict[str, list[Floats]] = {name: [] for name in task.predictions}
+        left = resamples
+        while left:
+            count = min(left, max(1, BLOCK // rows))
+            chosen = draws.integers(rows, size=(count, rows))
+            for name, predictions in task.predictions.items():
+                parts[name].append(_metric(task, predictions, chosen))
+            left -= count
+        whole = np.arange(rows)[None]
+        self._sign = 1 if task.metric == "auroc" else -1
+        self._found = {
+            name: (_metric(task, predictions, whole)[0], np.concatenate(parts[name]))
+            for name, predictions in task.predictions.items()
+        }
+
+    def scores(self, level: float = 0.95) -> dict[str, Interval]:
+        """The metric of each model. Resamples with one class count for nothing."""
+        return {n: _interval(value, drawn, level) for n, (value, drawn) in self._found.items()}
+
+    def better_than(self, model: str, level: float = 0.95) -> dict[str, Interval]:
+        """How much better each model is than this one (more AUROC, less NMAE)."""
+        base, base_drawn = self._found[model]
+        return {
+            name: _interval(self._sign * (value - base), self._sign * (drawn - base_drawn), level)
+            for name, (value, drawn) in self._found.items()
+        }
+
+
+def _interval(value: float, drawn: Floats, level: float) -> Interval:
+    tail = 100 * (1 - level) / 2
+    low, high = np.nanpercentile(drawn, [tail, 100 - tail])
+    return Interval(float(value), float(low), float(high))
 
 
 def _metric(task: TaskPredictions, predictions: Floats, chosen: NDArray[np.int64]) -> Floats:

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from relbench.base import Table, TaskType
+from relbench.base import Table
 
 from plurel.errors import InputError
 from plurel.rng import stream
 from rt.baselines import Baseline, baselines
 from rt.boosted import BoostedSettings, every_baseline
-from rt.bootstrap import TaskPredictions, intervals
+from rt.bootstrap import Bootstrap, TaskPredictions
 from rt.context_labels import context_label_means
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import ContextSettings, predict
 from rt.relbench_folder import label_table, open_dataset, open_task
-from rt.scores import BETTER, Protocol, relbench_score, target_values
+from rt.scores import BETTER, Protocol, relbench_score, scored_by
 from rt.store import read_arrays
 from rt.tasks import Task, load_tasks
 
@@ -157,23 +157,16 @@ def _intervals(
     resamples: int,
 ) -> dict[str, Any]:
     """The entries `intervals` and `better_by` of `evaluate_table`."""
-    task = labelled.relbench_task
-    binary = task.task_type is TaskType.BINARY_CLASSIFICATION
-    scored = TaskPredictions(
-        task.name,
-        "auroc" if binary else "nmae",
-        target_values(task, labelled.table.df),
-        {name: prediction[None] for name, prediction in predictions.items()},
-        1.0 if binary else float(task.nmae_std),
-    )
-    found = intervals(scored, resamples=resamples)
-    entry = {"intervals": {name: interval.record() for name, interval in found.items()}}
+    metric, truth, scale = scored_by(labelled.relbench_task, labelled.table.df)
+    of_models = {name: prediction[None] for name, prediction in predictions.items()}
+    name = labelled.relbench_task.name
+    drawn = Bootstrap(TaskPredictions(name, metric, truth, of_models, scale), resamples=resamples)
+    entry = {"intervals": {model: found.record() for model, found in drawn.scores().items()}}
     if first is not None:
-        against = intervals(scored, against=first, resamples=resamples)
         entry["better_by"] = {
-            name: {"value": -i.value, "low": -i.high, "high": -i.low}
-            for name, i in against.items()
-            if name != first
+            model: {"value": -found.value, "low": -found.high, "high": -found.low}
+            for model, found in drawn.better_than(first).items()
+            if model != first
         }
     return entry
 

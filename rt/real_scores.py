@@ -20,7 +20,7 @@ from rt.model import RelationalTransformer
 from rt.predict import ContextSettings, predict
 from rt.ranks import Ranks
 from rt.relbench_folder import open_dataset
-from rt.scores import Protocol, all_metrics, target_values
+from rt.scores import Protocol, all_metrics, scored_by
 from rt.sources import Source, choose, find_sources, prepare
 from rt.tasks import Task, load_tasks
 
@@ -154,10 +154,7 @@ class RealTasks:
         """The task's metric, the labels f64[N] of the same rows, and what errors are divided by: 1,
         for NMAE the deviation of the train labels."""
         labelled = self._label(task, split)
-        values = target_values(labelled.relbench_task, labelled.table.df)
-        if task.task.task_type == "binary_classification":
-            return "auroc", values, 1.0
-        return "nmae", values, float(labelled.relbench_task.nmae_std)
+        return scored_by(labelled.relbench_task, labelled.table.df)
 
     def splits(self) -> list[Literal["val", "test"]]:
         """The splits that are scored when training has ended."""

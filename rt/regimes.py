@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rt.bootstrap import TaskPredictions, intervals
+from rt.bootstrap import Bootstrap, TaskPredictions
 from rt.text_table import aligned
 
 
@@ -18,8 +18,8 @@ def comparison(
     "better_than_<against>": {model: interval}}}."""
     result: dict[str, Any] = {}
     for task in tasks:
-        scores = intervals(task, resamples=resamples, seed=seed)
-        better = intervals(task, against=against, resamples=resamples, seed=seed)
+        drawn = Bootstrap(task, resamples=resamples, seed=seed)
+        scores, better = drawn.scores(), drawn.better_than(against)
         result[task.name] = {
             "metric": task.metric,
             "rows": len(task.truth),

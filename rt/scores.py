@@ -23,6 +23,17 @@ def target_values(task: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
     return frame[task.target_col].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
+def scored_by(
+    task: Any, frame: pd.DataFrame
+) -> tuple[Literal["auroc", "nmae"], NDArray[np.float64], float]:
+    """A task's metric, the labels f64[N] of a label table, and what errors are divided by: 1, for
+    NMAE the deviation of the train labels."""
+    values = target_values(task, frame)
+    if task.task_type is TaskType.BINARY_CLASSIFICATION:
+        return "auroc", values, 1.0
+    return "nmae", values, float(task.nmae_std)
+
+
 def relbench_score(task: Any, table: Table, prediction: NDArray[np.float64]) -> tuple[str, float]:
     """(metric's name, value) of predictions in the order of the label table.
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from plurel.rng import stream
-from rt.bootstrap import TaskPredictions, intervals
+from rt.bootstrap import Bootstrap, TaskPredictions
 from rt.regimes import comparison, format_comparison
 
 
@@ -27,7 +27,7 @@ def regression(rows: int = 200) -> TaskPredictions:
 
 def test_auroc_is_that_of_scikit_learn() -> None:
     task = binary()
-    found = intervals(task, resamples=10)
+    found = Bootstrap(task, resamples=10).scores()
     for name, predictions in task.predictions.items():
         each = [roc_auc_score(task.truth, one) for one in predictions]
         assert found[name].value == pytest.approx(np.mean(each))
@@ -36,7 +36,7 @@ def test_auroc_is_that_of_scikit_learn() -> None:
 def test_nmae_is_divided_by_the_scale() -> None:
     task = regression()
     error = np.abs(task.predictions["far"][0] - task.truth).mean()
-    assert intervals(task, resamples=10)["far"].value == pytest.approx(error / 2)
+    assert Bootstrap(task, resamples=10).scores()["far"].value == pytest.approx(error / 2)
 
 
 def test_intervals_cover_the_true_value_about_as_often_as_they_say() -> None:
@@ -47,7 +47,7 @@ def test_intervals_cover_the_true_value_about_as_often_as_they_say() -> None:
         truth = (np.arange(200) < 80).astype(float)
         score = truth + draws.normal(size=200)
         task = TaskPredictions("x/y", "auroc", truth, {"m": score[None]})
-        interval = intervals(task, resamples=200, seed=seed)["m"]
+        interval = Bootstrap(task, resamples=200, seed=seed).scores()["m"]
         inside += interval.low <= 0.7602 <= interval.high
     # 95 % of 120 are 114; 4 deviations are 9.5
     assert inside >= 104
@@ -59,32 +59,32 @@ def test_pairs_tell_models_apart_that_their_own_intervals_do_not() -> None:
     hard = task.truth + 2 * noise
     pair = {"base": hard[None], "better": (hard + 0.25 * task.truth)[None]}
     both = TaskPredictions("p/q", "auroc", task.truth, pair)
-    alone = intervals(both, resamples=400)
-    better = intervals(both, against="base", resamples=400)["better"]
+    alone = Bootstrap(both, resamples=400).scores()
+    better = Bootstrap(both, resamples=400).better_than("base")["better"]
     assert alone["base"].high > alone["better"].low
     assert better.low > 0
-    assert intervals(both, against="base", resamples=50)["base"].record() == {
+    assert Bootstrap(both, resamples=50).better_than("base")["base"].record() == {
         "value": 0.0, "low": 0.0, "high": 0.0,
     }  # fmt: skip
 
 
 def test_less_error_is_better() -> None:
-    better = intervals(regression(), against="far", resamples=100)["close"]
+    better = Bootstrap(regression(), resamples=100).better_than("far")["close"]
     assert better.low > 0
 
 
 def test_intervals_depend_on_the_seed_and_the_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     task = binary()
-    first = intervals(task, resamples=30)
+    first = Bootstrap(task, resamples=30).scores()
     monkeypatch.setattr("rt.bootstrap.BLOCK", 301)  # a resample at a time
-    assert intervals(task, resamples=30) == first
-    assert intervals(task, resamples=30, seed=1) != first
+    assert Bootstrap(task, resamples=30).scores() == first
+    assert Bootstrap(task, resamples=30, seed=1).scores() != first
 
 
 def test_resamples_of_one_class_count_for_nothing() -> None:
     truth = np.array([1.0, 0.0, 0.0])
     task = TaskPredictions("s/t", "auroc", truth, {"m": np.array([[0.9, 0.1, 0.2]])})
-    assert intervals(task, resamples=100)["m"].low == 1.0
+    assert Bootstrap(task, resamples=100).scores()["m"].low == 1.0
 
 
 def test_a_comparison_is_plain_and_reads_as_a_table() -> None:
