@@ -27,11 +27,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 
 from plurel.manifest import TableKeys
-from rt.defining.definitions import Definition, to_manifest
-from rt.defining.forecast_sql import DatabaseColumns, Kind
+from rt.defining.definitions import Definition, kinds_of, to_manifest
+from rt.defining.forecast_sql import DatabaseColumns
+from rt.keyed import key_of, numbered
 
 VAL_TIMESTAMP = "2011-01-01"
 TEST_TIMESTAMP = "2017-01-01"
@@ -77,12 +79,12 @@ def baseball_tables(data: Path) -> dict[str, pd.DataFrame]:
     """The tables from the package's files; keys 0..n-1, events in order of time."""
     people = _people(_read(data, "People"))
     franchises = _read(data, "TeamsFranchises")[["franchID", "franchName"]]
-    franchises = _numbered(franchises, "franchise_id")
+    franchises = numbered(franchises, "franchise_id")
     parks, schools = (_read(data, name) for name in ("Parks", "Schools"))
-    parks = _numbered(parks.drop(columns="ID"), "park_id")
-    schools = _numbered(schools, "school_id")
+    parks = numbered(parks.drop(columns="ID"), "park_id")
+    schools = numbered(schools, "school_id")
     teams = _dated(_read(data, "Teams").drop(columns=[*TEAM_IDENTIFIERS, *PARK_FACTORS]), SEASON)
-    teams["franchise_id"] = _places(franchises, "franchID", teams.pop("franchID"))
+    teams["franchise_id"] = key_of(teams.pop("franchID"), franchises, "franchID", "franchise_id")
     teams = _events(teams, "team_id")
     references = References(people, teams)
     tables = {"people": people, "franchises": franchises, "parks": parks, "schools": schools,
@@ -143,7 +145,7 @@ def baseball_tasks(tables: dict[str, pd.DataFrame]) -> list[TaskManifest]:
         name: TableKeys(spec.pkey, spec.time_col, dict(spec.fkeys))
         for name, spec in manifest.tables.items()
     }
-    columns = {name: {str(c): _kind(frame[c]) for c in frame} for name, frame in tables.items()}
+    columns = {n: kinds_of(pa.Schema.from_pandas(frame)) for n, frame in tables.items()}
     database = DatabaseColumns(keys, columns)
     return [to_manifest(name, definition, database) for name, definition in TASKS.items()]
 
@@ -157,7 +159,7 @@ class References:
 
     def person(self, codes: pd.Series) -> pd.Series:
         """Places of people."""
-        return _places(self.people, "playerID", codes)
+        return key_of(codes, self.people, "playerID", "person_id")
 
     def team(self, years: pd.Series, codes: pd.Series, column: str) -> pd.Series:
         """Places of teams' seasons, or of their franchises."""
@@ -183,7 +185,7 @@ def _read(data: Path, name: str) -> pd.DataFrame:
 
 def _people(people: pd.DataFrame) -> pd.DataFrame:
     people = people[PEOPLE_COLUMNS].sort_values("debut", kind="stable", na_position="last")
-    return _numbered(people, "person_id")
+    return numbered(people, "person_id")
 
 
 def _dated(frame: pd.DataFrame, day: str) -> pd.DataFrame:
@@ -198,14 +200,14 @@ def _home_games(games: pd.DataFrame, references: References, parks: pd.DataFrame
     games = games.rename(columns={"yearkey": "yearID", "leaguekey": "lgID", "spanlast": "known"})
     codes = games.pop("teamkey")
     games.insert(0, "franchise_id", references.team(games["yearID"], codes, "franchise_id"))
-    games.insert(0, "park_id", _places(parks, "parkkey", games.pop("parkkey")))
+    games.insert(0, "park_id", key_of(games.pop("parkkey"), parks, "parkkey", "park_id"))
     return _events(games, "home_games_key")
 
 
 def _college(years: pd.DataFrame, references: References, schools: pd.DataFrame) -> pd.DataFrame:
     """Years at college, known from the debut on, of those who had one."""
     years.insert(0, "person_id", references.person(years.pop("playerID")))
-    years.insert(1, "school_id", _places(schools, "schoolID", years.pop("schoolID")))
+    years.insert(1, "school_id", key_of(years.pop("schoolID"), schools, "schoolID", "school_id"))
     debut = references.people["debut"].to_numpy()
     years["known"] = debut[years["person_id"].to_numpy(dtype=np.int64)]
     return _events(years[years["known"].notna()], "college_key")
@@ -219,27 +221,6 @@ def _series(series: pd.DataFrame, references: References) -> pd.DataFrame:
     return _events(series, "series_key")
 
 
-def _places(table: pd.DataFrame, code: str, codes: pd.Series) -> pd.Series:
-    """Places in a table of codes; null for a code that is not there."""
-    places = pd.Series(np.arange(len(table)), index=table[code])
-    return pd.Series(places.reindex(codes).to_numpy(), codes.index).astype("Int64")
-
-
 def _events(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     """In order of time, with a key."""
-    return _numbered(frame.sort_values("known", kind="stable"), key)
-
-
-def _numbered(frame: pd.DataFrame, key: str) -> pd.DataFrame:
-    """With the key 0..n-1 in front."""
-    frame = frame.reset_index(drop=True)
-    frame.insert(0, key, np.arange(len(frame)))
-    return frame
-
-
-def _kind(values: pd.Series) -> Kind:
-    if pd.api.types.is_bool_dtype(values.dtype):
-        return "boolean"
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        return "number"
-    return "time" if pd.api.types.is_datetime64_any_dtype(values.dtype) else "text"
+    return numbered(frame.sort_values("known", kind="stable"), key)

@@ -24,9 +24,10 @@ those are never targets of flight-delayed.
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
+
+from rt.keyed import key_of, numbered
 
 VAL_TIMESTAMP = "2013-10-01 09:00:00"
 TEST_TIMESTAMP = "2013-11-15 09:00:00"
@@ -69,9 +70,9 @@ def flights_tables(data_folder: Path) -> dict[str, pd.DataFrame]:
     airports = _read(data_folder / "airports.csv")
     planes = _read(data_folder / "planes.csv")
     used = pd.concat([flights["origin"], flights["dest"], weather["origin"]])
-    airports = _numbered(_complete(airports, "faa", used), "airport_id")
-    planes = _numbered(_complete(planes, "tailnum", flights["tailnum"]), "plane_id")
-    airlines = _numbered(_complete(airlines, "carrier", flights["carrier"]), "airline_id")
+    airports = numbered(_complete(airports, "faa", used), "airport_id")
+    planes = numbered(_complete(planes, "tailnum", flights["tailnum"]), "plane_id")
+    airlines = numbered(_complete(airlines, "carrier", flights["carrier"]), "airline_id")
     weather = _weather(weather, airports)
     flights = _flights(flights, airlines, airports, planes, weather)
     return {
@@ -179,17 +180,6 @@ def _complete(table: pd.DataFrame, code: str, used: pd.Series) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame({code: missing}, dtype="str")], ignore_index=True)
 
 
-def _numbered(table: pd.DataFrame, key: str) -> pd.DataFrame:
-    table = table.reset_index(drop=True)
-    table.insert(0, key, np.arange(len(table), dtype=np.int64))
-    return table
-
-
-def _key_of(codes: pd.Series, table: pd.DataFrame, code: str, key: str) -> pd.Series:
-    """Foreign keys (nullable integers) in place of codes."""
-    return codes.map(table.set_index(code)[key]).astype("Int64")
-
-
 def _utc(text: pd.Series) -> pd.Series:
     """Naive UTC times in microseconds from ISO strings that end in Z."""
     return pd.to_datetime(text, utc=True).dt.tz_localize(None).astype("datetime64[us]")
@@ -198,10 +188,10 @@ def _utc(text: pd.Series) -> pd.Series:
 def _weather(raw: pd.DataFrame, airports: pd.DataFrame) -> pd.DataFrame:
     table = raw.assign(
         time_hour=_utc(raw["time_hour"]),
-        origin_id=_key_of(raw["origin"], airports, "faa", "airport_id"),
+        origin_id=key_of(raw["origin"], airports, "faa", "airport_id"),
     )
     table = table.drop(columns=["year", "month", "day", "hour", "origin"])
-    return _numbered(table.sort_values(["time_hour", "origin_id"], kind="stable"), "weather_id")
+    return numbered(table.sort_values(["time_hour", "origin_id"], kind="stable"), "weather_id")
 
 
 def _flights(
@@ -215,10 +205,10 @@ def _flights(
     table = raw.assign(
         time_hour=hour,
         scheduled_departure=hour + pd.to_timedelta(raw["minute"], unit="min"),
-        airline_id=_key_of(raw["carrier"], airlines, "carrier", "airline_id"),
-        plane_id=_key_of(raw["tailnum"], planes, "tailnum", "plane_id"),
-        origin_id=_key_of(raw["origin"], airports, "faa", "airport_id"),
-        dest_id=_key_of(raw["dest"], airports, "faa", "airport_id"),
+        airline_id=key_of(raw["carrier"], airlines, "carrier", "airline_id"),
+        plane_id=key_of(raw["tailnum"], planes, "tailnum", "plane_id"),
+        origin_id=key_of(raw["origin"], airports, "faa", "airport_id"),
+        dest_id=key_of(raw["dest"], airports, "faa", "airport_id"),
         arr_delayed=(raw["arr_delay"] > DELAY_MINUTES)
         .astype("boolean")
         .mask(raw["arr_delay"].isna()),
@@ -232,4 +222,4 @@ def _flights(
         "flight", "sched_dep_time", "sched_arr_time", "distance", *KNOWN_AFTER_DEPARTURE,
         "arr_delayed",
     ]  # fmt: skip
-    return _numbered(table[columns], "flight_id")
+    return numbered(table[columns], "flight_id")

@@ -108,8 +108,13 @@ def database_columns(folder: Path) -> DatabaseColumns:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{file}: can't be read ({reason}); write the folder again") from None
         table.check(name, schema.names, folder / "manifest.yaml", file)
-        columns[name] = {column.name: _kind(column.type) for column in schema}
+        columns[name] = kinds_of(schema)
     return DatabaseColumns(keys, columns)
+
+
+def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
+    """What the values of each column are."""
+    return {column.name: _kind(column.type) for column in schema}
 
 
 def to_manifest(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:

@@ -13,9 +13,10 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from plurel.errors import InputError
+from plurel.export_keys import quoted
 from plurel.manifest import TableKeys
 from rt.config import nearest
-from rt.defining.language import Aggregate, Forecast, duration, quoted
+from rt.defining.language import Aggregate, Forecast, duration
 
 Kind = Literal["number", "boolean", "text", "time"]
 TaskType = Literal["binary_classification", "regression", "multiclass_classification"]

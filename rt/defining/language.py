@@ -86,15 +86,10 @@ class _Parser:
 
     def __init__(self, line: str) -> None:
         self.line = line
-        self.tokens = [
-            Token(
-                str(found.lastgroup),
-                found.group(found.lastgroup or 0),
-                found.start(found.lastgroup or 0),
-                found.end(),
-            )
-            for found in _TOKEN.finditer(line.rstrip())
-        ]
+        self.tokens = []
+        for found in _TOKEN.finditer(line.rstrip()):
+            kind = str(found.lastgroup)
+            self.tokens.append(Token(kind, found[kind], *found.span(kind)))
         self.place = 0
 
     @property
@@ -246,8 +241,3 @@ def duration(seconds: int) -> str:
     unit = next(u for u in ("day", "hour", "minute", "second") if seconds % UNITS[u] == 0)
     count = seconds // UNITS[unit]
     return f"{count} {unit}{'' if count == 1 else 's'}"
-
-
-def quoted(name: str) -> str:
-    """A name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'

@@ -6,6 +6,7 @@ from plurel.cli import counted
 from rt.importing.layout import TableLayout
 from rt.importing.plan import DECLARED, Plan
 from rt.importing.staging import Staging
+from rt.text_table import aligned
 
 
 def about_source(plan: Plan, staging: Staging) -> Iterator[str]:
@@ -67,13 +68,7 @@ def key_table(plan: Plan, staging: Staging) -> str:
             target = f"{key.references}.{', '.join(key.to)}"
             mark = "+" if key.accept else "?" if key.sure else "-"
             rows.append((mark, f"{name}.{', '.join(key.columns)}", target, share, key.why))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-        + f"  {row[4]}"
-        for row in rows
-    ]
-    return "\n".join([*(line.rstrip() for line in lines), "", *_times(plan, staging)])
+    return "\n".join([*aligned(rows), "", *_times(plan, staging)])
 
 
 def _times(plan: Plan, staging: Staging) -> Iterator[str]:
