@@ -107,6 +107,7 @@ def predict(
     seed: int = 0,
     progress: str | None = "predict",
     ranks: Ranks | None = None,
+    num_contexts: int = 1,
 ) -> NDArray[np.float64]:
     """f64[N]: a prediction for each of the N rows, in their order: rows of the store that are of
     the task's table, or new ones. For a binary task the probability of true, for a regression the
@@ -115,7 +116,8 @@ def predict(
 
     protocol: `split`, nothing after the timestamp that opens the rows' split is visible (all rows
     from one split; new rows are test rows); `rolling`, everything known by a row's own time is.
-    progress: what the progress display is called, None for none.
+    progress: what the progress display is called, None for none. num_contexts: contexts of each
+    row, of the seeds from `seed` on, whose predictions are averaged.
     Raises InputError for rows outside the task's splits, for targets that are texts or times, and
     for a store whose texts were embedded by another model than the one trained with.
     """
@@ -123,7 +125,7 @@ def predict(
     found = of_contexts(
         answer, store_folder, task, rows, settings=settings, protocol=protocol, seed=seed,
         progress=progress, ranks=ranks, child_counts=model.config.child_counts,
-        width=len(task.classes) or 1,
+        width=len(task.classes) or 1, num_contexts=num_contexts,
     )  # fmt: skip
     return found if task.classes else found[:, 0]
 
@@ -150,7 +152,15 @@ class Contexts:
         self, store_folder: str | Path, task: Task, settings: ContextSettings, child_counts: bool
     ) -> None:
         check_fingerprint(store_folder, settings.embedder, settings.fingerprint)
-        self._sampler = _sampler(store_folder, task, settings, child_counts)
+        self._sampler = rustler.Sampler(
+            [store_folder],
+            [to_sampler(task, 0)],
+            embedder=settings.embedder,
+            context_length=settings.context_length,
+            recipes=[settings.recipe.to_sampler("recipe")],
+            num_threads=settings.num_threads,
+            child_counts=child_counts,
+        )
 
     def arrays(
         self, rows: NDArray[np.uint32] | NewRows, cutoff: int | None, seed: int
@@ -175,42 +185,35 @@ def of_contexts(
     progress: str | None = None,
     ranks: Ranks | None = None,
     child_counts: bool = False,
+    num_contexts: int = 1,
 ) -> NDArray[np.float64]:
     """f64[N, width]: what a function gives for the context of each row, f64[B, width] of a batch;
-    the other arguments are `predict`'s."""
+    the other arguments are `predict`'s. InputError for fewer than one context a row."""
+    if num_contexts < 1:
+        raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
     cutoff = cutoff_of(open_meta(store_folder), task, rows, protocol)
     sample = Contexts(store_folder, task, settings, child_counts)
-
-    def contexts(chunk: NDArray[np.uint32] | NewRows) -> Batch:
-        return Batch.from_arrays(sample.arrays(chunk, cutoff, seed))
-
     ranks, size = ranks or Ranks(), settings.batch_size
     if not isinstance(rows, NewRows):
         rows = np.asarray(rows, dtype=np.uint32)
-    turns = ranks.turns(-(-len(rows) // size))
-    chunks = [rows[number * size : (number + 1) * size] for number, _ in turns]
-    found = torch.zeros(len(rows), width, dtype=torch.float64)
-    with tqdm(total=len(rows), desc=progress, unit="ctx", disable=progress is None) as bar:
-        for (number, counts), batch in zip(turns, _ahead(contexts, chunks), strict=True):
+
+    def contexts(asked: tuple[NDArray[np.uint32] | NewRows, int]) -> Batch:
+        return Batch.from_arrays(sample.arrays(asked[0], cutoff, asked[1]))
+
+    turns = ranks.turns(-(-len(rows) // size)) * num_contexts
+    seeds = np.repeat(seed + np.arange(num_contexts), len(turns) // num_contexts).tolist()
+    asked = [
+        (rows[number * size : (number + 1) * size], own)
+        for (number, _), own in zip(turns, seeds, strict=True)
+    ]
+    found, total = torch.zeros(len(rows), width, dtype=torch.float64), num_contexts * len(rows)
+    with tqdm(total=total, desc=progress, unit="ctx", disable=progress is None) as bar:
+        for (number, counts), batch in zip(turns, _ahead(contexts, asked), strict=True):
             part = function(batch).view(-1, width)
             if counts:
-                found[number * size : number * size + len(part)] = part
-            bar.update(min(ranks.world_size * size, len(rows) - bar.n))
-    return ranks.total(found).numpy()
-
-
-def _sampler(
-    store_folder: str | Path, task: Task, settings: ContextSettings, child_counts: bool
-) -> rustler.Sampler:
-    return rustler.Sampler(
-        [store_folder],
-        [to_sampler(task, 0)],
-        embedder=settings.embedder,
-        context_length=settings.context_length,
-        recipes=[settings.recipe.to_sampler("recipe")],
-        num_threads=settings.num_threads,
-        child_counts=child_counts,
-    )
+                found[number * size : number * size + len(part)] += part
+            bar.update(min(ranks.world_size * size, total - bar.n))
+    return ranks.total(found).numpy() / num_contexts
 
 
 def cutoff_of(
