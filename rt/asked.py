@@ -23,7 +23,7 @@ from rt.meta import StoreMeta
 from rt.predict import NewRows
 from rt.raw import read_database
 from rt.tasks import Task
-from rt.unpack import ARRAYS_FILE
+from rt.unpack import ARRAYS_FILE, read_arrays
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "mixed-integer", "boolean", "decimal")
 
@@ -46,8 +46,7 @@ class RowKeys:
         return self._keys[table][row - first]
 
     def _read(self, table: int, first: int, end: int) -> Sequence[Any]:
-        with safe_open(self._store / ARRAYS_FILE, framework="numpy") as file:
-            source = file.get_slice("row_source")[first:end]
+        source = read_arrays(self._store)["row_source"][first:end]
         raw = self._tables.get(self._meta.tables[table].name)
         if self._meta.tables[table].kind != "database" or raw is None or raw.primary_key is None:
             return list(source)
@@ -62,8 +61,7 @@ class Entities:
         raw_table = next(t for t in read_database(raw).tables if t.name == table)
         self.key = raw_table.primary_key
         first, end = meta.tables[meta.table(table)].rows
-        with safe_open(store / ARRAYS_FILE, framework="numpy") as file:
-            source = file.get_slice("row_source")[first:end]
+        source = read_arrays(store)["row_source"][first:end]
         rows = np.empty(end - first, np.uint32)
         rows[source] = np.arange(first, end, dtype=np.uint32)
         where = f"{raw}: {table}.{self.key or 'position'}"
@@ -93,13 +91,10 @@ class Entities:
         missing = np.flatnonzero(found == NO_ROW)
         if len(missing):
             key = values[int(missing[0])].as_py()
+            counted = f" ({len(missing)} of {len(found)} keys are not there)"
             raise InputError(
                 f"{self.table}: no row has the {self.key or 'position'} {key!r}"
-                + (
-                    f" ({len(missing)} of {len(found)} keys are not there)"
-                    if len(found) > 1
-                    else ""
-                )
+                + (counted if len(found) > 1 else "")
             )
         return found
 

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import rustler
-from plurel.errors import InputError
 from plurel.picture import save
 from rt.meta import StoreMeta
 
@@ -121,14 +120,6 @@ def plot_explanation(
     axis.grid(axis="x", alpha=0.25)
     figure.suptitle(title)
     save(figure, Path(path))
-
-
-def check_by(by: str) -> By:
-    """The kind of parts of this name; InputError for another one."""
-    for known in BY:
-        if by == known:
-            return known
-    raise InputError(f"by must be {', '.join(BY)}, not {by!r}")
 
 
 def chunks(parts: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:

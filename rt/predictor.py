@@ -8,9 +8,9 @@ contexts, or from a head fitted on the frozen model (`fit_head`).
 """
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,18 +21,17 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.asked import Entities, RowKeys, frame_of, last_time, new_rows, seconds
 from rt.data import Batch
-from rt.explain import By, averaged, check_by, chunks, explanation, parts_of, without
+from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, fit_head
 from rt.labels import LABEL_TYPES
 from rt.meta import StoreMeta, open_meta
 from rt.model import RelationalTransformer
-from rt.precision import Precision, autocast, choose
+from rt.precision import Device, Precision, autocast, choose, choose_device
 from rt.predict import Answer, Contexts, ContextSettings, NewRows, of_contexts, predict
 from rt.scores import Protocol
-from rt.sources import Source, find_sources, prepare
+from rt.sources import find_sources, prepare
 from rt.tasks import Split, Task, load_tasks
 
-Device = Literal["auto", "cpu", "cuda"]
 Rows = NDArray[np.uint32] | NewRows
 PROBABILITY = "probability of "
 CELLS_AT_A_TIME = {"cpu": 1 << 14, "cuda": 1 << 18}
@@ -67,7 +66,7 @@ class Predictor:
         """The model of a checkpoint (a path, a `.pt` file, OWNER/NAME of the Hub). Contexts are
         those that it was trained with, unless their length or recipe is given."""
         model = RelationalTransformer.from_pretrained(checkpoint)
-        place = _device(device)
+        place = choose_device(device)
         bf16 = choose(precision, place) == "bf16"
         settings = ContextSettings.of(
             model.settings, embedder=embedder, context_length=context_length, recipe=recipe,
@@ -102,25 +101,19 @@ class Predictor:
         task's true, the value on the original scale of a regression, or the likeliest class, beside
         `probability of <class>` of each. Raises InputError for tables, tasks, keys and times that
         are not there."""
-        _check_count(num_contexts)
-        source, meta, found = self._open(database, task)
+        opened = self._open(database, task)
         if head is not None:
-            head.check(task, found.task_type, self._fingerprint())
-        asked, which = self._rows(source, meta, found, (rows, at, split))
-        progress = f"{source.name}/{task}" if show_progress else None
-        total: Floats = np.zeros(())
-        for number in range(num_contexts):
-            settings: dict[str, Any] = {
-                "settings": self.settings, "protocol": protocol, "seed": seed + number,
-                "progress": progress,
-            }  # fmt: skip
-            if head is None:
-                part = predict(self.model, source.store, found, which, **settings)
-            else:
-                part = head(self._vectors(source, found, which, settings))
-            total = total + part
-        classes = head.classes if head else tuple(name for name, _ in found.classes)
-        return _answers(asked, total / num_contexts, classes)
+            head.check(task, opened.task.task_type, self._fingerprint())
+        asked, which = self._rows(opened, (rows, at, split))
+        settings: dict[str, Any] = {
+            "settings": self.settings, "protocol": protocol, "seed": seed,
+            "num_contexts": num_contexts, "progress": opened.name if show_progress else None,
+        }  # fmt: skip
+        if head is None:
+            found = predict(self.model, opened.store, opened.task, which, **settings)
+            return _answers(asked, found, tuple(name for name, _ in opened.task.classes))
+        found = self._vectors(opened, which, settings, head)
+        return _answers(asked, found, head.classes)
 
     def fit_head(
         self,
@@ -134,19 +127,18 @@ class Predictor:
         """A head for a task, fitted on at most num_rows of its train rows; the penalty is chosen on
         at most as many validation rows. Test rows take no part. Raises InputError as `predict`
         does, and for train labels that are all equal."""
-        source, _, found = self._open(database, task)
-        name = f"{source.name}/{task}"
-        parts, splits = [], ("train", "val")
-        split: Split
-        for split in splits:  # type: ignore[assignment]
-            rows, labels = self._labelled(source, found, split, num_rows, seed)
+        opened, parts = self._open(database, task), []
+        relbench_task = opened.relbench_task()
+        splits: tuple[Split, ...] = ("train", "val")
+        for split in splits:
+            rows, labels = opened.labelled(relbench_task, split, num_rows, seed)
             settings = {
                 "settings": self.settings, "protocol": "rolling", "seed": seed,
-                "progress": f"{name}, {split}" if show_progress else None,
+                "progress": f"{opened.name}, {split}" if show_progress else None,
             }  # fmt: skip
-            parts.append(Labelled(self._vectors(source, found, rows, settings), labels))
-        kind: Kind = found.task_type  # type: ignore[assignment]
-        return replace(fit_head(name, kind, *parts), model=self._fingerprint())
+            parts.append(Labelled(self._vectors(opened, rows, settings), labels))
+        kind: Kind = opened.task.task_type  # type: ignore[assignment]
+        return replace(fit_head(opened.name, kind, *parts), model=self._fingerprint())
 
     def explain(
         self,
@@ -165,22 +157,24 @@ class Predictor:
         means over `num_contexts` contexts, the largest effects first. Of a task with classes it is
         the probability of the likeliest.
         """
-        kind = check_by(by)
-        _check_count(num_contexts)
-        source, meta, found = self._open(database, task)
-        _, rows = self._rows(source, meta, found, (row, at, "test"))
+        if by not in BY:
+            raise InputError(f"by must be {', '.join(BY)}, not {by!r}")
+        if num_contexts < 1:
+            raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
+        opened = self._open(database, task)
+        meta, found = opened.meta, opened.task
+        _, rows = self._rows(opened, (row, at, "test"))
         if len(rows) != 1:
             raise InputError(f"explain is for one row, not {len(rows)}")
-        sample = Contexts(source.store, found, self.settings, self.model.config.child_counts)
+        sample = Contexts(opened.store, found, self.settings, self.model.config.child_counts)
         answer = Answer(self.model, meta, found, self.settings.precision)
-        assert source.raw is not None
-        keys = RowKeys(source.raw, source.store, meta)
+        keys = RowKeys(opened.raw, opened.store, meta)
         contexts = [sample.arrays(rows, None, seed + number) for number in range(num_contexts)]
         wholes = [answer(Batch.from_arrays(arrays)) for arrays in contexts]
         likeliest = int(torch.cat(wholes).mean(0).argmax())  # one class for all contexts
         frames = []
         for arrays, whole in zip(contexts, wholes, strict=True):
-            parts = parts_of(arrays, meta, kind, keys)
+            parts = parts_of(arrays, meta, by, keys)
             ablated = [
                 answer(Batch.from_arrays(without(arrays, some)))[:, likeliest]
                 for some in chunks(parts, self.settings.batch_size)
@@ -192,7 +186,7 @@ class Predictor:
             raise InputError(f"task {task}: the row's context holds nothing but the target")
         return averaged(frames)
 
-    def _open(self, database: str | Path, task: str) -> tuple[Source, StoreMeta, Task]:
+    def _open(self, database: str | Path, task: str) -> "_Opened":
         """The database, made ready, and its task."""
         (source,) = find_sources([str(database)], pre_dir=self.pre_dir)
         if source.raw is None:
@@ -202,14 +196,11 @@ class Predictor:
             )
         prepare([source], self.settings.embedder)
         (found,) = load_tasks(source.store, [task], types=tuple(LABEL_TYPES))
-        return source, open_meta(source.store), found
+        return _Opened(source.raw, source.store, open_meta(source.store), found)
 
-    def _rows(
-        self, source: Source, meta: StoreMeta, task: Task, given: tuple[Any, Any, Split]
-    ) -> tuple[pd.DataFrame, Rows]:
+    def _rows(self, opened: "_Opened", given: tuple[Any, Any, Split]) -> tuple[pd.DataFrame, Rows]:
         """What is asked, as a frame, and the rows that it means."""
-        rows, at, split = given
-        assert source.raw is not None
+        (rows, at, split), meta, task = given, opened.meta, opened.task
         time = None if task.kind == "autocomplete" else meta.tables[task.table].time_column
         if at is not None and (rows is None or time is None):
             raise InputError(
@@ -217,36 +208,21 @@ class Predictor:
                 + ("name rows" if rows is None else "here each row has its own, leave it out")
             )
         if rows is None:
-            table, found, target = _label_rows(source, task, split)
+            table, found, target = opened.label_rows(opened.relbench_task(), split)
             return table.drop(columns=target), found
-        entities = Entities(source.raw, source.store, meta, str(task.entity_table))
+        entities = Entities(opened.raw, opened.store, meta, str(task.entity_table))
         key = str(task.entity_column or entities.key or "position")
         if task.kind == "autocomplete":
             asked = frame_of(rows, task, None, None, key)
             asked[key] = entities.typed(asked[key])
             return asked, entities.rows(asked[key])
         if at is None and not (isinstance(rows, pd.DataFrame) and time in rows):
-            last = last_time(source.store)
+            last = last_time(opened.store)
             at = None if last is None else pd.Timestamp(last, unit="s")
         asked = frame_of(rows, task, time, at, key)
         asked[key] = entities.typed(asked[key])
         times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
         return asked, new_rows(meta, task, entities.rows(asked[key]), times)
-
-    def _labelled(
-        self, source: Source, task: Task, split: Split, most: int, seed: int
-    ) -> tuple[Rows, NDArray[np.generic]]:
-        """Label rows of a split, drawn at random where there are more than wanted, and the
-        labels."""
-        table, rows, target = _label_rows(source, task, split)
-        order = stream(seed, "head", source.name, task.name, split).permutation(len(rows))
-        chosen = np.sort(order[:most])
-        labels = table[target].iloc[chosen]
-        if task.task_type == "multiclass_classification":
-            if pd.api.types.is_float_dtype(labels.dtype) and (labels % 1 == 0).all():
-                labels = labels.astype("int64")  # named as the store names them: 3, not 3.0
-            return rows[chosen], labels.astype(str).to_numpy(dtype=str)
-        return rows[chosen], labels.astype("Float64").to_numpy(dtype=np.float64)
 
     def _fingerprint(self) -> str:
         """Of the model's parameters."""
@@ -257,40 +233,76 @@ class Predictor:
             digest.update(flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def _vectors(self, source: Source, task: Task, rows: Rows, settings: dict[str, Any]) -> Floats:
-        """f64[N, d_model]: the vectors of the rows' targets before the model's own heads."""
+    def _vectors(
+        self, opened: "_Opened", rows: Rows, settings: dict[str, Any], head: Head | None = None
+    ) -> Floats:
+        """f64[N, d_model]: the vectors of the rows' targets before the model's own heads; or what a
+        head says of them, f64[N] or f64[N, C]."""
         device = next(self.model.parameters()).device
 
         def vectors(batch: Batch) -> torch.Tensor:
             with torch.no_grad(), autocast(device, self.settings.precision):
-                return self.model.hidden(batch.to(device), targets_only=True).double().cpu()
+                found = self.model.hidden(batch.to(device), targets_only=True).double().cpu()
+            return found if head is None else torch.from_numpy(head(found.numpy()))
 
-        return of_contexts(
-            vectors, source.store, task, rows, width=self.model.config.d_model,
-            child_counts=self.model.config.child_counts, **settings,
+        config = self.model.config
+        width = config.d_model if head is None else max(1, len(head.classes))
+        found = of_contexts(
+            vectors, opened.store, opened.task, rows, width=width,
+            child_counts=config.child_counts, **settings,
         )  # fmt: skip
+        return found[:, 0] if head is not None and not head.classes else found
 
 
-def _label_rows(
-    source: Source, task: Task, split: Split
-) -> tuple[pd.DataFrame, NDArray[np.uint32], str]:
-    """The label table of a split, its rows in the store, and the column of labels."""
-    from rt.evaluate import store_rows  # they import RelBench, which takes seconds
-    from rt.relbench_folder import label_table, open_dataset, open_task
+@dataclass(frozen=True)
+class _Opened:
+    """A task of a database: its folder in RelBench's format, and its store."""
 
-    relbench_task = open_task(open_dataset(Path(source.raw or "")), task.name)
-    table = label_table(relbench_task, split)
-    rows = store_rows(source.store, open_meta(source.store), task, split, table)
-    if not len(rows):
-        raise InputError(f"task {task.name}: the label table of {split} is empty")
-    named = [*table.fkey_col_to_pkey_table, table.time_col, relbench_task.target_col]
-    columns = [column for column in named if column in table.df]
-    return table.df[columns].reset_index(drop=True), rows, relbench_task.target_col
+    raw: Path
+    store: Path
+    meta: StoreMeta
+    task: Task
 
+    @property
+    def name(self) -> str:
+        """ "<database>/<task>"."""
+        return f"{self.store.name}/{self.task.name}"
 
-def _check_count(num_contexts: int) -> None:
-    if num_contexts < 1:
-        raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
+    def relbench_task(self) -> Any:
+        """RelBench's own."""
+        from rt.relbench_folder import open_dataset, open_task  # RelBench takes seconds to import
+
+        return open_task(open_dataset(self.raw), self.task.name)
+
+    def label_rows(
+        self, relbench_task: Any, split: Split
+    ) -> tuple[pd.DataFrame, NDArray[np.uint32], str]:
+        """The label table of a split, its rows in the store, and the column of labels."""
+        from rt.evaluate import store_rows  # as above
+        from rt.relbench_folder import label_table
+
+        table = label_table(relbench_task, split)
+        rows = store_rows(self.store, self.meta, self.task, split, table)
+        if not len(rows):
+            raise InputError(f"task {self.task.name}: the label table of {split} is empty")
+        named = [*table.fkey_col_to_pkey_table, table.time_col, relbench_task.target_col]
+        columns = [column for column in named if column in table.df]
+        return table.df[columns].reset_index(drop=True), rows, relbench_task.target_col
+
+    def labelled(
+        self, relbench_task: Any, split: Split, most: int, seed: int
+    ) -> tuple[Rows, NDArray[np.generic]]:
+        """Label rows of a split, drawn at random where there are more than wanted, and the
+        labels."""
+        table, rows, target = self.label_rows(relbench_task, split)
+        order = stream(seed, "head", self.store.name, self.task.name, split).permutation(len(rows))
+        chosen = np.sort(order[:most])
+        labels = table[target].iloc[chosen]
+        if self.task.task_type == "multiclass_classification":
+            if pd.api.types.is_float_dtype(labels.dtype) and (labels % 1 == 0).all():
+                labels = labels.astype("int64")  # named as the store names them: 3, not 3.0
+            return rows[chosen], labels.astype(str).to_numpy(dtype=str)
+        return rows[chosen], labels.astype("Float64").to_numpy(dtype=np.float64)
 
 
 def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -300,10 +312,3 @@ def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd
     likeliest = np.array(classes, dtype=object)[found.argmax(1)]
     named = {f"{PROBABILITY}{name}": found[:, i] for i, name in enumerate(classes)}
     return asked.assign(prediction=likeliest, **named)
-
-
-def _device(name: Device) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("device cuda: this machine has no CUDA device; give device=cpu")
-    return torch.device("cuda" if name != "cpu" and available else "cpu")

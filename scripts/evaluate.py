@@ -17,12 +17,10 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; th
 
 import rt  # noqa: F401  # isort: skip  # before torch: rt/__init__.py says why
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from plurel.atomic import check_file_place, complete_file
 from plurel.cli import clean_exit
-from plurel.errors import InputError
 from rt.boosted import BoostedSettings
 from rt.config import from_dict, require
 from rt.evaluate import (
@@ -34,6 +32,7 @@ from rt.evaluate import (
     untrained_like,
 )
 from rt.model import RelationalTransformer
+from rt.precision import Device, choose_device
 from rt.score_tables import format_differences, format_table
 from rt.settings import Settings
 from rt.submission import write_submission
@@ -57,7 +56,7 @@ class EvaluateConfig:
     batch_size: int = 32
     num_threads: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     embedder: str | None = None
     context_length: int | None = None
     recipe: str | None = None
@@ -87,7 +86,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         check_file_place(config.out)
     model = RelationalTransformer.from_pretrained(config.checkpoint)
     settings = config.settings(model.settings)
-    models = {"pretrained": model.to(_device(config.device))}
+    models = {"pretrained": model.to(choose_device(config.device))}
     if config.untrained:
         models["untrained"] = untrained_like(models["pretrained"], config.seed)
     result = evaluate_table(
@@ -121,13 +120,6 @@ def _submission(config: EvaluateConfig) -> OnPredictions | None:
         write_submission(folder, database, rows, found["pretrained"])
 
     return write
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("device cuda: this machine has no CUDA device; give device=cpu")
-    return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
