@@ -4,22 +4,23 @@ python scripts/predict.py CHECKPOINT DATABASE TASK [--entities 17 23 [--at 2026-
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import pandas as pd
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; the rest is installed
+
 from plurel.atomic import check_file_place, complete_file
-from plurel.cli import Parser, clean_exit
+from plurel.cli import clean_exit
 from plurel.errors import InputError
+from scripts.predictor_options import check_out, open_predictor, predictor_parser
 
 WRITERS = (".csv", ".parquet")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("checkpoint", help="a run's checkpoint, a model's folder, a .pt file")
-    parser.add_argument("database", type=Path, help="a folder in RelBench's format")
-    parser.add_argument("task", help="the name of a task of the database")
+    parser = predictor_parser(__doc__.split("\n\n")[0])
     parser.add_argument("--entities", nargs="+", help="keys of the rows to predict")
     parser.add_argument("--rows", type=Path, help="the same from a CSV or Parquet file")
     parser.add_argument("--at", help="the time of all rows (the last one in the database)")
@@ -29,37 +30,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--head", type=Path, help="a head that --fit_head has written")
     parser.add_argument("--fit_head", type=Path, help="fit a head on the task, write and use it")
     parser.add_argument("--num_contexts", type=int, default=1, help="averaged for each row")
-    parser.add_argument("--context_length", type=int)
-    parser.add_argument("--recipe")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--pre_dir", type=Path, help="where the database's store is, or is made")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a .parquet or .csv file; else a table is printed")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    for path in (args.out, args.fit_head):
-        if path is not None:
-            check_file_place(path)
-    if args.out is not None and args.out.suffix not in WRITERS:
-        raise InputError(f"--out {args.out}: the name must end in {' or '.join(WRITERS)}")
+    check_out(args.out, WRITERS)
+    if args.fit_head is not None:
+        check_file_place(args.fit_head)
     if args.entities and args.rows:
         raise InputError("give --entities or --rows, not both")
     if args.head and args.fit_head:
         raise InputError("give --head or --fit_head, not both")
     rows = read_rows(args.rows) if args.rows else args.entities
-    from rt.heads import Head  # torch takes seconds
-    from rt.predictor import Predictor
+    from rt.heads import Head  # scikit-learn takes seconds
 
-    predictor = Predictor.from_pretrained(
-        args.checkpoint,
-        device=args.device,
-        context_length=args.context_length,
-        recipe=args.recipe,
-        pre_dir=args.pre_dir,
-    )
+    predictor = open_predictor(args)
     head = Head.load(args.head) if args.head else None
     if args.fit_head is not None:
         head = predictor.fit_head(args.database, args.task, seed=args.seed)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 
 from plurel.folder import write_folder
 from plurel.rng import stream
 from rt.databases import FrameDataset, label_tables
+from rt.model import ModelConfig, RelationalTransformer
 from rt.store import preprocess
 
 NUM_SHOPS, NUM_DAYS = 6, 60
@@ -83,6 +85,17 @@ def shop_tasks() -> list[TaskManifest]:
             remove_columns=[["sales", "refund"]],
         ),
     ]
+
+
+def varied_model() -> RelationalTransformer:
+    """A small model without training, whose outputs differ clearly from row to row."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(3)
+        made = RelationalTransformer(ModelConfig(2, 16, 2, 32, D_TEXT))
+        for parameter in made.parameters():
+            if parameter.requires_grad and parameter.dim() > 1:
+                parameter.data *= 2
+    return made
 
 
 def shop_folders(root: Path, flip: str | None = None) -> tuple[Path, Path]:

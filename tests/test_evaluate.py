@@ -21,12 +21,12 @@ from rt.evaluate import (
     untrained_like,
 )
 from rt.meta import open_meta
-from rt.model import ModelConfig, RelationalTransformer
+from rt.model import RelationalTransformer
 from rt.recipes import Recipe
 from rt.score_tables import format_differences, format_table
 from rt.submission import write_submission
 from rt.tasks import load_tasks, to_sampler
-from tests.shops import D_TEXT, EMBEDDER, shop_folders
+from tests.shops import EMBEDDER, shop_folders, varied_model
 
 TASKS = ["mean-amount", "any-returned", "returned"]
 SETTINGS = ContextSettings(EMBEDDER, context_length=96, recipe=Recipe(width=(16,)), batch_size=7)
@@ -46,13 +46,7 @@ def flipped(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model() -> RelationalTransformer:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(3)
-        made = RelationalTransformer(ModelConfig(2, 16, 2, 32, D_TEXT))
-        for parameter in made.parameters():  # outputs that differ clearly from row to row
-            if parameter.requires_grad and parameter.dim() > 1:
-                parameter.data *= 2
-    return made
+    return varied_model()
 
 
 def _labelled(folders, name, **selection):

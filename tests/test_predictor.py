@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from plurel.errors import InputError
 from plurel.rng import stream
@@ -16,7 +15,7 @@ from rt.evaluate import predict, store_rows
 from rt.heads import Head, Labelled, fit_head
 from rt.labels import LABEL_TYPES
 from rt.meta import open_meta
-from rt.model import ModelConfig, RelationalTransformer
+from rt.model import RelationalTransformer
 from rt.predict import ContextSettings
 from rt.predictor import Predictor
 from rt.recipes import Recipe
@@ -24,7 +23,7 @@ from rt.relbench_folder import label_table, open_dataset, open_task
 from rt.scores import Protocol
 from rt.settings import Settings
 from rt.tasks import load_tasks
-from tests.shops import D_TEXT, EMBEDDER, shop_folders
+from tests.shops import EMBEDDER, shop_folders, varied_model
 
 # so long and wide that a context holds all that may be seen, whatever is drawn
 SETTINGS = ContextSettings(EMBEDDER, context_length=2000, recipe=Recipe(width=(500,)), batch_size=5)
@@ -37,13 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def predictor(folders: tuple[Path, Path]) -> Predictor:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(3)
-        model = RelationalTransformer(ModelConfig(2, 16, 2, 32, D_TEXT))
-        for parameter in model.parameters():  # outputs that differ clearly from row to row
-            if parameter.requires_grad and parameter.dim() > 1:
-                parameter.data *= 2
-    return Predictor(model, SETTINGS, folders[1].parent)
+    return Predictor(varied_model(), SETTINGS, folders[1].parent)
 
 
 @pytest.mark.parametrize("name", ["mean-amount", "any-returned", "returned"])

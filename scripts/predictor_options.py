@@ -1,0 +1,46 @@
+"""What the commands that ask a `Predictor` share: its options, and the place of what they write."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plurel.atomic import check_file_place
+from plurel.cli import Parser
+from plurel.errors import InputError
+
+if TYPE_CHECKING:
+    from rt.predictor import Predictor
+
+
+def predictor_parser(description: str) -> Parser:
+    """A parser with the arguments that name a checkpoint and a task, and how contexts are drawn."""
+    parser = Parser(description=description)
+    parser.add_argument("checkpoint", help="a run's checkpoint, a model's folder, a .pt file")
+    parser.add_argument("database", type=Path, help="a folder in RelBench's format")
+    parser.add_argument("task", help="the name of a task of the database")
+    parser.add_argument("--context_length", type=int)
+    parser.add_argument("--recipe")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--pre_dir", type=Path, help="where the database's store is, or is made")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def open_predictor(args: argparse.Namespace) -> "Predictor":
+    """The predictor that the options name."""
+    from rt.predictor import Predictor  # torch takes seconds
+
+    return Predictor.from_pretrained(
+        args.checkpoint, device=args.device, context_length=args.context_length,
+        recipe=args.recipe, pre_dir=args.pre_dir,
+    )  # fmt: skip
+
+
+def check_out(path: Path | None, endings: Sequence[str]) -> None:
+    """InputError unless a file can be written there and its name has one of the endings."""
+    if path is None:
+        return
+    check_file_place(path)
+    if path.suffix not in endings:
+        raise InputError(f"--out {path}: the name must end in {' or '.join(endings)}")
