@@ -3,19 +3,18 @@
 python scripts/import_baseball.py [--out FOLDER] [--overwrite]
 """
 
+import sys
 from pathlib import Path
 
-from plurel.cli import Parser, clean_exit
-from plurel.paths import raw_dir
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; the rest is installed
+
+from plurel.cli import clean_exit
 from rt.databases import make_baseball
+from scripts.package_import import import_package
 
 
 def main() -> None:
-    parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--out", type=Path, default=raw_dir() / "baseball", help="folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
-    args = parser.parse_args()
-    print(make_baseball(args.out, overwrite=args.overwrite))
+    import_package(__doc__.split("\n\n")[0], "baseball", make_baseball)
 
 
 if __name__ == "__main__":

@@ -204,10 +204,8 @@ impl Sampler {
         guard(|| {
             let task = whole(task, "task")?;
             let rows = column::<u32>(rows, "rows", "uint32")?;
-            let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
-            let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
-            let recipe = recipe.map_or(Ok(0), |r| whole(r, "recipe"))?;
-            let batch = py.detach(|| self.core.contexts(task, &rows, cutoff, (seed, recipe)))?;
+            let (cutoff, drawn) = how(cutoff, seed, recipe)?;
+            let batch = py.detach(|| self.core.contexts(task, &rows, cutoff, drawn))?;
             to_dict(py, batch)
         })
     }
@@ -245,14 +243,23 @@ impl Sampler {
                 .zip(values)
                 .map(row)
                 .collect();
-            let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
-            let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
-            let recipe = recipe.map_or(Ok(0), |r| whole(r, "recipe"))?;
-            let batch =
-                py.detach(|| self.core.new_contexts(task, &rows, cutoff, (seed, recipe)))?;
+            let (cutoff, drawn) = how(cutoff, seed, recipe)?;
+            let batch = py.detach(|| self.core.new_contexts(task, &rows, cutoff, drawn))?;
             to_dict(py, batch)
         })
     }
+}
+
+/// How contexts of given rows are drawn: the cutoff; the seed and the number of the recipe.
+fn how(
+    cutoff: Option<&Bound<'_, PyAny>>,
+    seed: Option<&Bound<'_, PyAny>>,
+    recipe: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(Option<i64>, (u64, usize))> {
+    let cutoff = cutoff.map(|c| whole(c, "cutoff")).transpose()?;
+    let seed = seed.map_or(Ok(0), |s| whole(s, "seed"))?;
+    let recipe = recipe.map_or(Ok(0), |r| whole(r, "recipe"))?;
+    Ok((cutoff, (seed, recipe)))
 }
 
 /// A one-dimensional array of one type.
