@@ -81,7 +81,7 @@ def evaluate_table(
     raw_folder: str | Path,
     store_folder: str | Path,
     *,
-    settings: ContextSettings,
+    settings: ContextSettings | Mapping[str, ContextSettings],
     tasks: Sequence[str] | None = None,
     selection: Selection | None = None,
     show_progress: bool = True,
@@ -96,6 +96,7 @@ def evaluate_table(
 
     {"database", "split", "protocol", "max_rows", "seed", "tasks": {task: {"metric", "better",
     "rows", "of_rows", "entity_column", and under each model's and baseline's name its score}}}.
+    settings: of all tasks, or by the task's name (`rt.tuning`).
     resamples: of the label rows, for intervals: {"intervals": {name: {"value", "low", "high"}},
     "better_by": {name: the same of how much the first model is better}} in each entry; 0: none.
     on_predictions: called with the database's name, the label rows of each task, and the
@@ -114,7 +115,8 @@ def evaluate_table(
         found = chosen_baselines(dataset, labelled, selection.split, selection.protocol, boosted)
         entry = baseline_entry(labelled, found)
         predictions = {name: baseline.prediction for name, baseline in found.items()}
-        of_models = _of_models(models, store_folder, labelled, settings, selection, show_progress)
+        context = settings if isinstance(settings, ContextSettings) else settings[task.name]
+        of_models = _of_models(models, store_folder, labelled, context, selection, show_progress)
         for name, prediction in of_models.items():
             _, entry[name] = relbench_score(labelled.relbench_task, labelled.table, prediction)
         if resamples:

@@ -5,6 +5,8 @@ from typing import Any
 
 from rt.text_table import aligned
 
+_ARROWS = {"higher": "↑", "lower": "↓"}
+
 
 def format_table(result: Mapping[str, Any]) -> str:
     """The result of `evaluate_table` as lines of aligned columns."""
@@ -14,7 +16,7 @@ def format_table(result: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(name for name in every if name not in fixed))
     lines = [["task", "metric", *names, "rows", "entity mean by"]]
     for task, entry in result["tasks"].items():
-        arrow = {"higher": "↑", "lower": "↓"}[entry["better"]]
+        arrow = _ARROWS[entry["better"]]
         rows = f"{entry['rows']} of {entry['of_rows']}"
         values = [_value(entry, name) for name in names]
         by = entry["entity_column"] or "-"
@@ -51,4 +53,19 @@ def format_differences(result: Mapping[str, Any], model: str) -> str:
             for d in (found.get(name) for name in names)
         ]
         lines.append([task, *cells])
+    return "\n".join(aligned(lines))
+
+
+def format_tuned(tuned: Mapping[str, Mapping[str, Any]]) -> str:
+    """The scores of contexts on validation (`rt.tuning.Tuned.record` by task) as lines of aligned
+    columns, the chosen ones marked."""
+    names = list(dict.fromkeys(name for record in tuned.values() for name in record["scores"]))
+    lines = [["validation (* chosen)", "metric", *names, "rows"]]
+    for task, record in tuned.items():
+        marked = [
+            f"{record['scores'][name]:.4f}{'*' if name == record['chosen'] else ' '}"
+            for name in names
+        ]
+        metric = f"{record['metric']} {_ARROWS[record['better']]}"
+        lines.append([task, metric, *marked, str(record["rows"])])
     return "\n".join(aligned(lines))

@@ -33,10 +33,20 @@ from rt.evaluate import (
 )
 from rt.model import RelationalTransformer
 from rt.precision import Device, choose_device
-from rt.score_tables import format_differences, format_table
+from rt.score_tables import format_differences, format_table, format_tuned
 from rt.settings import Settings
 from rt.submission import write_submission
+from rt.tuning import Tuned, candidates, tune
 from scripts.hydra_entry import one_line_errors, plain, register
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `rt.tuning` chooses from, None for the checkpoint's; max_rows of a task's validation."""
+
+    context_length: tuple[int, ...] | None = None
+    recipe: tuple[str, ...] | None = None
+    max_rows: int | None = 500
 
 
 @dataclass(frozen=True)
@@ -63,20 +73,34 @@ class EvaluateConfig:
     baselines: Literal["means", "all"] = "means"
     resamples: int = 0
     submission: str | None = None
+    tune: Tuning | None = None
 
     def __post_init__(self) -> None:
         require(self.resamples >= 0, "resamples", "0 or more", self.resamples)
+        if self.tune is None:
+            return
+        require(
+            self.split == "test", "split", "test where contexts are chosen on validation (tune)",
+            self.split,
+        )  # fmt: skip
+        for name in ("context_length", "recipe"):
+            require(
+                getattr(self, name) is None, name, f"null where tune is given: use tune.{name}",
+                getattr(self, name),
+            )  # fmt: skip
+
+    def passes(self) -> dict[str, Any]:
+        """What of `ContextSettings` is not of the contexts."""
+        names = ("embedder", "batch_size", "num_threads", "precision")
+        return {name: getattr(self, name) for name in names}
 
     def settings(self, trained: Settings) -> ContextSettings:
         """Contexts as the model was trained with, where this config says nothing else."""
         return ContextSettings.of(
             trained,
-            embedder=self.embedder,
             context_length=self.context_length,
             recipe=self.recipe,
-            batch_size=self.batch_size,
-            num_threads=self.num_threads,
-            precision=self.precision,
+            **self.passes(),
         )
 
 
@@ -85,8 +109,11 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if config.out is not None:
         check_file_place(config.out)
     model = RelationalTransformer.from_pretrained(config.checkpoint)
-    settings = config.settings(model.settings)
     models = {"pretrained": model.to(choose_device(config.device))}
+    tuned = _tuned(config, models["pretrained"])
+    settings: ContextSettings | dict[str, ContextSettings] = config.settings(model.settings)
+    if config.tune is not None:
+        settings = {task: found.settings for task, found in tuned.items()}
     if config.untrained:
         models["untrained"] = untrained_like(models["pretrained"], config.seed)
     result = evaluate_table(
@@ -101,6 +128,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         on_predictions=_submission(config),
     )
     result["checkpoint"] = str(config.checkpoint)
+    if config.tune is not None:
+        result["tuned"] = {task: found.record for task, found in tuned.items()}
+        print(f"{format_tuned(result['tuned'])}\n")
     print(format_table(result))
     if config.resamples:
         print(f"\n{format_differences(result, 'pretrained')}")
@@ -108,6 +138,22 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         with complete_file(Path(config.out)) as file:
             file.write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _tuned(config: EvaluateConfig, model: RelationalTransformer) -> dict[str, Tuned]:
+    """The contexts that validation chooses for each task, if there is something to choose."""
+    if config.tune is None:
+        return {}
+    return tune(
+        model,
+        config.raw,
+        config.store,
+        candidates(
+            model.settings, config.tune.context_length, config.tune.recipe, **config.passes()
+        ),
+        tasks=config.tasks,
+        selection=Selection("val", config.protocol, config.tune.max_rows, config.seed),
+    )
 
 
 def _submission(config: EvaluateConfig) -> OnPredictions | None:
