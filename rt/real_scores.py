@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from plurel.errors import InputError
 from rt.config import require
+from rt.context_labels import context_label_means
 from rt.evaluate import Labelled, Selection, chosen_baselines, label
 from rt.model import RelationalTransformer
 from rt.predict import ContextSettings, predict
@@ -160,12 +161,29 @@ class RealTasks:
         """The splits that are scored when training has ended."""
         return ["val"] if self.config.test_rows == 0 else ["val", "test"]
 
-    def baselines(self, split: Literal["val", "test"] = "val") -> dict[str, Scores]:
-        """The metrics of the means of all known labels and of the entity's (`rt.baselines`)."""
+    def context_means(
+        self, task: RealTask, split: Literal["val", "test"], ranks: Ranks
+    ) -> dict[str, Floats]:
+        """f64[N] for the same rows: the means of the labels in the contexts that the model reads,
+        of the entity's and of all, by name (`rt.context_labels`)."""
+        return context_label_means(
+            task.source.store,
+            task.task,
+            self._label(task, split).rows,
+            settings=self.settings,
+            protocol=self.config.protocol,
+            seed=self.config.seed,
+            ranks=ranks,
+        )
+
+    def baselines(self, ranks: Ranks, split: Literal["val", "test"] = "val") -> dict[str, Scores]:
+        """The metrics of the means of labels: of all that are known, of the entity's, and of those
+        in the model's contexts. All ranks call it."""
         found: dict[str, Scores] = {}
         for task in self.tasks:
             labelled = self._label(task, split)
-            for name, prediction in self.means(task, split).items():
+            means = self.means(task, split) | self.context_means(task, split, ranks)
+            for name, prediction in means.items():
                 found.setdefault(name, {}).update(self._metrics(task, labelled, prediction))
         return found
 

@@ -274,8 +274,8 @@ class Trainer:
 
     def final_scores(self) -> dict[str, Any] | None:
         """Scores on real tasks of the best checkpoint and of the baselines, for validation and test
-        rows, as plain values: {split: {"best" | "global_mean" | "entity_mean": {"mean", "tasks"}}}.
-        None if there are no real tasks. All ranks call it."""
+        rows, as plain values: {split: {"best" or a baseline's name: {"mean", "tasks"}}}. None if
+        there are no real tasks. All ranks call it."""
         if self.real is None:
             return None
         self.ranks.barrier()  # the last checkpoint is one rank's to write, and all read the best
@@ -286,7 +286,7 @@ class Trainer:
         for split in self.real.splits():
             shown = self.config.logger.progress
             found = {"best": self.real.scores(best, self.ranks, split, show_progress=shown)}
-            found |= self.real.baselines(split)
+            found |= self.real.baselines(self.ranks, split)
             result[split] = {name: with_mean(scores) for name, scores in found.items()}
         return result
 
