@@ -38,7 +38,7 @@ def data_of(notebook: Any, cell_id: str, kind: str) -> Any:
     return found
 
 
-def table_of(notebook: Any, cell_id: str, tmp_path: Path) -> pd.DataFrame:
+def table_of(notebook: Any, cell_id: str) -> pd.DataFrame:
     """A frame that a cell shows."""
     page = data_of(notebook, cell_id, "text/html")
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", page, re.DOTALL)
@@ -90,9 +90,9 @@ def test_a_file_of_sql_becomes_a_database(tmp_path: Path) -> None:
     printed = "".join(streams(done, "stdout"))
     assert "is not understood" in printed
     assert 'CREATE TABLE "visit"' in printed
-    schema = table_of(done, "lenient", tmp_path)
+    schema = table_of(done, "lenient")
     assert set(schema["table"]) == {"ward", "doctor", "patient", "visit", "prescription"}
-    wrong = table_of(done, "check", tmp_path)["rows"].astype(int)
+    wrong = table_of(done, "check")["rows"].astype(int)
     assert len(wrong) == 7
     assert (wrong == 0).all()
     for cell in ("schema-picture", "columns-picture", "links-picture"):
@@ -107,15 +107,15 @@ def test_a_file_of_duckdb_becomes_predictions(tmp_path: Path) -> None:
     assert re.search(r"\+ +flights.tailnum +planes.tailnum", printed)
     assert re.search(r"test +[\d,]+ +[\d,]+ +2013-03-24", printed)
     for cell in ("predict", "head"):
-        chances = table_of(done, cell, tmp_path)["prediction"].astype(float)
+        chances = table_of(done, cell)["prediction"].astype(float)
         assert len(chances) == 5
         assert chances.between(0, 1).all()
         assert chances.nunique() == 5
-    scores = table_of(done, "scores", tmp_path)["value"].astype(float)
+    scores = table_of(done, "scores")["value"].astype(float)
     assert {"pretrained", "pretrained, head", "untrained", "entity_mean"} <= set(scores.index)
     assert scores.between(0, 1).all()
     assert scores["entity_mean"] > 0.6
-    effects = table_of(done, "explain", tmp_path)
+    effects = table_of(done, "explain")
     assert {"idle", "planes", "flights"} <= set(effects["part"])
     for cell in ("model", "explain-picture", "context"):
         assert picture_of(done, cell, tmp_path).std() > 0.01
