@@ -107,8 +107,9 @@ def averaged(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def plot_explanation(
     found: pd.DataFrame, path: str | Path, title: str = "", most: int = 15
-) -> None:
-    """The largest effects as bars, to the right where the part makes the prediction larger."""
+) -> Path:
+    """Draw the largest effects to `path` as bars, to the right where the part makes the prediction
+    larger; the path."""
     shown = found.head(most)[::-1]
     figure = Figure(figsize=(7.5, 1.4 + 0.3 * len(shown)), layout="constrained")
     axis = figure.subplots()
@@ -119,7 +120,7 @@ def plot_explanation(
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="x", alpha=0.25)
     figure.suptitle(title)
-    save(figure, Path(path))
+    return save(figure, path)
 
 
 def chunks(parts: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:

@@ -101,7 +101,7 @@ class Predictor:
         task's true, the value on the original scale of a regression, or the likeliest class, beside
         `probability of <class>` of each. Raises InputError for tables, tasks, keys and times that
         are not there."""
-        opened = self._open(database, task)
+        opened = self._open(database, task, show_progress)
         if head is not None:
             head.check(task, opened.task.task_type, self._fingerprint())
         asked, which = self._rows(opened, (rows, at, split))
@@ -127,7 +127,7 @@ class Predictor:
         """A head for a task, fitted on at most num_rows of its train rows; the penalty is chosen on
         at most as many validation rows. Test rows take no part. Raises InputError as `predict`
         does, and for train labels that are all equal."""
-        opened, parts = self._open(database, task), []
+        opened, parts = self._open(database, task, show_progress), []
         relbench_task = opened.relbench_task()
         splits: tuple[Split, ...] = ("train", "val")
         for split in splits:
@@ -186,7 +186,7 @@ class Predictor:
             raise InputError(f"task {task}: the row's context holds nothing but the target")
         return averaged(frames)
 
-    def _open(self, database: str | Path, task: str) -> "_Opened":
+    def _open(self, database: str | Path, task: str, show_progress: bool = True) -> "_Opened":
         """The database, made ready, and its task."""
         (source,) = find_sources([str(database)], pre_dir=self.pre_dir)
         if source.raw is None:
@@ -194,7 +194,7 @@ class Predictor:
                 f"{database} is a store, which knows no keys: give the database's folder in "
                 "RelBench's format"
             )
-        prepare([source], self.settings.embedder)
+        prepare([source], self.settings.embedder, show_progress=show_progress)
         (found,) = load_tasks(source.store, [task], types=tuple(LABEL_TYPES))
         return _Opened(source.raw, source.store, open_meta(source.store), found)
 
