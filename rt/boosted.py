@@ -31,7 +31,7 @@ from rt.joined.tables import MICROSECONDS, NO_TIME, Floats, Ints, microseconds, 
 from rt.relbench_folder import label_table
 from rt.scores import PROTOCOLS, Protocol, target_values
 
-SETS: dict[str, Collection[Part]] = {"lightgbm_row": ("row",), "lightgbm_joined": PARTS}
+SETS: dict[str, tuple[Part, ...]] = {"lightgbm_row": ("row",), "lightgbm_joined": PARTS}
 """The parts of the joined row that each baseline knows."""
 HELD_OUT = 0.2
 """Share of the train rows held out where validation is scored."""
