@@ -34,11 +34,11 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--no_declared", action="store_true", help="leave out the tasks that databases declare"
     )
     parser.add_argument(
-        "--rows", type=int, default=1500,
+        "--rows", type=int, default=1000,
         help="rows of a task to fit, to choose by and to test on, at most each (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--max_features", type=int, default=400, help="columns of a joined row (%(default)s)"
+        "--max_features", type=int, default=200, help="columns of a joined row (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of columns and rows (%(default)s)")
     parser.add_argument("--num_threads", type=int, default=1, help="LightGBM's (%(default)s)")

@@ -74,7 +74,8 @@ def _shares(axis: Axes, place: int, one: Mapping[str, Any]) -> None:
 
 def _name(corpus: str, kind: str, found: Mapping[str, Any]) -> str:
     one = found["all"]
-    return f"{corpus}, {NAMES[kind]}\n{counted(one['tasks'], 'task')} of {counted(one['databases'], 'database')}"
+    tasks, databases = counted(one["tasks"], "task"), counted(one["databases"], "database")
+    return f"{corpus}, {NAMES[kind]}\n{tasks} of {databases}"
 
 
 def _dress(figure: Figure, left: Axes, right: Axes) -> None:
