@@ -30,7 +30,9 @@ class ProbeSettings:
 
     columns: int = 4
     declared: bool = True
-    boosted: BoostedSettings = field(default_factory=lambda: BoostedSettings(0, 1000, 200))
+    boosted: BoostedSettings = field(
+        default_factory=lambda: BoostedSettings(max_rows=1000, max_features=200)
+    )
 
     def __post_init__(self) -> None:
         if self.columns < 1:
