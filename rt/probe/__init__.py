@@ -23,11 +23,12 @@ because the trees are fitted to absolute errors and R2 hangs on the few largest 
 with heavy tails. 0 is a constant answer, 1 a perfect one; below -1 counts as -1. Negative skill is
 kept, so that noise has the mean 0.
 
-A task is *predictable* if its best skill exceeds PREDICTABLE, and *needs another table* if
-`parents` or `children` is better than `row` by more than NEEDS; both only where the 95 % interval
-over test rows lies above 0, so that a small test split does not make noise a finding (and hides
-what is small). Every figure of a corpus is the mean over databases of the mean over a database's
-tasks, its interval that of resampled databases, and lifts are differences within tasks.
+A task is *predictable* if its best skill without `labels` exceeds PREDICTABLE, and then *needs
+another table* if `parents` or `children` is better than `row` by more than NEEDS; both only where
+the 95 % interval over test rows lies above 0, so that a small test split does not make noise a
+finding (and hides what is small). Every figure of a corpus is the mean over databases of the mean
+over a database's tasks, its interval that of resampled databases, and lifts are differences within
+tasks.
 
 `questions` makes the tasks, `skills` scores one, `corpus` runs them, `report` sums up and prints,
 `picture` draws. Bad input is InputError in one line.

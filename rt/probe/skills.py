@@ -57,12 +57,14 @@ def task_skill(question: Question, database: str, settings: BoostedSettings) -> 
         skill[name] = max(scale * (value - start), LOWEST)
         sure[name] = low > start
     more = bootstrap.better_than("row")
+    predictable = any(skill[name] > PREDICTABLE and sure[name] for name in SETS)
+    lifted = any(scale * more[name].value > NEEDS and more[name].low > 0 for name in SETS)
     return TaskSkill(
         database,
         question.name.removeprefix(f"{database}/"),
         question.binary,
         len(plan.scored),
         skill,
-        any(skill[name] > PREDICTABLE and sure[name] for name in SETS),
-        any(scale * more[name].value > NEEDS and more[name].low > 0 for name in SETS),
+        predictable,
+        predictable and lifted,
     )
