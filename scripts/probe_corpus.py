@@ -13,12 +13,13 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; th
 
 import rt  # noqa: F401  # isort: skip  # before torch: rt/__init__.py says why
 
-from plurel.atomic import check_file_place, complete_file
+from plurel.atomic import complete_file
 from plurel.cli import Parser, clean_exit
 from plurel.errors import InputError
 from rt.boosted import BoostedSettings
 from rt.probe.corpus import ProbeSettings, probe_corpora
 from rt.probe.report import format_report
+from scripts.predictor_options import check_out
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -61,9 +62,8 @@ def named_places(arguments: Sequence[str]) -> dict[str, list[str]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     corpora = named_places(args.corpora)
-    for place in (args.out, args.picture):
-        if place is not None:
-            check_file_place(place)
+    check_out(args.out, (".json",))
+    check_out(args.picture, (".png", ".svg", ".pdf"), "--picture")
     boosted = BoostedSettings(args.seed, args.rows, args.max_features, args.num_threads)
     settings = ProbeSettings(args.columns, not args.no_declared, boosted)
     result = probe_corpora(corpora, settings)

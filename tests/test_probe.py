@@ -221,10 +221,12 @@ def test_from_the_command_line_to_table_figures_and_picture(folders, tmp_path, c
 def test_bad_requests_end_in_one_line(folders, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="corpus 'data/raw' must be NAME=FOLDER"):
         main(["data/raw"])
+    with pytest.raises(InputError, match=r"--picture value\.txt: the name must end in .png or"):
+        main([f"a={folders[True]}", "--picture", "value.txt"])
     with pytest.raises(InputError, match="columns must be 1 or more, not 0"):
         main([f"a={folders[True]}", "--columns", "0"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty holds no store and no folder in RelBench's format"):
+    with pytest.raises(InputError, match=r"corpus a: .*empty holds no store and no folder"):
         probe_corpora({"a": [str(tmp_path / "empty")]})
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "meta.json").write_text("{}")

@@ -77,7 +77,11 @@ def raw_folders(name: str, places: Sequence[str]) -> list[Path]:
     if not places:
         raise InputError(f"corpus {name}: no folder is given; write {name}=FOLDER")
     folders = []
-    for source in find_sources(places):
+    try:
+        sources = find_sources(places)
+    except InputError as error:
+        raise InputError(f"corpus {name}: {error}") from None
+    for source in sources:
         if source.raw is None:
             raise InputError(
                 f"corpus {name}: {source.store} is a store; give the RelBench folder it comes from"
