@@ -1,5 +1,6 @@
 """Baselines of boosted trees: LightGBM on the target's row alone, and on the row joined with its
-ancestors, aggregates of the rows that reference it, and known labels (`rt.joined`).
+ancestors, aggregates of the rows that reference it, and known labels (`rt.joined`). What is asked
+is a `Question`; `predict_sets` answers it from any parts of the joined row.
 
 Every training row is described by what was known at its own time. Under `split` rows of the scored
 split know nothing after its timestamp, while training rows knew all of the day before; so a second
@@ -11,6 +12,7 @@ whose labels are known by the test timestamp. Where validation itself is scored,
 the train rows is held out instead and validation labels play no part.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +25,14 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.baselines import SPLITS, Baseline, label_baselines, split_timestamp
 from rt.boosting import Booster, Flat
-from rt.joined.features import Features, View, joined_features, row_features
+from rt.joined.features import PARTS, Features, Part, View, joined_features
 from rt.joined.queries import Queries, joined, make_labels, make_queries
 from rt.joined.tables import MICROSECONDS, NO_TIME, Floats, Ints, microseconds, read_tables
 from rt.relbench_folder import label_table
 from rt.scores import PROTOCOLS, Protocol, target_values
 
+SETS: dict[str, tuple[Part, ...]] = {"lightgbm_row": ("row",), "lightgbm_joined": PARTS}
+"""The parts of the joined row that each baseline knows."""
 HELD_OUT = 0.2
 """Share of the train rows held out where validation is scored."""
 
@@ -78,6 +82,16 @@ class Plan:
     scored_cutoff: int
 
 
+@dataclass(frozen=True)
+class Question:
+    """A task of any kind: its database as it sees it, its rows, whether its labels are 0 and 1."""
+
+    name: str
+    binary: bool
+    view: View
+    plan: Plan
+
+
 def boosted_baselines(
     dataset: Any,
     task: Any,
@@ -97,16 +111,34 @@ def boosted_baselines(
     settings = settings or BoostedSettings()
     if protocol not in PROTOCOLS:
         raise InputError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    question = task_question(dataset, task, split, horizon=horizon, settings=settings)
+    found = predict_sets(question, SETS, protocol=protocol, settings=settings)
+    return {name: Baseline(prediction) for name, prediction in found.items()}
+
+
+def task_question(
+    dataset: Any, task: Any, split: str, *, horizon: int | None, settings: BoostedSettings
+) -> Question:
+    """A task that a database declares; see `boosted_baselines`."""
     rows = label_rows(task)
     plan = make_plan(dataset, task, split, rows, horizon=horizon, settings=settings)
     view = make_view(dataset, task, rows, horizon=horizon, max_features=settings.max_features)
-    queries = _queries(plan, horizon, protocol, settings.seed)
-    binary = task.task_type is TaskType.BINARY_CLASSIFICATION
+    return Question(task.name, task.task_type is TaskType.BINARY_CLASSIFICATION, view, plan)
+
+
+def predict_sets(
+    question: Question, sets: Mapping[str, Collection[Part]], *, protocol: Protocol,
+    settings: BoostedSettings,
+) -> dict[str, Floats]:  # fmt: skip
+    """f64 by name of a set: predictions of the scored rows from these parts of the joined row."""
+    queries = _queries(question.plan, question.view.horizon, protocol, settings.seed)
+    features = joined_features(question.view, joined(list(queries.values())))
     found = {}
-    for name, describe in (("lightgbm_row", row_features), ("lightgbm_joined", joined_features)):
-        features = describe(view, joined(list(queries.values())))
-        booster = Booster(binary, f"{task.name}/{name}", settings.seed, settings.num_threads)
-        found[name] = Baseline(_predict(plan, queries, features, booster))
+    for name, parts in sets.items():
+        booster = Booster(
+            question.binary, f"{question.name}/{name}", settings.seed, settings.num_threads
+        )
+        found[name] = _predict(question.plan, queries, features.only(parts), booster)
     return found
 
 
@@ -186,11 +218,12 @@ def make_plan(
     if not len(fit):
         raise InputError(f"task {task.name}: no train label is known in time; score another task")
     draws = stream(settings.seed, "boosted", task.name, split)
-    fit, held_out = (_sample(part, settings.max_rows, draws) for part in (fit, held_out))
+    fit, held_out = (sample(part, settings.max_rows, draws) for part in (fit, held_out))
     return Plan(fit, held_out, choice_cutoff, rows[split], cutoff)
 
 
-def _sample(rows: Rows, limit: int, draws: np.random.Generator) -> Rows:
+def sample(rows: Rows, limit: int, draws: np.random.Generator) -> Rows:
+    """The rows, or so many of them in their order."""
     if len(rows) <= limit:
         return rows
     return rows.take(np.sort(draws.permutation(len(rows))[:limit]))

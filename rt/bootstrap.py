@@ -81,6 +81,16 @@ class Bootstrap:
         }
 
 
+def interval_of_mean(
+    values: Floats, name: str, *, resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """The mean of N values, by resamples of the N; two lists of one length and name are resampled
+    alike, so that the interval of their difference is that of pairs."""
+    draws = stream(seed, "bootstrap", name)
+    chosen = draws.integers(len(values), size=(resamples, len(values)))
+    return _interval(values.mean(), values[chosen].mean(1), level)
+
+
 def _interval(value: float, drawn: Floats, level: float) -> Interval:
     tail = 100 * (1 - level) / 2
     low, high = np.nanpercentile(drawn, [tail, 100 - tail])

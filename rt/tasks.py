@@ -22,7 +22,8 @@ TASK_TYPES = ("binary_classification", "regression")
 MAX_FOREIGN_KEYS = 5
 """Databases with a wider table are left out of training lists, as published."""
 
-_COLUMN_TASK_TYPES = {"boolean": "binary_classification", "number": "regression"}
+COLUMN_TASK_TYPES = {"boolean": "binary_classification", "number": "regression"}
+"""The semantic types of columns that are trained on, and of what type their tasks are."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def column_tasks(meta: StoreMeta) -> list[Task]:
     tasks = []
     for number, column in enumerate(meta.columns):
         table = meta.tables[column.table]
-        if table.kind == "database" and column.type in _COLUMN_TASK_TYPES and column.train_varies:
-            tasks.append(_column_task(meta, number, _COLUMN_TASK_TYPES[column.type]))
+        if table.kind == "database" and column.type in COLUMN_TASK_TYPES and column.train_varies:
+            tasks.append(_column_task(meta, number, COLUMN_TASK_TYPES[column.type]))
     return tasks
 
 

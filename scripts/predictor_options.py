@@ -37,10 +37,10 @@ def open_predictor(args: argparse.Namespace) -> "Predictor":
     )  # fmt: skip
 
 
-def check_out(path: Path | None, endings: Sequence[str]) -> None:
+def check_out(path: Path | None, endings: Sequence[str], option: str = "--out") -> None:
     """InputError unless a file can be written there and its name has one of the endings."""
     if path is None:
         return
     check_file_place(path)
     if path.suffix not in endings:
-        raise InputError(f"--out {path}: the name must end in {' or '.join(endings)}")
+        raise InputError(f"{option} {path}: the name must end in {' or '.join(endings)}")

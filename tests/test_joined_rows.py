@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from plurel.rng import stream
-from rt.joined.features import joined_features, row_features
+from rt.joined.features import PARTS, Part, joined_features
 from rt.joined.queries import Queries, make_queries
 from rt.joined.relation import Relation, Running
 from rt.joined.tables import NO_TIME, make_column, microseconds
@@ -18,8 +18,11 @@ from tests.joined_cases import DAY, DECIDED_BY, KEYS, TIMED, Case, random_case, 
 KINDS = [pytest.param(4, id="forecast"), pytest.param(None, id="autocomplete")]
 
 
-def _table(case: Case, queries: Queries, describe: Any = joined_features) -> pd.DataFrame:
-    features = describe(case.view(), queries)
+ROW: tuple[Part, ...] = ("row",)
+
+
+def _table(case: Case, queries: Queries, parts: tuple[Part, ...] = PARTS) -> pd.DataFrame:
+    features = joined_features(case.view(), queries).only(parts)
     return pd.DataFrame(dict(zip(features.names, features.columns, strict=True)))
 
 
@@ -62,7 +65,7 @@ def _scramble(case: Case, after: int, *, at_once: bool) -> Case:
 def test_what_is_not_known_moves_no_feature(horizon, cutoff):
     case = random_case(7 if cutoff else 8, horizon)
     queries = case.queries(cutoff)
-    before, alone = _table(case, queries), _table(case, queries, row_features)
+    before, alone = _table(case, queries), _table(case, queries, ROW)
     for after, at_once in ((28, False), (34, False), (30, True)):
         changed = _scramble(case, after, at_once=at_once)
         held = (queries.bound <= after * DAY) & (not at_once or queries.time <= after * DAY)
@@ -72,7 +75,7 @@ def test_what_is_not_known_moves_no_feature(horizon, cutoff):
         assert held.sum() > 5
         moved = _moved(before, _table(changed, queries))
         assert not moved[held].any(), (after, at_once)
-        assert not _moved(alone, _table(changed, queries, row_features))[held].any()
+        assert not _moved(alone, _table(changed, queries, ROW))[held].any()
         if cutoff is None:  # the change is seen where it is known
             assert moved[~held].mean() > 0.5
 

@@ -1,6 +1,8 @@
 """The flat table: columns with names, for rows and what they may know."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,10 @@ from rt.joined.queries import LabelRows, Queries
 from rt.joined.relation import Relation, Running, Span, latest_category
 from rt.joined.tables import MICROSECONDS, NO_TIME, Column, Floats
 
+Part = Literal["row", "parents", "children", "labels"]
+PARTS: tuple[Part, ...] = ("row", "parents", "children", "labels")
+"""Where a feature comes from: the row itself; its ancestors; the rows that reference any of these,
+and their other parents; known labels."""
 DAY = 86_400 * MICROSECONDS
 FINE_WINDOWS = {"1 day": DAY, "30 days": 30 * DAY, "365 days": 365 * DAY}
 """Recent windows of tasks without a horizon."""
@@ -23,12 +29,12 @@ MAX_LAST_PARENTS = 4
 @dataclass(frozen=True)
 class View:
     """A database as one task sees it. own_row: the entity's row is the target's own (autocomplete);
-    horizon: seconds until a label is known. max_features: columns of the flat table at most, the
-    nearest first."""
+    labels: None where no label is to be known; horizon: seconds until a label is known.
+    max_features: columns of the flat table at most, the nearest first."""
 
     tables: Tables
     entity_table: str
-    labels: LabelRows
+    labels: LabelRows | None
     own_row: bool
     horizon: int | None = None
     max_features: int = 500
@@ -43,57 +49,67 @@ class View:
 
 @dataclass
 class Features:
-    """A flat table of Q rows: a name, f32[Q] and whether it is a category for each column."""
+    """A flat table of Q rows: a name, f32[Q], whether it is a category and where it comes from for
+    each column."""
 
     limit: int
     names: list[str] = field(default_factory=list)
     columns: list[NDArray[np.float32]] = field(default_factory=list)
     categories: list[bool] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
         return len(self.names) >= self.limit
 
-    def add(self, name: str, values: Floats, *, category: bool = False) -> None:
-        """A column, unless it is constant or the table is full."""
+    def add(self, name: str, values: Floats, *, part: Part, category: bool = False) -> None:
+        """A column, unless it is missing everywhere or the table is full."""
         column = values.astype(np.float32)
         if self.full or not len(column) or np.isnan(column).all():
             return
         self.names.append(name)
         self.columns.append(column)
         self.categories.append(category)
+        self.parts.append(part)
+
+    def only(self, parts: Collection[Part]) -> "Features":
+        """The columns of these parts, in their order."""
+        kept = [number for number, part in enumerate(self.parts) if part in parts]
+        return Features(
+            self.limit,
+            [self.names[number] for number in kept],
+            [self.columns[number] for number in kept],
+            [self.categories[number] for number in kept],
+            [self.parts[number] for number in kept],
+        )
 
     def matrix(self) -> NDArray[np.float32]:
         """f32[Q, F], NaN for missing."""
         return np.stack(self.columns, axis=1)
 
 
-def row_features(view: View, queries: Queries) -> Features:
-    """The row alone: its columns, and the calendar of its time."""
-    features = Features(view.max_features)
-    (own, *_) = row_and_ancestors(view.tables, view.entity_table, queries, always_seen=view.own_row)
-    _add_columns(features, view.tables, own, queries)
-    _add_calendar(features, queries)
-    return features
-
-
 def joined_features(view: View, queries: Queries) -> Features:
-    """The row joined with its ancestors, aggregates of the rows that reference any of them, and
-    labels known of the row's entity and of its ancestors."""
-    features = row_features(view, queries)
-    features.add("staleness", (queries.time - queries.bound) / MICROSECONDS)
+    """The row and the calendar of its time, joined with its ancestors, aggregates of the rows that
+    reference any of them, and labels known of the row's entity and of its ancestors; `only` takes
+    some of these parts."""
+    features = Features(view.max_features)
     anchors = row_and_ancestors(view.tables, view.entity_table, queries, always_seen=view.own_row)
     own, ancestors = anchors[0], anchors[1:]
+    _add_columns(features, "row", view.tables, own, queries)
+    _add_calendar(features, queries)
+    # how old all that the other parts say is
+    staleness = (queries.time - queries.bound) / MICROSECONDS
+    features.add("staleness", staleness, part="parents")
     if not view.own_row:
         _add_labels(features, view, own, queries)
     for anchor in ancestors:
-        _add_columns(features, view.tables, anchor, queries)
+        _add_columns(features, "parents", view.tables, anchor, queries)
         _add_labels(features, view, anchor, queries)
     of_own = children(view.tables, own.table)
     for child in of_own:
         _add_children(features, view, own, child, queries)
     for anchor in _latest_parents(view, own, of_own, queries):
-        _add_columns(features, view.tables, anchor, queries)
+        _add_columns(features, "children", view.tables, anchor, queries)
         ancestors.append(anchor)
     for anchor in ancestors:
         for child in children(view.tables, anchor.table):
@@ -103,7 +119,9 @@ def joined_features(view: View, queries: Queries) -> Features:
     return features
 
 
-def _add_columns(features: Features, tables: Tables, anchor: Anchor, queries: Queries) -> None:
+def _add_columns(
+    features: Features, part: Part, tables: Tables, anchor: Anchor, queries: Queries
+) -> None:
     """The anchor's own columns, times as seconds until the queried row's time; no leaking ones."""
     table = tables[anchor.table]
     if not len(table):
@@ -115,10 +133,10 @@ def _add_columns(features: Features, tables: Tables, anchor: Anchor, queries: Qu
             if column.kind == "time":
                 values = (queries.time - values) / MICROSECONDS
             category = column.kind == "category"
-            features.add(anchor.prefix + column.name, values, category=category)
+            features.add(anchor.prefix + column.name, values, part=part, category=category)
     timed = there & (table.time[anchor.row] != NO_TIME)
     age = queries.time - np.where(timed, table.time[anchor.row], queries.time)
-    features.add(f"{anchor.prefix}age", np.where(timed, age / MICROSECONDS, np.nan))
+    features.add(f"{anchor.prefix}age", np.where(timed, age / MICROSECONDS, np.nan), part=part)
 
 
 def _add_calendar(features: Features, queries: Queries) -> None:
@@ -126,15 +144,19 @@ def _add_calendar(features: Features, queries: Queries) -> None:
     dates = queries.time.astype("datetime64[us]")
     months = dates.astype("datetime64[M]").astype(np.int64) % 12
     year_start = dates.astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
-    features.add("time.month", months.astype(np.float64))
-    features.add("time.day of year", (days - year_start).astype(np.float64))
-    features.add("time.weekday", ((days + 3) % 7).astype(np.float64))
-    features.add("time.hour", ((queries.time % DAY) // (3600 * MICROSECONDS)).astype(np.float64))
+    figures = {
+        "month": months,
+        "day of year": days - year_start,
+        "weekday": (days + 3) % 7,
+        "hour": (queries.time % DAY) // (3600 * MICROSECONDS),
+    }
+    for name, values in figures.items():
+        features.add(f"time.{name}", values.astype(np.float64), part="row")
 
 
 def _add_labels(features: Features, view: View, anchor: Anchor, queries: Queries) -> None:
     """What is known of the labels of the anchor's row."""
-    if anchor.path is None or features.full:
+    if view.labels is None or anchor.path is None or features.full:
         return
     owner, known_at = labels_by_ancestor(view.tables, view.entity_table, view.labels, anchor.path)
     relation = Relation(owner, known_at)
@@ -142,7 +164,7 @@ def _add_labels(features: Features, view: View, anchor: Anchor, queries: Queries
     figures = span.times(view.windows, queries.time)
     figures |= Running(relation, view.labels.value).aggregates(span, view.windows, lean=False)
     for name, values in figures.items():
-        features.add(f"{anchor.prefix}label.{name}", values)
+        features.add(f"{anchor.prefix}label.{name}", values, part="labels")
 
 
 def _latest_parents(view: View, own: Anchor, of_own: list[Child], queries: Queries) -> list[Anchor]:
@@ -170,7 +192,7 @@ def _add_children(
     prefix = f"{anchor.prefix}{child.name}"
     span = child.relation.span(anchor.row, queries.bound)
     for name, values in span.times(view.windows, queries.time).items():
-        features.add(f"{prefix}.{name}", values)
+        features.add(f"{prefix}.{name}", values, part="children")
     lean = anchor.name != "" or child.far
     for column in child.columns(4 if lean else 12, late=False):
         _add_aggregates(features, f"{prefix}.{column.name}", column, span, view.windows, lean)
@@ -198,12 +220,12 @@ def _add_aggregates(
     if column.kind == "number":
         figures = Running(span.relation, column.values).aggregates(span, windows, lean=lean)
         for figure, values in figures.items():
-            features.add(f"{name}.{figure}", values)
+            features.add(f"{name}.{figure}", values, part="children")
     else:
         latest = latest_category(span.relation, column.values, span)
-        features.add(f"{name}.last", latest, category=True)
+        features.add(f"{name}.last", latest, part="children", category=True)
     for number, value in enumerate(column.frequent[: 1 if lean else None]):
         missing = np.isnan(column.values)
         share = np.where(missing, np.nan, column.values == value)
         found = Running(span.relation, share).mean(span.first, span.end)
-        features.add(f"{name}.share {number + 1}", found)
+        features.add(f"{name}.share {number + 1}", found, part="children")

@@ -7,7 +7,7 @@ columns are constant) is decided by the rows up to the validation timestamp and 
 
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -82,13 +82,19 @@ def read_tables(
         columns = []
         for column in frame.columns:
             late = (name, column) in leaking
-            if column in skipped or (name, column) == target or (late and table.time_col is None):
+            if column in skipped or (late and table.time_col is None):
                 continue
             made = make_column(str(column), frame[column], time <= decided_by, late=late)
             if made is not None:
                 columns.append(made)
         tables[name] = JoinTable(name, time, keys, tuple(columns))
-    return tables
+    return tables if target is None else without_column(tables, *target)
+
+
+def without_column(tables: dict[str, JoinTable], table: str, column: str) -> dict[str, JoinTable]:
+    """The same tables, one of them without one column."""
+    kept = tuple(each for each in tables[table].columns if each.name != column)
+    return tables | {table: replace(tables[table], columns=kept)}
 
 
 def make_column(
