@@ -14,7 +14,7 @@ use crate::counts::KeyIndex;
 use crate::idmap::IdMap;
 use crate::labelled;
 use crate::labels::TableIndex;
-use crate::nodes::Node;
+use crate::nodes::Nodes;
 use crate::recipe::{Part, Parts};
 use crate::rng::Name;
 use crate::store::Store;
@@ -31,7 +31,7 @@ pub struct Request<'a> {
     /// Present if children are counted.
     pub keys: Option<&'a KeyIndex>,
     /// Present for recipes with walks.
-    pub nodes: &'a [Node],
+    pub nodes: &'a Nodes,
     pub task: &'a Prepared,
     pub index: &'a TableIndex,
     /// Of a new row: a number that no row of the store has.

@@ -10,9 +10,9 @@ use crate::error::{Error, Result, argument};
 use crate::store::{Arrays, NO_RANK, NO_ROW, Store};
 
 /// Parents that stand in a node itself.
-pub const NEAR: usize = 3;
+const NEAR: usize = 3;
 
-/// So that a row's neighbours are counted in 32 bits.
+/// So that a row's neighbours, and where they stand, are counted in 32 bits.
 const MOST_REFERENCES: usize = 1 << 31;
 
 /// A row's neighbours: its children and its parents that are there, in order of the keys.
@@ -27,8 +27,22 @@ pub struct Node {
     /// The row's own.
     pub rank: u32,
     pub parents: u32,
-    /// The first ones of the parents.
-    pub parent: [u32; NEAR],
+    /// The parents, if there are no more than these, or else where they begin in `Nodes::far`.
+    parent: [u32; NEAR],
+}
+
+impl Node {
+    /// The parent of this number, below `parents`, if it stands here.
+    #[inline]
+    pub fn near(&self, number: u32) -> Option<u32> {
+        (self.parents as usize <= NEAR).then(|| self.parent[number as usize])
+    }
+
+    /// Where it stands in `Nodes::far` otherwise.
+    #[inline]
+    pub fn far(&self, number: u32) -> u32 {
+        self.parent[0] + number
+    }
 }
 
 /// The nodes of all rows of a store, 32 bytes each, in pages as large as the system has: walks go
@@ -37,6 +51,8 @@ pub struct Node {
 pub struct Nodes {
     map: Option<MmapMut>,
     len: usize,
+    /// The parents of rows that have more than a node holds.
+    pub far: Vec<u32>,
 }
 
 impl Nodes {
@@ -52,12 +68,14 @@ impl Nodes {
             ));
         }
         let mut nodes = Self::empty(arrays.row_rank.len())?;
+        let mut far = Vec::new();
         let places = nodes.places();
         for (number, table) in meta.tables.iter().enumerate() {
             for row in table.rows() {
-                places[row as usize] = node(&arrays, number, row);
+                places[row as usize] = node(&arrays, number, row, &mut far);
             }
         }
+        nodes.far = far;
         Ok(nodes)
     }
 
@@ -75,6 +93,7 @@ impl Nodes {
         Ok(Self {
             map: Some(map),
             len,
+            far: Vec::new(),
         })
     }
 
@@ -100,7 +119,7 @@ impl Deref for Nodes {
     }
 }
 
-fn node(arrays: &Arrays, table: usize, row: u32) -> Node {
+fn node(arrays: &Arrays, table: usize, row: u32, far: &mut Vec<u32>) -> Node {
     let table = arrays.layout.table_numbered(table);
     let children = arrays.child_places(table, row);
     let mut node = Node {
@@ -113,12 +132,17 @@ fn node(arrays: &Arrays, table: usize, row: u32) -> Node {
         rank: arrays.row_rank[row as usize],
         ..Node::default()
     };
+    let start = far.len();
     let places = arrays.parent_places(table, row);
-    for &parent in places.iter().filter(|&&place| place != NO_ROW) {
-        if let Some(near) = node.parent.get_mut(node.parents as usize) {
-            *near = parent;
+    far.extend(places.iter().filter(|&&place| place != NO_ROW));
+    let parents = &far[start..];
+    node.parents = parents.len() as u32;
+    match node.parent.get_mut(..parents.len()) {
+        Some(near) => {
+            near.copy_from_slice(parents);
+            far.truncate(start);
         }
-        node.parents += 1;
+        None => node.parent[0] = start as u32,
     }
     node
 }

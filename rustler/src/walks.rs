@@ -6,11 +6,11 @@
 //! close together and the waits for memory overlap.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 use crate::builder::Builder;
 use crate::idmap::IdMap;
 use crate::nodes::Node;
-use crate::store::{Arrays, NO_ROW};
 
 /// Walks whose neighbours are looked up at a time.
 const TOGETHER: usize = 128;
@@ -18,6 +18,12 @@ const TOGETHER: usize = 128;
 const RANGES: usize = 2048;
 /// The visible part of longer lists of children is looked up once.
 const LONG: u32 = 64;
+/// Ranks of children in a line of memory.
+const LINE: usize = 16;
+/// Ranks of a long list of children that are asked for ahead.
+const PROBES: usize = 16;
+/// How many visits ahead are asked for.
+const AHEAD: usize = 24;
 /// What is read of stores with more rows is asked for ahead; that of others is near anyway.
 const FAR_ROWS: usize = 100_000;
 
@@ -37,12 +43,21 @@ pub struct Walker {
     state: u64,
 }
 
+/// What `Move::to` is before it is looked up: a row, or where in `Nodes` the row stands.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Kind {
+    #[default]
+    Row,
+    Child,
+    FarParent,
+}
+
 /// A step of one walk that may be taken.
 #[derive(Clone, Copy, Default)]
 struct Move {
     from: u32,
     to: u32,
-    is_child: bool,
+    kind: Kind,
 }
 
 impl Walker {
@@ -73,11 +88,9 @@ impl Walker {
         let far = builder.arrays.row_rank.len() > FAR_ROWS;
         for _ in 0..length {
             match far {
-                true => self.propose::<true>(builder),
-                false => self.propose::<false>(builder),
+                true => self.step::<true>(builder),
+                false => self.step::<false>(builder),
             }
-            self.sort_moves(builder.arrays.row_rank.len());
-            self.take_moves(builder);
         }
         self.most_visited(table.start, count, ranked);
     }
@@ -85,10 +98,14 @@ impl Walker {
     /// Leaves the counts at zero.
     fn most_visited(&mut self, first: u32, count: usize, ranked: &mut Vec<u32>) {
         self.keys.clear();
-        for row in self.visited.drain(..) {
+        for (number, &row) in self.visited.iter().enumerate() {
+            if let Some(&later) = self.visited.get(number + AHEAD) {
+                fetch::<true, _>(self.visits.get((later - first) as usize));
+            }
             let visits = std::mem::take(&mut self.visits[(row - first) as usize]);
             self.keys.push(u64::from(visits) << 32 | u64::from(row));
         }
+        self.visited.clear();
         let keys = &mut self.keys[..];
         let most = match keys.len() > count {
             true => {
@@ -101,42 +118,129 @@ impl Walker {
         ranked.extend(most.iter().map(|&key| key as u32));
     }
 
-    /// Draws a step of every walk.
+    /// A step of every walk.
+    fn step<const FAR: bool>(&mut self, builder: &Builder) {
+        self.propose::<FAR>(builder);
+        self.sort_moves(builder.arrays.row_rank.len());
+        self.take_moves::<FAR>(builder);
+    }
+
+    /// Draws a step of every walk, in stages: nodes are asked for; what decides how many children are
+    /// seen; the drawn neighbour; and its node, for the next step.
     fn propose<const FAR: bool>(&mut self, builder: &Builder) {
-        let (arrays, nodes) = (builder.arrays, builder.request.nodes);
+        let nodes = builder.request.nodes;
         let at = std::mem::take(&mut self.at);
         self.moves.clear();
-        fetch_nodes::<FAR>(nodes, &at[..at.len().min(TOGETHER)]);
-        for (number, rows) in at.chunks(TOGETHER).enumerate() {
-            let next = at.len().min((number + 1) * TOGETHER);
-            fetch_nodes::<FAR>(nodes, &at[next..at.len().min(next + TOGETHER)]);
-            let mut around = [Node::default(); TOGETHER];
-            let around = &mut around[..rows.len()];
-            for (node, &row) in around.iter_mut().zip(rows) {
-                *node = nodes[row as usize];
-            }
-            if builder.target.bound().is_some() {
-                self.drop_later(around, rows, arrays.child_rank, builder.last_rank);
-            }
-            let mut choices = [0; TOGETHER];
-            for (choice, node) in choices.iter_mut().zip(&*around) {
-                *choice = self.below(u64::from(node.parents) + u64::from(node.children)) as u32;
-                let child = choice.wrapping_sub(node.parents);
-                let place = node.first_child.wrapping_add(child) as usize;
-                fetch::<FAR, _>(arrays.child_row, place);
-            }
-            for ((node, &from), choice) in around.iter().zip(rows).zip(choices) {
-                let is_child = choice >= node.parents;
-                let to = match choice.checked_sub(node.parents) {
-                    Some(_) if node.children == 0 => from,
-                    Some(child) => arrays.child_row[(node.first_child + child) as usize],
-                    None => parent(arrays, node, (from, choice as usize)),
-                };
-                fetch::<FAR, _>(nodes, to as usize);
-                self.moves.push(Move { from, to, is_child });
+        self.moves.resize(at.len(), Move::default());
+        let part = |chunk: usize| {
+            let first = at.len().min(chunk * TOGETHER);
+            first..at.len().min(first + TOGETHER)
+        };
+        let chunks = at.len().div_ceil(TOGETHER);
+        let mut around = [[Node::default(); TOGETHER]; 2];
+        fetch_nodes::<FAR>(nodes, &at[part(0)]);
+        fetch_nodes::<FAR>(nodes, &at[part(1)]);
+        self.load::<FAR>(builder, &at[part(0)], &mut around[0]);
+        for chunk in 0..=chunks {
+            fetch_nodes::<FAR>(nodes, &at[part(chunk + 2)]);
+            self.load::<FAR>(builder, &at[part(chunk + 1)], &mut around[(chunk + 1) % 2]);
+            self.draw::<FAR>(builder, &at, part(chunk), &mut around[chunk % 2]);
+            if chunk > 0 {
+                self.look_up::<FAR>(builder, part(chunk - 1));
             }
         }
         self.at = at;
+    }
+
+    /// Draws where walks go: to a row, or to a place among the children of all rows.
+    fn draw<const FAR: bool>(
+        &mut self,
+        builder: &Builder,
+        at: &[u32],
+        walks: Range<usize>,
+        around: &mut [Node],
+    ) {
+        let nodes = builder.request.nodes;
+        let around = &mut around[..walks.len()];
+        if builder.target.bound().is_some() {
+            self.drop_later(
+                around,
+                &at[walks.clone()],
+                builder.arrays.child_rank,
+                builder.last_rank,
+            );
+        }
+        for (walk, node) in walks.zip(around) {
+            let choice = self.below(u64::from(node.parents) + u64::from(node.children)) as u32;
+            let child = choice.wrapping_sub(node.parents);
+            let from = at[walk];
+            self.moves[walk] = if child < node.children {
+                let to = node.first_child + child;
+                fetch::<FAR, _>(builder.arrays.child_row.get(to as usize));
+                Move {
+                    from,
+                    to,
+                    kind: Kind::Child,
+                }
+            } else if node.parents == 0 {
+                Move {
+                    from,
+                    to: from,
+                    kind: Kind::Row,
+                }
+            } else if let Some(to) = node.near(choice) {
+                Move {
+                    from,
+                    to,
+                    kind: Kind::Row,
+                }
+            } else {
+                let to = node.far(choice);
+                fetch::<FAR, _>(nodes.far.get(to as usize));
+                Move {
+                    from,
+                    to,
+                    kind: Kind::FarParent,
+                }
+            };
+        }
+    }
+
+    /// Looks up the rows of what was drawn.
+    fn look_up<const FAR: bool>(&mut self, builder: &Builder, walks: Range<usize>) {
+        let nodes = builder.request.nodes;
+        for step in &mut self.moves[walks] {
+            step.to = match step.kind {
+                Kind::Row => step.to,
+                Kind::Child => builder.arrays.child_row[step.to as usize],
+                Kind::FarParent => nodes.far[step.to as usize],
+            };
+            fetch::<FAR, _>(nodes.get(step.to as usize));
+        }
+    }
+
+    /// The nodes of rows, with those children that are known to be seen; asks for the ranks by which
+    /// others are found.
+    fn load<const FAR: bool>(&self, builder: &Builder, rows: &[u32], around: &mut [Node]) {
+        let (ranks, last) = (builder.arrays.child_rank, builder.last_rank);
+        let bounded = builder.target.bound().is_some();
+        for (node, &row) in around.iter_mut().zip(rows) {
+            *node = builder.request.nodes[row as usize];
+            if !bounded || node.latest <= last {
+                continue;
+            }
+            let known = (node.children > LONG)
+                .then(|| self.visible.get(row))
+                .flatten();
+            if let Some(known) = known {
+                (node.children, node.latest) = (known, last);
+            } else if FAR {
+                let stride = LINE.max(node.children as usize / PROBES);
+                for child in (0..node.children).step_by(stride) {
+                    fetch::<FAR, _>(ranks.get((node.first_child + child) as usize));
+                }
+            }
+        }
     }
 
     /// Sorts the steps by the range of rows that they lead to (counting sort, stable).
@@ -160,15 +264,19 @@ impl Walker {
     }
 
     /// Takes the steps to rows that the target may see, and counts visits.
-    fn take_moves(&mut self, builder: &Builder) {
+    fn take_moves<const FAR: bool>(&mut self, builder: &Builder) {
         let (task, nodes) = (builder.request.task, builder.request.nodes);
         let (table, last, root) = (&task.rows, builder.last_rank, builder.request.row);
         let timed = builder.target.bound().is_some();
-        for (at, step) in self.at.iter_mut().zip(&self.sorted) {
+        let first = table.start;
+        for (number, (at, step)) in self.at.iter_mut().zip(&self.sorted).enumerate() {
+            if FAR && let Some(later) = self.sorted.get(number + AHEAD) {
+                fetch::<FAR, _>(self.visits.get(later.to.wrapping_sub(first) as usize));
+            }
             *at = step.from;
             let sees = match timed && step.to < task.first_label_row && step.to != root {
                 // children of a later rank have been dropped
-                true => step.is_child || nodes[step.to as usize].rank <= last,
+                true => step.kind == Kind::Child || nodes[step.to as usize].rank <= last,
                 false => builder.sees(step.to),
             };
             if step.to == step.from || !sees {
@@ -221,27 +329,17 @@ impl Walker {
     }
 }
 
-/// The parent of this number among those of a row that are there.
-#[inline]
-fn parent(arrays: Arrays, node: &Node, (row, number): (u32, usize)) -> u32 {
-    match node.parent.get(number) {
-        Some(&near) => near,
-        None => arrays.parents(row).nth(number).unwrap_or(NO_ROW),
-    }
-}
-
 /// Asks for the nodes of rows.
 fn fetch_nodes<const FAR: bool>(nodes: &[Node], rows: &[u32]) {
     for &row in rows.iter().filter(|_| FAR) {
-        fetch::<FAR, _>(nodes, row as usize);
+        fetch::<FAR, _>(nodes.get(row as usize));
     }
 }
 
-/// Asks the processor to bring an item of an array near, if there is one at this place and the
-/// store is large.
+/// Asks the processor to bring an item near, if there is one and the store is large.
 #[inline]
-fn fetch<const FAR: bool, T>(array: &[T], place: usize) {
-    let Some(item) = array.get(place).filter(|_| FAR) else {
+fn fetch<const FAR: bool, T>(item: Option<&T>) {
+    let Some(item) = item.filter(|_| FAR) else {
         return;
     };
     #[cfg(target_arch = "x86_64")]
