@@ -212,6 +212,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "dag_params": {"edge_weight_dist_choices": _one_of("gaussian")},
     },
+    # not of the paper: rows differ in how often they are referenced, and their columns say so
+    "eventful": {
+        "scm_params": {
+            "popularity_choices": _between(0.0, 1.5),
+            "popularity_share_choices": _between(0.0, 1.0),
+        },
+    },
     # small databases for a first run
     "demo": {
         "database_params": {

@@ -3,6 +3,7 @@
 Everything is a function of a seed, a config and the version of this package.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from plurel.dates import Window, draw_window, even_dates
 from plurel.errors import InputError
 from plurel.folder import is_complete, read_provenance, write_folder
 from plurel.links import LinkResult, draw_links
+from plurel.popularity import draw_popularity
 from plurel.rng import Name, stream
 from plurel.schema import Schema, TableSchema, draw_schema
 from plurel.scm import generate_table
@@ -102,30 +104,35 @@ class SyntheticDataset(Dataset):
         tables: dict[str, Table] = {}
         for table in schema.tables:
             names: tuple[Name, ...] = ("table", table.name)
-            links = [spill.keep(link.parent_of) for link in self.links(schema, table)]
             parents = [finished[key.parent] for key in table.foreign_keys]
+            drawn = self.links(schema, table, parents)
+            links = [spill.keep(link.parent_of) for link in drawn]
             values = generate_table(table, links, parents, self.config, self.seed, names, spill)
             finished[table.name] = values
             features = finish_table(values, table, self.config, self.seed, names, spill)
             tables[table.name] = self._table(table, links, features, spill)
         return Database(tables)
 
-    def links(self, schema: Schema, table: TableSchema) -> list[LinkResult]:
-        """For each foreign key of the table its references and their block structure."""
+    def links(
+        self, schema: Schema, table: TableSchema, parents: Sequence[TableValues] = ()
+    ) -> list[LinkResult]:
+        """For each foreign key of the table its references and their block structure. parents: the
+        referenced tables' values, which decide references where the config has popularity."""
         if table.sql is not None:
             from plurel.sql_keys import KeyDraw
 
             drawn = KeyDraw(schema, self.config, self.seed).links(table.name)
             return [LinkResult(link.rows, link.blocks) for link in drawn]
-        return [
-            draw_links(
-                schema.by_name[key.parent].num_rows,
-                table.num_rows,
-                self.config.scm_params,
-                stream(self.seed, "table", table.name, "links", number),
-            )
-            for number, key in enumerate(table.foreign_keys)
-        ]
+        params, found = self.config.scm_params, []
+        for number, key in enumerate(table.foreign_keys):
+            num_parents, name = schema.by_name[key.parent].num_rows, ("table", table.name)
+            weights = None
+            if parents:
+                draws = stream(self.seed, *name, "popularity", number)
+                weights = draw_popularity(parents[number], num_parents, params, draws)
+            draws = stream(self.seed, *name, "links", number)
+            found.append(draw_links(num_parents, table.num_rows, params, draws, weights))
+        return found
 
     def _table(
         self,

@@ -10,9 +10,12 @@ All parents of one base cluster have the same score, so the law of a child's par
 uniform over parent rows: one uniform number per child, put through the inverse of a piecewise
 linear distribution function, draws it exactly. Only cluster matrices are ever held: time and
 memory are linear in the children.
+
+Where parents have weights (`plurel.popularity`), a chance is proportional to score times weight:
+the same law over the parents' total weight in place of their number.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +34,14 @@ class Blocks:
 
     matrices: per level an array [parent clusters, child clusters] of scores. parent_starts i64
     [P + 1], child_starts i64[C + 1]: base cluster k holds the rows [starts[k], starts[k + 1]); with
-    many clusters the last ones can be empty.
+    many clusters the last ones can be empty. weight_before f64[parents + 1]: the total weight of
+    the parents before each row; None where all weigh 1.
     """
 
     matrices: tuple[NDArray[np.float64], ...]
     parent_starts: NDArray[np.int64]
     child_starts: NDArray[np.int64]
+    weight_before: NDArray[np.float64] | None = None
 
     @property
     def parent_clusters(self) -> tuple[int, ...]:
@@ -58,9 +63,15 @@ class Blocks:
             )
         return scores
 
+    def bounds(self) -> NDArray[np.float64]:
+        """f64[P + 1]: the parents' weight before each base cluster."""
+        if self.weight_before is None:
+            return self.parent_starts.astype(np.float64)
+        return self.weight_before[self.parent_starts]
+
     def probabilities(self) -> NDArray[np.float64]:
         """f64[C, P]: the chance that a child of base cluster c references base cluster p."""
-        weights = self.scores().T * np.diff(self.parent_starts)
+        weights = self.scores().T * np.diff(self.bounds())
         # cumsum adds in order on every processor, unlike a sum
         return weights / np.cumsum(weights, axis=1)[:, -1:]
 
@@ -74,15 +85,22 @@ class LinkResult:
 
 
 def draw_links(
-    num_parents: int, num_children: int, params: SCMParams, rng: np.random.Generator
+    num_parents: int,
+    num_children: int,
+    params: SCMParams,
+    rng: np.random.Generator,
+    weights: NDArray[np.float64] | None = None,
 ) -> LinkResult:
-    """Draw a block structure and a parent row for every child row.
+    """Draw a block structure and a parent row for every child row. weights f64[num_parents] > 0 of
+    the parents; None: all alike.
 
     Raises InputError if there is no parent to reference.
     """
     if num_parents < 1 or num_children < 0:
         raise InputError(f"can't link {num_children} child rows to {num_parents} parent rows")
     blocks = draw_blocks(num_parents, num_children, params, rng)
+    if weights is not None:
+        blocks = replace(blocks, weight_before=np.concatenate([[0.0], np.cumsum(weights)]))
     return LinkResult(draw_parents(blocks, rng), blocks)
 
 
@@ -123,11 +141,14 @@ def draw_parents(blocks: Blocks, rng: np.random.Generator) -> NDArray[np.int64]:
     num_parents = blocks.parent_starts[-1]
     parent_of = np.empty(starts[-1], dtype=np.int64)
     filled = np.flatnonzero(np.diff(blocks.parent_starts))
-    rows = blocks.parent_starts[np.append(filled, filled[-1] + 1)].astype(np.float64)
+    bounds = blocks.bounds()[np.append(filled, filled[-1] + 1)]
     for cluster in np.flatnonzero(np.diff(starts)):
         cumulative = np.concatenate([[0.0], np.cumsum(probabilities[cluster, filled])])
         cumulative /= cumulative[-1]
         for start in range(starts[cluster], starts[cluster + 1], _CHUNK):
             part = parent_of[start : min(start + _CHUNK, starts[cluster + 1])]
-            part[:] = np.interp(rng.random(len(part)), cumulative, rows)
+            drawn = np.interp(rng.random(len(part)), cumulative, bounds)
+            if blocks.weight_before is not None:
+                drawn = np.searchsorted(blocks.weight_before, drawn, side="right") - 1
+            part[:] = drawn
     return np.minimum(parent_of, num_parents - 1, out=parent_of)

@@ -126,6 +126,10 @@ class SCMParams(_Group):
     mlp_emb_dim: width of embeddings and hidden layers. propagate_batch_size: accepted as published
     and without effect: rows go through in blocks of a fixed size, because another size would
     change the last bits of the values.
+    popularity_choices: spread of the log weights by which the rows of one cluster are referenced,
+    drawn per foreign key; 0, as published, weighs all alike. popularity_share_choices: the share of
+    that spread which the referenced row's own columns decide. Neither has an effect on tables of a
+    schema file. (`plurel.popularity`; not of the paper.)
     """
 
     KEY = "scm_params"
@@ -140,6 +144,8 @@ class SCMParams(_Group):
     node_noise_beta_choices: Choices = _floats(0.5, 5.0, 1e-3, 1e6)
     bi_hsbm_levels_choices: Choices = _integers(1, 5, 1, MOST_CLUSTERS)
     bi_hsbm_clusters_per_level_choices: Choices = _integers(1, 3, 1, MOST_CLUSTERS)
+    popularity_choices: Choices = _floats(0.0, 0.0, 0.0, 4.0)
+    popularity_share_choices: Choices = _floats(0.0, 0.0, 0.0, 1.0)
     ts_trend_alpha_choices: Choices = _floats(0.0, 2.0, 0.0, 1e6)
     activity_table_ts_trend_scale_choices: Choices = _scales(-1.0, 1.0)
     entity_table_ts_trend_scale: float = _ruled(0.0, Number(-LARGEST, LARGEST))
