@@ -73,8 +73,18 @@ def add_tasks(
     for manifest in manifests:
         check_place(folder / "tasks" / manifest.name, MANIFEST, overwrite)
     dataset = open_dataset(folder)
-    made = [_make(dataset, manifest) for manifest in manifests]
-    for task in [] if dry_run else made:
+    made = [make_task(dataset, manifest) for manifest in manifests]
+    if not dry_run:
+        write_tasks(folder, made, overwrite=overwrite)
+    return made
+
+
+def write_tasks(folder: Path, made: Sequence[NewTask], *, overwrite: bool = False) -> None:
+    """Write tasks into a RelBench folder; InputError for one that is there already, unless
+    `overwrite` is given, before any is written."""
+    for task in made:
+        check_place(folder / "tasks" / task.manifest.name, MANIFEST, overwrite)
+    for task in made:
         place = folder / "tasks" / task.manifest.name
         with new_folder(place, marker=MANIFEST, overwrite=overwrite) as partial:
             if task.manifest.kind == "forecast":  # the labels of other tasks are columns
@@ -82,7 +92,6 @@ def add_tasks(
                     what = f"task {task.manifest.name}, {split} labels"
                     write_parquet(frame, partial / f"{split}.parquet", what)
             task.manifest.save(partial / MANIFEST)
-    return made
 
 
 def describe(task: NewTask) -> str:
@@ -107,8 +116,9 @@ def describe(task: NewTask) -> str:
     return "\n".join(lines)
 
 
-def _make(dataset: Any, manifest: TaskManifest) -> NewTask:
-    """The task's labels, and the columns that may give them away."""
+def make_task(dataset: Any, manifest: TaskManifest) -> NewTask:
+    """The task's labels, and the columns that may give them away; InputError, naming the task, as
+    `add_tasks` says. dataset: RelBench's."""
     name = manifest.name
     what = f"task {name}: its labels can't be made"
     remedy = "mend the definition, or choose other val and test timestamps in manifest.yaml"
