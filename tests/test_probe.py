@@ -15,6 +15,7 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.boosted import BoostedSettings
 from rt.bootstrap import interval_of_mean
+from rt.defining.drawn import draw_tasks
 from rt.joined.features import joined_features
 from rt.joined.queries import joined, make_queries
 from rt.joined.tables import read_tables
@@ -176,6 +177,10 @@ def test_declared_tasks_stand_apart_and_those_of_generated_databases_are_its_col
     assert all(set(task["skill"]) > {"children", "labels"} for task in declared.values())
     assert found["drawn"]["declared"] is None
     assert set(found["drawn"]["tasks"]["columns"][0]["skill"]) == {"row", "parents", "children"}
+    assert len(draw_tasks(drawn, 1)) == 1
+    again = probe_corpora({"drawn": [str(drawn)]}, settings, show_progress=False)["corpora"]
+    assert [task["task"] for task in again["drawn"]["tasks"]["declared"]] == ["drawn-0"]
+    assert again["drawn"]["columns"] == found["drawn"]["columns"]
 
 
 def _skill(database, row, children, binary=True):

@@ -15,8 +15,8 @@ Tasks are of two kinds, which are never added up. `columns`: columns that the pr
 for every corpus: rows in order of time, 50 % to fit, 20 % to choose by, the last 30 % to test;
 tables without time are split at random, and their rows see everything as of the latest time in the
 database. `declared`: the tasks of the folder, on RelBench's own test split, with a fourth part,
-`labels`: past labels of the entity and of those that share an ancestor. A generated database
-declares columns alone, so it has the first kind only.
+`labels`: past labels of the entity and of those that share an ancestor. Of a generated database
+these are its forecasts (`rt.defining.drawn`); the columns that it declares are of the first kind.
 
 Skill is one scale for all: 2 AUROC - 1 for booleans; 1 - MAE / MAE of the train median for numbers,
 because the trees are fitted to absolute errors and R2 hangs on the few largest values of columns

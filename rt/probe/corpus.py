@@ -118,7 +118,7 @@ def _probe(folder: Path, settings: ProbeSettings, found: Found, bar: "tqdm[Any]"
     columns = list(_column_skills(database, settings, found, bar))
     found.skills["columns"] += columns
     _expect(bar, len(columns) - settings.columns)
-    if settings.declared and not _is_generated(folder):
+    if settings.declared:
         found.skills["declared"] += _declared_skills(database, settings, found, bar)
 
 
@@ -147,6 +147,8 @@ def _declared_skills(
     tasks, skipped = read_tasks(database)
     found.left_out |= {f"{database.name}/{name}": reason for name, reason in skipped.items()}
     tasks = [task for task in tasks if task.task_type in TASK_TYPES]
+    if _is_generated(database.folder):
+        tasks = [task for task in tasks if task.kind != "autocomplete"]
     _expect(bar, len(tasks))
     for task in tasks:
         try:
@@ -165,5 +167,5 @@ def _expect(bar: "tqdm[Any]", more: int) -> None:
 
 
 def _is_generated(folder: Path) -> bool:
-    """Whether `plurel` drew the database: the tasks that it declares are columns of it."""
+    """Whether `plurel` drew the database: the columns that it declares are asked about anyway."""
     return {"seed", "config"} <= (read_provenance(folder) or {}).keys()
