@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from rt.importing.names import ORIGINAL
 from rt.importing.plan import KeyPlan, Plan, TablePlan
 from rt.importing.staging import Staging
 from rt.importing.tables import MOMENT
@@ -147,7 +148,7 @@ class _Layout:
             self._primary = name
             self._outputs.append(Output(name, pa.int64(), None))
             if self._keeps(column, kind):
-                kept = self._names.take(f"{column}_original")
+                kept = self._names.take(f"{column}{ORIGINAL}")
                 self._outputs.append(Output(kept, value.type, value.sql))
             else:
                 self._dropped = column
