@@ -18,6 +18,7 @@ from safetensors import safe_open
 import rustler
 from plurel.errors import InputError
 from rt.config import nearest
+from rt.importing.names import ORIGINAL
 from rt.keys import NO_ROW, KeyIndex
 from rt.meta import StoreMeta
 from rt.predict import NewRows
@@ -54,12 +55,22 @@ class RowKeys:
 
 
 class Entities:
-    """The rows of a database table by their primary key."""
+    """The rows of a database table by their primary key, or by another column of unique values,
+    such as the keys that an import has kept beside its numbers."""
 
-    def __init__(self, raw: Path, store: Path, meta: StoreMeta, table: str) -> None:
+    def __init__(
+        self, raw: Path, store: Path, meta: StoreMeta, table: str, column: str | None = None
+    ) -> None:
         self.table = table
         raw_table = next(t for t in read_database(raw).tables if t.name == table)
-        self.key = raw_table.primary_key
+        names = raw_table.source.schema.names
+        if column is not None and column not in names:
+            hint = nearest(column, names)
+            hint = f": did you mean '{hint}'?" if hint else f", only {', '.join(names)}"
+            raise InputError(f"{table}: no column '{column}' to name rows by{hint}")
+        self.key = raw_table.primary_key if column is None else column
+        kept = f"{self.key}{ORIGINAL}"
+        self._kept = kept if kept in names else None
         first, end = meta.tables[meta.table(table)].rows
         source = read_arrays(store)["row_source"][first:end]
         rows = np.empty(end - first, np.uint32)
@@ -69,12 +80,22 @@ class Entities:
             keys = pa.chunked_array([np.arange(end - first)])
         else:
             keys = raw_table.source.read(self.key)
+            if column is not None and keys.null_count:
+                there = np.asarray(keys.is_valid())
+                keys, rows = keys.drop_null(), rows[there]
         self._index = KeyIndex(keys, rows, where)
 
     def typed(self, keys: "pd.Series[Any]") -> "pd.Series[Any]":
         """Texts as whole numbers where the table's keys are such: command lines and CSV files don't
-        tell them apart. Other keys as they are."""
+        tell them apart. Other keys as they are. InputError for texts that are no such numbers where
+        the table has texts of its own for keys."""
         texts = pd.api.types.infer_dtype(keys, skipna=False) == "string"
+        if self._kept is not None and self._index.kind == "integer" and texts:
+            for key in keys[~keys.str.fullmatch("0|[1-9][0-9]*")]:
+                raise InputError(
+                    f"{self.table}: {key!r} is no {self.key}, which numbers the rows; to name them "
+                    f"by {self._kept}, give it as key"
+                )
         if self._index.kind == "integer" and texts and keys.str.fullmatch(r"-?[0-9]+").all():
             return keys.map(int)
         return keys

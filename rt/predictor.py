@@ -82,6 +82,7 @@ class Predictor:
         rows: Any = None,
         *,
         at: Any = None,
+        key: str | None = None,
         split: Split = "test",
         protocol: Protocol = "rolling",
         num_contexts: int = 1,
@@ -94,7 +95,9 @@ class Predictor:
         database: a folder in RelBench's format; its store is made where it is not there yet
         (`rt.sources`). rows: keys of the task's entities, or a frame with the column of keys and,
         for tasks with times, the column of times; None: the label rows of `split`. at: the time of
-        all rows, None: that of the frame, or else the last time in the database. protocol: what may
+        all rows, None: that of the frame, or else the last time in the database. key: the column of
+        the entities' table whose values name them, such as `customer_id_original`, None: its
+        primary key, which in a folder that was imported is a number. protocol: what may
         be known (`rt.scores`). num_contexts: contexts of each row, whose predictions are averaged.
 
         A frame with the keys and times and a column `prediction`: the probability of a binary
@@ -104,7 +107,7 @@ class Predictor:
         opened = self._open(database, task, show_progress)
         if head is not None:
             head.check(task, opened.task.task_type, self._fingerprint())
-        asked, which = self._rows(opened, (rows, at, split))
+        asked, which = self._rows(opened, (rows, at, split), key)
         settings: dict[str, Any] = {
             "settings": self.settings, "protocol": protocol, "seed": seed,
             "num_contexts": num_contexts, "progress": opened.name if show_progress else None,
@@ -147,6 +150,7 @@ class Predictor:
         row: Any,
         *,
         at: Any = None,
+        key: str | None = None,
         by: By = "column",
         num_contexts: int = 4,
         seed: int = 0,
@@ -163,7 +167,7 @@ class Predictor:
             raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
         opened = self._open(database, task)
         meta, found = opened.meta, opened.task
-        _, rows = self._rows(opened, (row, at, "test"))
+        _, rows = self._rows(opened, (row, at, "test"), key)
         if len(rows) != 1:
             raise InputError(f"explain is for one row, not {len(rows)}")
         sample = Contexts(opened.store, found, self.settings, self.model.config.child_counts)
@@ -198,7 +202,9 @@ class Predictor:
         (found,) = load_tasks(source.store, [task], types=tuple(LABEL_TYPES))
         return _Opened(source.raw, source.store, open_meta(source.store), found)
 
-    def _rows(self, opened: "_Opened", given: tuple[Any, Any, Split]) -> tuple[pd.DataFrame, Rows]:
+    def _rows(
+        self, opened: "_Opened", given: tuple[Any, Any, Split], named_by: str | None
+    ) -> tuple[pd.DataFrame, Rows]:
         """What is asked, as a frame, and the rows that it means."""
         (rows, at, split), meta, task = given, opened.meta, opened.task
         time = None if task.kind == "autocomplete" else meta.tables[task.table].time_column
@@ -210,8 +216,8 @@ class Predictor:
         if rows is None:
             table, found, target = opened.label_rows(opened.relbench_task(), split)
             return table.drop(columns=target), found
-        entities = Entities(opened.raw, opened.store, meta, str(task.entity_table))
-        key = str(task.entity_column or entities.key or "position")
+        entities = Entities(opened.raw, opened.store, meta, str(task.entity_table), named_by)
+        key = named_by or str(task.entity_column or entities.key or "position")
         if task.kind == "autocomplete":
             asked = frame_of(rows, task, None, None, key)
             asked[key] = entities.typed(asked[key])

@@ -133,7 +133,9 @@ def _from_hub(place: str) -> Path:
     """The folder to which a database of the Hub was fetched."""
     name = place if "/" in place else f"{RELBENCH_REPOSITORY}/{place}"
     if not re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)*", name) or place.startswith("."):
-        raise InputError(f"no folder {place}: preprocess databases into it first")
+        raise InputError(
+            f"no folder {place}: give a database in RelBench's format, a store, or a folder of them"
+        )
     from relbench import hf  # only here: it takes seconds to import
 
     try:

@@ -229,7 +229,7 @@ def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool
         raise InputError(f"{out_folder}: is there and is not a store; choose another folder")
     if overwrite:
         return False
-    advice = "give --overwrite (overwrite=True) to replace it"
+    advice = "make it again by scripts/preprocess.py --overwrite (overwrite=True)"
     try:
         meta = open_meta(out_folder)
         rustler.Store(out_folder)  # checks every array

@@ -33,7 +33,7 @@ def main() -> None:
 
     predictor = open_predictor(args)
     found = predictor.explain(
-        args.database, args.task, [args.key], at=args.at, by=args.by,
+        args.database, args.task, [args.key], at=args.at, key=args.key_column, by=args.by,
         num_contexts=args.num_contexts, seed=args.seed,
     )  # fmt: skip
     print(found.to_string(index=False, float_format=lambda value: f"{value:.4g}"))

@@ -52,8 +52,8 @@ def main() -> None:
         head = predictor.fit_head(args.database, args.task, seed=args.seed)
         head.save(args.fit_head)
     found = predictor.predict(
-        args.database, args.task, rows, at=args.at, split=args.split, protocol=args.protocol,
-        num_contexts=args.num_contexts, seed=args.seed, head=head,
+        args.database, args.task, rows, at=args.at, key=args.key_column, split=args.split,
+        protocol=args.protocol, num_contexts=args.num_contexts, seed=args.seed, head=head,
     )  # fmt: skip
     if args.out is None:
         print(found.to_string(index=False))

@@ -59,7 +59,7 @@ def test_two_databases_of_one_name_are_refused(raw: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "line"),
     [
-        ("/no/such", "no folder /no/such: preprocess databases into it first"),
+        ("/no/such", "no folder /no/such: give a database in RelBench's format, a store, or a f"),
         ("../nowhere", "no folder ../nowhere"),
         ("file", "file is a file: give a folder of databases"),
         ("empty", "holds no store and no folder in RelBench's format that matches"),
@@ -140,7 +140,9 @@ def test_a_process_reads_a_database_again_only_where_it_has_changed(
     assert hashed == []
     manifest = place / "rel-synthetic-9/manifest.yaml"
     manifest.write_text(manifest.read_text() + "# as before\n")
-    with pytest.raises(InputError, match="was made from other input"):
+    with pytest.raises(
+        InputError, match=r"was made from other input.*scripts/preprocess\.py --overwrite"
+    ):
         prepare(found, "hash", show_progress=False)
     assert hashed == ["manifest.yaml"]
 

@@ -158,6 +158,27 @@ def test_composite_self_and_several_references(composite: str, tmp_path: Path) -
     assert "stay.room_key: 1 row pointed at nothing: null now" in done.messages
 
 
+def test_parts_of_rows_with_a_composite_key_have_their_times(tmp_path: Path) -> None:
+    script = """CREATE TABLE orders (shop TEXT, number INTEGER, ordered_at TEXT, total REAL,
+        PRIMARY KEY (shop, number));
+    CREATE TABLE lines (shop TEXT, number INTEGER, line INTEGER, price REAL,
+        PRIMARY KEY (shop, number, line), FOREIGN KEY (shop, number) REFERENCES orders);
+    INSERT INTO orders VALUES ('01', 1, '2020-01-03', 3), ('01', 2, '2020-01-01', 5),
+        ('02', 1, '2020-01-02', 7), ('02', 2, '2020-01-04', 9);
+    INSERT INTO lines VALUES ('01', 1, 1, 1.0), ('01', 1, 2, 2.0), ('01', 2, 1, 5.0),
+        ('02', 1, 1, 7.0);"""
+    out = tmp_path / "out"
+    source = str(sqlite(tmp_path / "shop.db", script))
+    done = import_database(source, out)
+    assert done.plan.tables["lines"].time_from == ("shop", "number")
+    assert manifest(out)["tables"]["lines"]["time_col"] == "ordered_at"
+    assert column(out, "lines", "price") == [5.0, 7.0, 1.0, 2.0]
+    assert column(out, "lines", "ordered_at") == [day(1), day(2), day(3), day(3)]
+    assert "time_from: [shop, number]" in (out / "plan.yaml").read_text(encoding="utf-8")
+    import_database(source, tmp_path / "again", plan=out / "plan.yaml")
+    assert manifest(tmp_path / "again")["tables"] == manifest(out)["tables"]
+
+
 def test_views_and_tables_are_chosen_by_name(composite: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     days = {"val_timestamp": "2020-01-02", "test_timestamp": "2020-01-03"}

@@ -176,8 +176,8 @@ def test_times_are_those_at_which_a_row_became_known(tmp_path: Path) -> None:
         "carts": None,
     }
     # lines are parts of their order; a cart is no part of its user
-    assert plan.tables["order_lines"].time_from == "order_id"
-    assert plan.tables["carts"].time_from is None
+    assert plan.tables["order_lines"].time_from == ("order_id",)
+    assert plan.tables["carts"].time_from == ()
     assert "last_modified says when the row was changed" in plan.tables["people"].why_time
     assert "dob is a birthday" in plan.tables["people"].why_time
     assert "date is missing in too many rows" in plan.tables["rare"].why_time

@@ -219,6 +219,27 @@ def test_times_far_away_and_keys_as_texts(predictor: Predictor, folders: tuple[P
     assert entities.typed(pd.Series(["007"])).tolist() == ["007"]
 
 
+def test_keys_of_ones_own(predictor: Predictor, folders: tuple[Path, Path]) -> None:
+    raw, store = folders
+    numbers = predictor.predict(raw, "mean-amount", [4, 0, 3], show_progress=False)
+    named = ["Bath", "Ayr", "Wem"]
+    found = predictor.predict(raw, "mean-amount", named, key="town", show_progress=False)
+    assert found.town.tolist() == named
+    assert found.prediction.tolist() == numbers.prediction.tolist()
+    first = predictor.explain(raw, "mean-amount", 4, by="table", num_contexts=1)
+    again = predictor.explain(raw, "mean-amount", "Bath", key="town", by="table", num_contexts=1)
+    pd.testing.assert_frame_equal(first, again)
+    with pytest.raises(InputError, match="no row has the town 'York'"):
+        predictor.predict(raw, "mean-amount", ["York"], key="town", show_progress=False)
+    with pytest.raises(InputError, match="no column 'towns' to name rows by: did you mean 'town'"):
+        predictor.predict(raw, "mean-amount", ["York"], key="towns", show_progress=False)
+    # the keys 00002 and 2 of a source are not the row that the import has numbered 2
+    entities = Entities(raw, store, open_meta(store), "shops")
+    entities._kept = "shop_original"
+    with pytest.raises(InputError, match="'00002' is no shop, which numbers the rows"):
+        entities.typed(pd.Series(["1", "00002"]))
+
+
 def test_the_command(
     predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],

@@ -41,7 +41,7 @@ def check_tables(plan: Plan, names: Sequence[str], where: str) -> None:
 
 def _check_columns(name: str, table: TablePlan, staging: Staging) -> None:
     keys = [column for key in table.foreign_keys for column in key.columns]
-    one = [column for column in (table.time_column, table.time_from) if column is not None]
+    one = [*([] if table.time_column is None else [table.time_column]), *table.time_from]
     _check_names(name, (*table.primary_key, *one, *keys, *table.leave_out), staging)
     used = {*table.primary_key, *one} | {
         c for k in table.foreign_keys if k.accept for c in k.columns
@@ -123,12 +123,12 @@ def _check_time(name: str, table: TablePlan, staging: Staging) -> None:
 def _check_time_from(name: str, plan: Plan) -> None:
     seen = [name]
     table = plan.tables[name]
-    while table.time_from is not None:
-        key = next((k for k in table.foreign_keys if k.columns == (table.time_from,)), None)
+    while table.time_from:
+        key = next((k for k in table.foreign_keys if k.columns == table.time_from), None)
         if key is None:
             raise InputError(
-                f"table {seen[-1]}: time_from {table.time_from} is not one of its foreign keys; "
-                "name the column of one"
+                f"table {seen[-1]}: time_from {', '.join(table.time_from)} is not one of its "
+                "foreign keys; name the columns of one"
             )
         if key.references in seen:
             raise InputError(

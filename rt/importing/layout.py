@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from rt.importing.names import ORIGINAL
 from rt.importing.plan import KeyPlan, Plan, TablePlan
 from rt.importing.staging import Staging
 from rt.importing.tables import MOMENT
@@ -147,7 +148,7 @@ class _Layout:
             self._primary = name
             self._outputs.append(Output(name, pa.int64(), None))
             if self._keeps(column, kind):
-                kept = self._names.take(f"{column}_original")
+                kept = self._names.take(f"{column}{ORIGINAL}")
                 self._outputs.append(Output(kept, value.type, value.sql))
             else:
                 self._dropped = column
@@ -177,9 +178,9 @@ class _Layout:
             return  # RelBench can't tell the time of a table without rows
         if self._table.time_column is not None:
             self._time = names[self._table.time_column]
-        elif self._table.time_from is not None:
+        elif self._table.time_from:
             links = [link.key.columns for link in self._links]
-            place = links.index((self._table.time_from,))
+            place = links.index(self._table.time_from)
             self._time = self._names.take(_time_name(self._plan, self._name))
             self._outputs.append(Output(self._time, MOMENT, f"m{place}.time"))
 
@@ -188,7 +189,7 @@ def _time_name(plan: Plan, name: str) -> str:
     """The name of the time column that a table takes its times from."""
     table = plan.tables[name]
     while table.time_column is None:
-        key = next(key for key in table.foreign_keys if key.columns == (table.time_from,))
+        key = next(key for key in table.foreign_keys if key.columns == table.time_from)
         table = plan.tables[key.references]
     return table.time_column
 

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+ORIGINAL = "_original"
+"""Ends the name of the column that keeps the keys that numbers have replaced."""
 _KEYS = "id key code no nr num number uuid guid fk pk sk ref oid"
 KEY_WORDS = frozenset(_KEYS.split())
 WEAK_WORDS = frozenset(("code", "no", "nr", "num", "number", "ref"))

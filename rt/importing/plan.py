@@ -30,16 +30,16 @@ class KeyPlan:
 @dataclass(frozen=True)
 class TablePlan:
     """primary_key: columns, () for none. time_column: when a row came to be, None for never, or
-    time_from: the column of a foreign key whose parent's time it is. leave_out: columns that are
-    not imported. keep_key: whether the values of the primary key stay as a column beside the
-    numbers; None: where they are text that says something.
+    time_from: the columns of a foreign key whose parent's time it is, () for none.
+    leave_out: columns that are not imported. keep_key: whether the values of the primary key stay
+    as a column beside the numbers; None: where they are text that says something.
 
     why_*: for the table of proposals and the comments of the file; DECLARED, a reason, or "".
     """
 
     primary_key: tuple[str, ...] = ()
     time_column: str | None = None
-    time_from: str | None = None
+    time_from: tuple[str, ...] = ()
     foreign_keys: tuple[KeyPlan, ...] = ()
     leave_out: tuple[str, ...] = ()
     keep_key: bool | None = None

@@ -6,7 +6,7 @@
     tables:
       orders:                         # 830 rows
         primary_key: order_id         # or [a, b], or null
-        time_column: order_date       # or null; or time_from: a column of a foreign key
+        time_column: order_date       # or null; or time_from: the columns of a foreign key
         leave_out: [picture]          # columns
         keep_key: true                # keep the key's own values as a column beside the numbers
         foreign_keys:
@@ -60,10 +60,10 @@ def plan_text(plan: Plan, num_rows: Mapping[str, int]) -> str:
 def _table_lines(name: str, table: TablePlan, num_rows: int | None) -> Iterable[str]:
     yield _commented(f"  {_plain(name)}:", "" if num_rows is None else f"{num_rows:,} rows")
     yield _commented(f"    primary_key: {_columns(table.primary_key)}", table.why_key)
-    if table.time_from is None:
+    if not table.time_from:
         yield _commented(f"    time_column: {_plain(table.time_column)}", table.why_time)
     else:
-        yield _commented(f"    time_from: {_plain(table.time_from)}", table.why_time)
+        yield _commented(f"    time_from: {_columns(table.time_from)}", table.why_time)
     if table.leave_out:
         why = "; ".join(dict.fromkeys(table.why_left_out.values()))
         yield _commented(f"    leave_out: {_plain(list(table.leave_out))}", why)
@@ -128,7 +128,7 @@ def _table(spec: Any, where: str) -> TablePlan:
     return TablePlan(
         primary_key=_names(found.get("primary_key"), f"{where}: primary_key"),
         time_column=_name(found.get("time_column"), f"{where}: time_column"),
-        time_from=_name(found.get("time_from"), f"{where}: time_from"),
+        time_from=_names(found.get("time_from"), f"{where}: time_from"),
         foreign_keys=tuple(_key(key, where) for key in keys),
         leave_out=_names(found.get("leave_out"), f"{where}: leave_out"),
         keep_key=_flag(found.get("keep_key"), f"{where}: keep_key"),

@@ -91,12 +91,12 @@ def _with_times(plan: Plan, staging: Staging) -> Plan:
     while changed:
         changed = False
         for name, table in plan.tables.items():
-            if table.time_column is not None or table.time_from is not None:
+            if table.time_column is not None or table.time_from:
                 continue
-            column, why = propose_time_from(plan, name, staging.num_rows)
-            if column is not None:
+            columns, why = propose_time_from(plan, name, staging.num_rows)
+            if columns:
                 why = "; ".join(filter(None, [why, table.why_time]))
-                taken = replace(table, time_from=column, why_time=why)
+                taken = replace(table, time_from=columns, why_time=why)
                 plan = replace(plan, tables={**plan.tables, name: taken})
                 changed = True
     return plan

@@ -87,7 +87,9 @@ def _without_unit(word: str) -> tuple[str, ...]:
     return (word,)
 
 
-def propose_time_from(plan: Plan, name: str, num_rows: dict[str, int]) -> tuple[str | None, str]:
+def propose_time_from(
+    plan: Plan, name: str, num_rows: dict[str, int]
+) -> tuple[tuple[str, ...], str]:
     """The foreign key whose parent's time is the table's, and why: for rows that are part of a row
     there, as the lines of an order are. They have the key in their own, or are called after it; a
     customer is no part of the employee who looks after him. Of several the largest parent."""
@@ -96,19 +98,18 @@ def propose_time_from(plan: Plan, name: str, num_rows: dict[str, int]) -> tuple[
         key
         for key in table.foreign_keys
         if key.accept
-        and len(key.columns) == 1
         and key.references != name
         and _has_time(plan.tables.get(key.references))
         and (_in_key(key, table) or _is_called_after(name, key.references))
     ]
     if not timed:
-        return None, ""
+        return (), ""
     best = max(timed, key=lambda key: num_rows.get(key.references, 0))
-    return best.columns[0], f"no time of its own: its rows are parts of those of {best.references}"
+    return best.columns, f"no time of its own: its rows are parts of those of {best.references}"
 
 
 def _in_key(key: KeyPlan, table: TablePlan) -> bool:
-    return key.columns[0] in table.primary_key
+    return set(key.columns) <= set(table.primary_key)
 
 
 def _is_called_after(name: str, parent: str) -> bool:
@@ -117,7 +118,7 @@ def _is_called_after(name: str, parent: str) -> bool:
 
 
 def _has_time(table: TablePlan | None) -> bool:
-    return table is not None and (table.time_column or table.time_from) is not None
+    return table is not None and bool(table.time_column or table.time_from)
 
 
 def propose_timestamps(staging: Staging, times: dict[str, str]) -> tuple[str, str]:

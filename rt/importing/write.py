@@ -38,7 +38,7 @@ class Writer:
         if name in self._orders:
             return
         layout, table = self._layouts[name], self._plan.tables[name]
-        link = next((k for k in layout.links if k.key.columns == (table.time_from,)), None)
+        link = next((k for k in layout.links if k.key.columns == table.time_from), None)
         time, joined = "CAST(NULL AS TIMESTAMP)", ""
         if layout.time is not None and link is None:
             time = f"s.{self._staging.columns(name, [table.time_column or ''])[0]}"
