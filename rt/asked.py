@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import safe_open
 
 import rustler
 from plurel.errors import InputError
 from rt.config import nearest
-from rt.importing.names import ORIGINAL
+from rt.importing.names import KEYS
 from rt.keys import NO_ROW, KeyIndex
 from rt.meta import StoreMeta
 from rt.predict import NewRows
@@ -54,50 +55,72 @@ class RowKeys:
         return pd.Series(raw.source.read(raw.primary_key).to_pandas()).iloc[source].tolist()
 
 
+SOURCE_KEY = "original"
+"""Says, in the place of a column, that rows are named by the keys of the source."""
+
+
 class Entities:
-    """The rows of a database table by their primary key, or by another column of unique values,
-    such as the keys that an import has kept beside its numbers."""
+    """The rows of a database table by their primary key, by another column of unique values, or by
+    the keys that they had before an import numbered them (`original`).
+
+    column: None for either of the first and the last, where their types tell which: the source's
+    keys are texts and the numbers are numbers.
+    """
 
     def __init__(
         self, raw: Path, store: Path, meta: StoreMeta, table: str, column: str | None = None
     ) -> None:
         self.table = table
         raw_table = next(t for t in read_database(raw).tables if t.name == table)
-        names = raw_table.source.schema.names
-        if column is not None and column not in names:
-            hint = nearest(column, names)
+        names, primary = raw_table.source.schema.names, raw_table.primary_key
+        kept = raw / KEYS / f"{table}.parquet"
+        original = column == SOURCE_KEY and SOURCE_KEY not in names
+        if original and not kept.is_file():
+            raise InputError(f"{kept} is missing: name rows of {table} by {primary or 'position'}")
+        if column is not None and not original and column not in names:
+            hint = nearest(column, [*names, SOURCE_KEY])
             hint = f": did you mean '{hint}'?" if hint else f", only {', '.join(names)}"
             raise InputError(f"{table}: no column '{column}' to name rows by{hint}")
-        self.key = raw_table.primary_key if column is None else column
-        kept = f"{self.key}{ORIGINAL}"
-        self._kept = kept if kept in names else None
+        self.key = primary if column is None or original else column
         first, end = meta.tables[meta.table(table)].rows
         source = read_arrays(store)["row_source"][first:end]
         rows = np.empty(end - first, np.uint32)
         rows[source] = np.arange(first, end, dtype=np.uint32)
+        self._original = None
+        if kept.is_file() and (column is None or original):
+            keys = pq.read_table(kept).column(0)
+            if len(keys) != len(rows):
+                raise InputError(
+                    f"{kept}: {len(keys)} keys for {len(rows)} rows; import the database again"
+                )
+            self._original = KeyIndex(keys, rows, str(kept))
+        self._only_original = original
         where = f"{raw}: {table}.{self.key or 'position'}"
         if self.key is None:
             keys = pa.chunked_array([np.arange(end - first)])
         else:
             keys = raw_table.source.read(self.key)
-            if column is not None and keys.null_count:
+            if self.key != primary and keys.null_count:
                 there = np.asarray(keys.is_valid())
                 keys, rows = keys.drop_null(), rows[there]
         self._index = KeyIndex(keys, rows, where)
 
     def typed(self, keys: "pd.Series[Any]") -> "pd.Series[Any]":
         """Texts as whole numbers where the table's keys are such: command lines and CSV files don't
-        tell them apart. Other keys as they are. InputError for texts that are no such numbers where
-        the table has texts of its own for keys."""
+        tell them apart. Other keys as they are. InputError for numbers that may be those of the
+        import or keys of the source."""
         texts = pd.api.types.infer_dtype(keys, skipna=False) == "string"
-        if self._kept is not None and self._index.kind == "integer" and texts:
-            for key in keys[~keys.str.fullmatch("0|[1-9][0-9]*")]:
-                raise InputError(
-                    f"{self.table}: {key!r} is no {self.key}, which numbers the rows; to name them "
-                    f"by {self._kept}, give it as key"
-                )
-        if self._index.kind == "integer" and texts and keys.str.fullmatch(r"-?[0-9]+").all():
-            return keys.map(int)
+        of_source = None if self._original is None else self._original.kind
+        if texts and of_source not in (None, "integer"):
+            return keys
+        kind = of_source if self._only_original else self._index.kind
+        if kind == "integer" and texts and keys.str.fullmatch(r"-?[0-9]+").all():
+            keys = keys.map(int)
+        if of_source == "integer" and not self._only_original and len(keys):
+            raise InputError(
+                f"{self.table}: {keys.iloc[0]} may be the key of a row in the source or the number "
+                f"that the import gave one: say which, key={SOURCE_KEY} or key={self.key}"
+            )
         return keys
 
     def rows(self, keys: Iterable[Any]) -> NDArray[np.uint32]:
@@ -108,13 +131,17 @@ class Entities:
             raise InputError(
                 f"{self.table}: keys of several types, or too large ({error})"
             ) from None
-        found = self._index.find(values, f"the keys of {self.table}").rows
+        index, called = self._index, self.key or "position"
+        texts = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+        if self._original is not None and (self._only_original or texts):
+            index, called = self._original, f"{called} of the source"
+        found = index.find(values, f"the keys of {self.table}").rows
         missing = np.flatnonzero(found == NO_ROW)
         if len(missing):
             key = values[int(missing[0])].as_py()
             counted = f" ({len(missing)} of {len(found)} keys are not there)"
             raise InputError(
-                f"{self.table}: no row has the {self.key or 'position'} {key!r}"
+                f"{self.table}: no row has the {called} {key!r}"
                 + (counted if len(found) > 1 else "")
             )
         return found

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from plurel.errors import InputError
 from plurel.rng import stream
-from rt.asked import Entities, RowKeys, frame_of, last_time, new_rows, seconds
+from rt.asked import SOURCE_KEY, Entities, RowKeys, frame_of, last_time, new_rows, seconds
 from rt.data import Batch
 from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, fit_head
@@ -96,8 +96,8 @@ class Predictor:
         (`rt.sources`). rows: keys of the task's entities, or a frame with the column of keys and,
         for tasks with times, the column of times; None: the label rows of `split`. at: the time of
         all rows, None: that of the frame, or else the last time in the database. key: the column of
-        the entities' table whose values name them, such as `customer_id_original`, None: its
-        primary key, which in a folder that was imported is a number. protocol: what may
+        the entities' table whose values name them, or `original`, the keys that they had before an
+        import numbered them; None: its primary key, or these if they are texts. protocol: what may
         be known (`rt.scores`). num_contexts: contexts of each row, whose predictions are averaged.
 
         A frame with the keys and times and a column `prediction`: the probability of a binary
@@ -217,7 +217,9 @@ class Predictor:
             table, found, target = opened.label_rows(opened.relbench_task(), split)
             return table.drop(columns=target), found
         entities = Entities(opened.raw, opened.store, meta, str(task.entity_table), named_by)
-        key = named_by or str(task.entity_column or entities.key or "position")
+        key = str(task.entity_column or entities.key or "position")
+        if named_by not in (None, SOURCE_KEY):
+            key = str(named_by)
         if task.kind == "autocomplete":
             asked = frame_of(rows, task, None, None, key)
             asked[key] = entities.typed(asked[key])

@@ -19,8 +19,8 @@ def predictor_parser(description: str) -> Parser:
     parser.add_argument("checkpoint", help="a run's checkpoint, a model's folder, a .pt file")
     parser.add_argument("database", type=Path, help="a folder in RelBench's format")
     parser.add_argument("task", help="the name of a task of the database")
-    parser.add_argument("--key", dest="key_column", metavar="COLUMN",
-                        help="whose values name the entities (the primary key)")  # fmt: skip
+    what = "whose values name the entities; original: the keys of the source"
+    parser.add_argument("--key", dest="key_column", metavar="COLUMN", help=what)
     parser.add_argument("--context_length", type=int)
     parser.add_argument("--recipe")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

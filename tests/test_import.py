@@ -63,6 +63,14 @@ def test_files_become_numbered_rows_in_order_of_time(tmp_path: Path) -> None:
         (4, None, day(5)),
     ]
     assert "orders.customer: 1 row pointed at nothing: null now" in done.messages
+    # what the rows were called, for those who ask about them
+    assert pq.read_table(tmp_path / "out/keys/orders.parquet").to_pydict() == {
+        "id": [3, 9, 7, 8, 4]
+    }
+    assert sorted(path.stem for path in (tmp_path / "out/keys").iterdir()) == [
+        "customers",
+        "orders",
+    ]
     # lines stand in the order of their orders' days and are hidden with them
     assert tables["order_lines"]["time_col"] == "placed"
     assert rows(tmp_path / "out", "order_lines") == [
@@ -87,6 +95,8 @@ def test_an_import_is_the_same_again_and_replaced_only_when_asked(tmp_path: Path
         "db/customers.parquet",
         "db/order_lines.parquet",
         "db/orders.parquet",
+        "keys/customers.parquet",
+        "keys/orders.parquet",
         "manifest.yaml",
         "plan.yaml",
         "provenance.yaml",

@@ -1,5 +1,6 @@
 """Predictions for rows named by keys and times, by the model as it is and by a fitted head."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,7 +221,7 @@ def test_times_far_away_and_keys_as_texts(predictor: Predictor, folders: tuple[P
 
 
 def test_keys_of_ones_own(predictor: Predictor, folders: tuple[Path, Path]) -> None:
-    raw, store = folders
+    raw = folders[0]
     numbers = predictor.predict(raw, "mean-amount", [4, 0, 3], show_progress=False)
     named = ["Bath", "Ayr", "Wem"]
     found = predictor.predict(raw, "mean-amount", named, key="town", show_progress=False)
@@ -233,11 +234,46 @@ def test_keys_of_ones_own(predictor: Predictor, folders: tuple[Path, Path]) -> N
         predictor.predict(raw, "mean-amount", ["York"], key="town", show_progress=False)
     with pytest.raises(InputError, match="no column 'towns' to name rows by: did you mean 'town'"):
         predictor.predict(raw, "mean-amount", ["York"], key="towns", show_progress=False)
-    # the keys 00002 and 2 of a source are not the row that the import has numbered 2
-    entities = Entities(raw, store, open_meta(store), "shops")
-    entities._kept = "shop_original"
-    with pytest.raises(InputError, match="'00002' is no shop, which numbers the rows"):
-        entities.typed(pd.Series(["1", "00002"]))
+
+
+@pytest.mark.parametrize("keys", [[70, 10, 20, 60, 30, 0], "texts"])
+def test_keys_of_the_source(
+    keys: list[int] | str, predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The row that an import has numbered 2 is not the one whose key was 2, or 00002."""
+    raw = Path(shutil.copytree(folders[0], tmp_path / folders[0].name))
+    size = len(pd.read_parquet(raw / "db/shops.parquet"))
+    found = [f"{size - 1 - n:05}" for n in range(size)] if keys == "texts" else None
+    found = found or list(keys)
+    (raw / "keys").mkdir()
+    pd.DataFrame({"shop": found}).to_parquet(raw / "keys/shops.parquet")
+    store = folders[1]
+
+    def rows(asked: list, key: str | None = None) -> list[int]:
+        entities = Entities(raw, store, open_meta(store), "shops", key)
+        return entities.rows(entities.typed(pd.Series(asked))).tolist()
+
+    numbers = rows([2, 0, 1], "shop")
+    named = [found[2], found[0], found[1]]
+    assert rows(named, "original") == numbers
+    assert rows([str(one) for one in named], "original") == numbers
+    missing = "'99999'" if keys == "texts" else "99999"
+    with pytest.raises(InputError, match=f"no row has the shop of the source {missing}"):
+        rows(["99999"], "original")
+    if keys == "texts":
+        assert rows(named) == numbers
+        assert rows([2, 0, 1]) == numbers
+        with pytest.raises(InputError, match="of the source '2'"):
+            rows(["2"])
+    else:
+        with pytest.raises(InputError, match=r"70 may be .* say which, key=original or key=shop"):
+            rows(["70"])
+    pd.DataFrame({"shop": found[1:]}).to_parquet(raw / "keys/shops.parquet")
+    with pytest.raises(InputError, match=r"keys/shops.parquet: .* import the database again"):
+        rows(named, "original")
+    shutil.rmtree(raw / "keys")
+    with pytest.raises(InputError, match=r"keys/shops.parquet is missing: name rows of shops by"):
+        rows(named, "original")
 
 
 def test_the_command(

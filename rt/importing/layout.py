@@ -43,7 +43,7 @@ class Link:
 class TableLayout:
     """One table of the folder. `source` is its name in the source; time: None or a column; renamed:
     the names of columns that had to change, by their old names; dropped: a key whose values were
-    not kept, or ""."""
+    not kept as a column, or ""; numbered: the column of the source whose values became numbers."""
 
     source: str
     name: str
@@ -53,6 +53,7 @@ class TableLayout:
     links: tuple[Link, ...]
     renamed: dict[str, str]
     dropped: str
+    numbered: str | None
 
 
 class _Names:
@@ -128,6 +129,7 @@ class _Layout:
             tuple(self._links),
             self._renamed,
             self._dropped,
+            own,
         )
 
     def _own_key(self) -> str | None:

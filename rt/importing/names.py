@@ -93,3 +93,7 @@ def likeness(first: str, second: str) -> float:
     common = next((i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y), None)
     begun = (min(len(one), len(other)) if common is None else common) / max(len(one), len(other))
     return max(shared, begun if begun * max(len(one), len(other)) >= 3 else 0.0)
+
+
+KEYS = "keys"
+"""The folder, beside `db`, of the keys that rows had in their source."""

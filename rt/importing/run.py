@@ -18,6 +18,7 @@ from plurel.manifest import MANIFEST, PROVENANCE
 from rt.importing.check import check_plan, check_tables
 from rt.importing.layout import TableLayout, lay_out
 from rt.importing.messages import about_layouts, about_source
+from rt.importing.names import KEYS
 from rt.importing.open import Reading, open_source
 from rt.importing.plan import Plan, accepted
 from rt.importing.plan_yaml import moment_text, plan_text, read_plan, write_plan
@@ -192,6 +193,7 @@ def _write(plan: Plan, staging: Staging, folder: Path, work: Path) -> Imported:
             bar.set_postfix_str(name)
             path = folder / "db" / f"{layout.name}.parquet"
             dangling[name] = writer.write(name, path, bar.update)
+            writer.write_keys(name, folder / KEYS / path.name)
     _write_yaml(_manifest(checked, layouts), folder / MANIFEST)
     return Imported(
         dict(staging.num_rows),

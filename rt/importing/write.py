@@ -5,6 +5,7 @@ that a reference is a join with the parent's key and order, and memory holds a p
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -99,6 +100,32 @@ class Writer:
         empty = [self._staging.nulls(name, link.key.columns) for link in layout.links]
         found = zip(layout.links, nulls.tolist(), empty, strict=True)
         return {link.output: count - given for link, count, given in found}
+
+    def write_keys(self, name: str, path: Path) -> None:
+        """The keys that a table's rows had in the source, in the order of its file, for users to
+        name rows by; no file where they are the numbers that the rows have now."""
+        column = self._layouts[name].numbered
+        if column is None:
+            return
+        place = self._staging.columns(name, [column])[0]
+        order = f"read_parquet({text_literal(self._orders[name])})"
+        sql = (
+            f"SELECT s.{place} AS key FROM {self._staging.relation(name)} s "
+            f"JOIN {order} o ON s.file_row_number = o.n ORDER BY o.row"
+        )
+        schema = pa.schema([(column, self._staging.type(name, column))])
+        path.parent.mkdir(exist_ok=True)
+        same = True
+        with PieceWriter(path, schema) as writer:
+            for start, batch in self._numbered(sql):
+                keys = batch.column(0).cast(schema.field(0).type)
+                numbers = pa.array(np.arange(start, start + len(keys)))
+                same = same and pa.types.is_integer(keys.type) and keys.cast(pa.int64()) == numbers
+                writer.write(pa.record_batch([keys], schema))
+        if same:
+            path.unlink()
+            with suppress(OSError):  # those of other tables are there
+                path.parent.rmdir()
 
     def _numbered(self, sql: str) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The pieces of a query's rows, each with the number of its first row."""
