@@ -94,14 +94,21 @@ class Labelled:
     labels: NDArray[np.generic]
 
 
+def different(task: str, labels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The different labels in order; InputError for fewer than two, of which no head can be
+    fitted."""
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise InputError(
+            f"task {task}: all {len(labels)} labels to fit on are {classes[0].item()!r}"
+        )
+    return classes
+
+
 def fit_head(task: str, kind: Kind, train: Labelled, val: Labelled) -> Head:
     """The head of the penalty that predicts the validation rows best: least absolute error, or
     least cross-entropy. InputError where the train rows have fewer than two different labels."""
-    classes = np.unique(train.labels)
-    if len(classes) < 2:
-        raise InputError(
-            f"task {task}: all {len(train.labels)} labels to fit on are {classes[0]!r}"
-        )
+    classes = different(task, train.labels)
     mean, scale = train.vectors.mean(0), train.vectors.std(0)
     scale = np.where(scale > 1e-6 * scale.max(initial=1e-6), scale, np.inf)
     inputs = (train.vectors - mean) / scale

@@ -256,7 +256,8 @@ def _scale(
     if kind in (TEXT, DATETIME):
         raise InputError(
             f"task {task.name}: predictions of {column.type} columns are not possible; choose a "
-            "task with a number or a boolean, or for one with classes a model with class_targets"
+            "task with a number or a boolean, or for one with classes fit a head (--fit_head of "
+            "scripts/predict.py, Predictor.fit_head) or take a model with class_targets"
         )
 
     def to_scale(output: torch.Tensor) -> NDArray[np.float64]:

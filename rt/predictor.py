@@ -22,7 +22,7 @@ from plurel.rng import stream
 from rt.asked import SOURCE_KEY, Entities, RowKeys, frame_of, last_time, new_rows, seconds
 from rt.data import Batch
 from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
-from rt.heads import Floats, Head, Kind, Labelled, fit_head
+from rt.heads import Floats, Head, Kind, Labelled, different, fit_head
 from rt.labels import LABEL_TYPES
 from rt.meta import StoreMeta, open_meta
 from rt.model import RelationalTransformer
@@ -135,6 +135,8 @@ class Predictor:
         splits: tuple[Split, ...] = ("train", "val")
         for split in splits:
             rows, labels = opened.labelled(relbench_task, split, num_rows, seed)
+            if split == "train":
+                different(opened.name, labels)  # before the vectors, which take minutes
             settings = {
                 "settings": self.settings, "protocol": "rolling", "seed": seed,
                 "progress": f"{opened.name}, {split}" if show_progress else None,

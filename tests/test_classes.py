@@ -142,7 +142,7 @@ def test_training_and_predicting_classes(store: Path, tmp_path: Path) -> None:
     assert found.shape == (len(rows), 3)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
     plain = RelationalTransformer(ModelConfig(1, 16, 2, 32, model.config.d_text))
-    with pytest.raises(InputError, match=r"text columns are not .* a model with class_targets"):
+    with pytest.raises(InputError, match=r"text columns are not .*--fit_head.* class_targets"):
         predict(plain, store, task, rows, settings=settings, progress=None)
 
 

@@ -263,6 +263,34 @@ def test_types_of_duckdb(tmp_path: Path) -> None:
     assert "things.list: INTEGER[] became text" in done.messages
 
 
+def test_texts_that_are_dates_become_times(tmp_path: Path) -> None:
+    path = tmp_path / "texts.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY, day VARCHAR, made VARCHAR, code VARCHAR, "
+            "soon VARCHAR, never VARCHAR)"
+        )
+        connection.execute(
+            "INSERT INTO orders VALUES (1, '2020-01-01', '2020-01-01T10:00:00+02:00', "
+            "'2020-01-01-7', '2020-01-01', NULL), (2, NULL, '2020-01-02 10:00', '2020-01-02-8', "
+            "'2020-13-45', NULL), (3, '2020-01-03', '2020-01-03', '2020-01-03-9', 'soon', NULL)"
+        )
+    done = import_database(str(path), tmp_path / "out")
+    assert manifest(tmp_path / "out")["tables"]["orders"]["time_col"] == "made"
+    assert rows(tmp_path / "out", "orders")[:2] == [
+        (0, DAY, dt.datetime(2020, 1, 1, 8), "2020-01-01-7", "2020-01-01", None),
+        (1, None, dt.datetime(2020, 1, 2, 10), "2020-01-02-8", "2020-13-45", None),
+    ]
+    assert not [message for message in done.messages if "warning" in message]
+
+
+def test_a_database_without_any_time_is_warned_about(tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "csv", a="id,x 1,2 2,3")
+    days = {"val_timestamp": "2020-06-01", "test_timestamp": "2021-01-01"}
+    done = import_database(str(source), tmp_path / "out", Settings(accept=0.99, **days))
+    assert [message for message in done.messages if "warning: no table has a time" in message]
+
+
 def test_types_of_sqlite_are_read_off_the_values(tmp_path: Path) -> None:
     path = sqlite(
         tmp_path / "types.db",

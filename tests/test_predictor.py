@@ -158,6 +158,14 @@ def test_heads_of_every_kind(kind: str, num_classes: int) -> None:
         fit_head("db/task", kind, Labelled(vectors, np.repeat(labels[:1], 400)), parts[1])  # type: ignore[arg-type]
 
 
+def test_labels_are_looked_at_before_the_vectors(
+    predictor: Predictor, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Predictor, "_vectors", lambda *_: pytest.fail("vectors were computed"))
+    with pytest.raises(InputError, match="mean-amount: all 1 labels to fit on are"):
+        predictor.fit_head(folders[0], "mean-amount", num_rows=1, show_progress=False)
+
+
 def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path) -> None:
     raw, store = folders
 

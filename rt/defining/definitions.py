@@ -29,7 +29,7 @@ from plurel.errors import InputError
 from plurel.manifest import read_tables, read_yaml
 from rt.config import from_dict, require
 from rt.defining.forecast_sql import DatabaseColumns, Kind, forecast_labels
-from rt.defining.language import UNITS, duration, parse_forecast
+from rt.defining.language import UNITS, checked_seconds, duration, parse_forecast
 
 TYPES = {
     "binary": "binary_classification",
@@ -232,7 +232,7 @@ def _window(text: str) -> str:
     """A length of time as "30 days", checked."""
     words = text.split()
     if len(words) == 2 and words[0].isdecimal() and words[1].removesuffix("s") in UNITS:
-        seconds = int(words[0]) * UNITS[words[1].removesuffix("s")]
+        seconds = checked_seconds(int(words[0]) * UNITS[words[1].removesuffix("s")], text)
         if seconds > 0:
             return duration(seconds)
     raise InputError(f"window must be such as 30 days, not {text!r}")

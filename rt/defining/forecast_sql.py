@@ -4,6 +4,7 @@ RelBench runs it on DuckDB with a relation timestamps(timestamp) of seed times, 
 view, and the window in place of {timedelta} (relbench.manifest.TaskManifest).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,8 @@ ALWAYS = ("count", "exists", "distinct", "sum")
 NUMERIC = ("sum", "mean", "min", "max")
 SEED_TIMES = "timestamps"
 """What RelBench calls the relation of seed times."""
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+"""What underlines text on a terminal."""
 _OF_A_FILTER = ("kind", "expressions", "where")
 
 
@@ -102,7 +105,7 @@ def check_filter(condition: str, table: str, database: DatabaseColumns) -> None:
         words = sqlglot.tokenize(condition, dialect="duckdb")
         tree = sqlglot.parse_one(f"SELECT 1 WHERE {condition}", dialect="duckdb")
     except SqlglotError as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = " ".join(_ANSI.sub("", str(error)).split())[:120]
         raise InputError(f"the filter {condition!r} is not SQL ({reason})") from None
     if any(word.comments or word.token_type.name == "SEMICOLON" for word in words):
         raise InputError(f"the filter {condition!r} must be one condition, without comments")

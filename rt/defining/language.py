@@ -26,6 +26,8 @@ ROWS = ("count", "exists")
 """Aggregates of rows; the others are of a column."""
 COMPARISONS = ("=", "<>", "!=", "<", "<=", ">", ">=")
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
+LONGEST = 106_751 * UNITS["day"]
+"""Seconds of the longest window of a forecast: pandas has no longer lengths of time."""
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>'(?:[^']|'')*')|(?P<quoted>"(?:[^"]|"")*")|(?P<number>\d+(?:\.\d+)?)"""
@@ -179,8 +181,8 @@ class _Parser:
         if unit not in UNITS:
             known = ", ".join(f"{name}s" for name in UNITS)
             raise self.error(f"one of {known} (months and years differ in length: write days)")
-        self.place += 1
-        return int(number.text) * UNITS[unit]
+        text, seconds = f"{number.text} {self.next().text}", int(number.text) * UNITS[unit]
+        return seconds if past else checked_seconds(seconds, text)
 
     def comparison(self) -> tuple[str, str] | None:
         """A sign and a literal, if there is a sign."""
@@ -234,6 +236,15 @@ class _Parser:
         return InputError(
             f"{self.line!r}, position {token.start + 1}: expected {wanted}, found {found}"
         )
+
+
+def checked_seconds(seconds: int, text: str) -> int:
+    """The seconds of a window, written as `text`; InputError if a forecast can't be so long."""
+    if seconds > LONGEST:
+        raise InputError(
+            f"the window {text!r} is longer than {LONGEST // UNITS['day']:,} days: write less"
+        )
+    return seconds
 
 
 def duration(seconds: int) -> str:

@@ -11,6 +11,11 @@ from rt.text_table import aligned
 
 def about_source(plan: Plan, staging: Staging) -> Iterator[str]:
     """What became of tables and columns when they were read."""
+    if not any(table.time_column or table.time_from for table in plan.tables.values()):
+        yield (
+            "warning: no table has a time, so that all rows are always visible, those of the future"
+            " as well; name a time_column in the plan"
+        )
     for name, table in plan.tables.items():
         if not staging.num_rows[name]:
             yield f"{name}: has no rows; kept, without a time"

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from plurel.errors import InputError
 from plurel.export_keys import quoted
 from rt.importing.tables import BATCH_ROWS, MOMENT, Column, Reference, SourceTable
-from rt.importing.values import to_array
+from rt.importing.values import moments, to_array
 
 _LEFT_OUT = {"view": "a view", "virtual": "a virtual table", "shadow": "part of a virtual table"}
 _DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
@@ -159,10 +159,9 @@ class SqliteSource:
         if scale is not None:
             return pc.multiply(pa.array(values, pa.int64()), scale).cast(MOMENT)
         if column.type == MOMENT:
-            try:
-                return pa.array(values, pa.string()).cast(MOMENT)
-            except pa.ArrowException:
-                pass  # zones, and other spellings of ISO 8601
+            found = moments(pa.array(values, pa.string()))
+            if found is not None:
+                return found
         return to_array(values, column, where)
 
     def _ask(self, sql: str) -> list[Any]:

@@ -5,18 +5,20 @@ the source stands in a query. DuckDB answers, with a limit to its memory; beyond
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from plurel.errors import InputError
 from rt.importing.duck import connect, line, text_literal
 from rt.importing.pieces import PieceWriter
-from rt.importing.tables import SourceTable
+from rt.importing.tables import BATCH_ROWS, MOMENT, Column, SourceTable
+from rt.importing.values import moments
 
 Progress = Callable[[int], object]
 
@@ -55,16 +57,35 @@ class Staging:
     def add(
         self, table: SourceTable, batches: Iterable[pa.RecordBatch], progress: Progress
     ) -> None:
-        """Write the rows of a table; `progress` is told how many have come."""
-        schema = pa.schema([(f"c{i}", c.type) for i, c in enumerate(table.columns)])
+        """Write the rows of a table; `progress` is told how many have come. Columns of texts that
+        are dates throughout become times, whatever the source."""
+        schema = _schema(table)
         self.tables[table.name] = table
-        num_rows = 0
+        num_rows, dates = 0, _Dates(table.columns)
         with PieceWriter(self._path(table.name), schema) as writer:
             for batch in batches:
+                dates.look(batch)
                 writer.write(_without_nan(batch, schema))
                 num_rows += batch.num_rows
                 progress(batch.num_rows)
         self.num_rows[table.name] = num_rows
+        if dates.found:
+            self._make_times(table, dates.found)
+
+    def _make_times(self, table: SourceTable, dates: set[int]) -> None:
+        """Write a table again, with times in place of the texts of the columns at `dates`."""
+        columns = tuple(
+            replace(column, type=MOMENT, note="") if i in dates else column
+            for i, column in enumerate(table.columns)
+        )
+        self.tables[table.name] = made = replace(table, columns=columns)
+        path = self._path(table.name)
+        texts = path.rename(path.with_suffix(".texts"))
+        with pq.ParquetFile(texts) as file, PieceWriter(path, _schema(made)) as writer:
+            for batch in file.iter_batches(BATCH_ROWS):
+                arrays = [moments(a) if i in dates else a for i, a in enumerate(batch.columns)]
+                writer.write(pa.record_batch(arrays, _schema(made)))
+        texts.unlink()
 
     def _path(self, table: str) -> Path:
         return self._folder / f"t{list(self.tables).index(table)}.parquet"
@@ -201,6 +222,28 @@ class Staging:
     def close(self) -> None:
         """Give memory and connection back; the files go with their folder."""
         self._connection.close()
+
+
+class _Dates:
+    """Which columns of texts hold dates throughout, by the rows that were looked at."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._candidates = {i for i, c in enumerate(columns) if pa.types.is_string(c.type)}
+        self._given: set[int] = set()
+
+    def look(self, batch: pa.RecordBatch) -> None:
+        """Take more rows into account."""
+        self._candidates = {i for i in self._candidates if moments(batch.column(i)) is not None}
+        self._given |= {i for i in self._candidates if batch.column(i).null_count < len(batch)}
+
+    @property
+    def found(self) -> set[int]:
+        """Places of columns with at least one date and nothing else."""
+        return self._candidates & self._given
+
+
+def _schema(table: SourceTable) -> pa.Schema:
+    return pa.schema([(f"c{i}", column.type) for i, column in enumerate(table.columns)])
 
 
 def _without_nan(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -7,11 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from plurel.errors import InputError
-from rt.importing.tables import Column
+from rt.importing.tables import MOMENT, Column
 
 _ARROW_ERRORS = (pa.ArrowException, TypeError, ValueError, OverflowError)
+_DATE = r"^\s*\d{4}-\d{2}-\d{2}\s*([ T].*)?$"
 
 
 def to_array(values: Sequence[Any], column: Column, where: str) -> pa.Array:
@@ -33,6 +35,20 @@ def to_array(values: Sequence[Any], column: Column, where: str) -> pa.Array:
             f"{where}: column {column.name} holds {str(value)[:80]!r}, which is no {column.type}; "
             "mend the value or leave the column out in the plan"
         ) from None
+
+
+def moments(texts: pa.Array) -> pa.Array | None:
+    """Texts as times in UTC; None unless all of them are ISO dates, alone or with a time of day."""
+    if not pc.all(pc.match_substring_regex(texts, _DATE), min_count=0).as_py():
+        return None
+    try:
+        return texts.cast(MOMENT)
+    except pa.ArrowException:
+        pass  # zones, and other spellings of ISO 8601
+    try:
+        return pa.array([None if v is None else moment(v) for v in texts.to_pylist()], MOMENT)
+    except _ARROW_ERRORS:
+        return None
 
 
 def moment(value: Any) -> dt.datetime:
