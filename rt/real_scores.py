@@ -133,12 +133,7 @@ class RealTasks:
         """f64[N]: the model's predictions for the task's rows of a split."""
         return predict(
             model,
-            task.source.store,
-            task.task,
-            self._label(task, split).rows,
-            settings=self.settings,
-            protocol=self.config.protocol,
-            seed=self.config.seed,
+            **self._asked(task, split),
             progress=f"{task.name}, {split}" if show_progress and ranks.is_main else None,
             ranks=ranks,
         )
@@ -166,15 +161,7 @@ class RealTasks:
     ) -> dict[str, Floats]:
         """f64[N] for the same rows: the means of the labels in the contexts that the model reads,
         of the entity's and of all, by name (`rt.context_labels`)."""
-        return context_label_means(
-            task.source.store,
-            task.task,
-            self._label(task, split).rows,
-            settings=self.settings,
-            protocol=self.config.protocol,
-            seed=self.config.seed,
-            ranks=ranks,
-        )
+        return context_label_means(**self._asked(task, split), ranks=ranks)
 
     def baselines(self, ranks: Ranks, split: Literal["val", "test"] = "val") -> dict[str, Scores]:
         """The metrics of the means of labels: of all that are known, of the entity's, and of those
@@ -204,6 +191,14 @@ class RealTasks:
             self.left_out[task.name] = str(error)
             return False
         return True
+
+    def _asked(self, task: RealTask, split: Literal["val", "test"]) -> dict[str, Any]:
+        """Which contexts are made: the same for models and for the means of their labels."""
+        return {
+            "store_folder": task.source.store, "task": task.task,
+            "rows": self._label(task, split).rows, "settings": self.settings,
+            "protocol": self.config.protocol, "seed": self.config.seed,
+        }  # fmt: skip
 
     def _label(self, task: RealTask, split: Literal["val", "test"]) -> Labelled:
         key = task.name, split

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
-from plurel.rng import stream
-from rt.bootstrap import Interval
+from rt.bootstrap import interval_of_mean
 from rt.run_files import RunFiles, find_runs, number, open_run, optional
 from rt.runs import FREE_KEYS, RESULT, flatten
 from rt.text_table import aligned
@@ -73,17 +72,20 @@ def compare(arms: Sequence[Arm], *, resamples: int = 2000, seed: int = 0) -> lis
     "skill", "lift": interval, "spread": lifts by run, "better": tasks with a lift above 0, "tasks",
     "gain": interval of the lift over the first arm's (None for the first), "by_task": lifts}."""
     tasks = list(arms[0].lift)
-    databases, of_task = np.unique([_database(task) for task in tasks], return_inverse=True)
-    draws = stream(seed, "yardstick").integers(len(databases), size=(resamples, len(databases)))
+    _, of_task = np.unique([_database(task) for task in tasks], return_inverse=True)
+
+    def interval(values: NDArray[np.float64]) -> dict[str, float]:
+        return interval_of_mean(values, "databases", resamples=resamples, seed=seed).record()
+
     lifts = [_by_database(arm.lift, tasks, of_task) for arm in arms]
     result = []
     for arm, lift in zip(arms, lifts, strict=True):
-        gain = None if arm is arms[0] else _interval(lift - lifts[0], draws).record()
+        gain = None if arm is arms[0] else interval(lift - lifts[0])
         entry = {
             "arm": arm.name, "runs": [str(folder) for folder in arm.folders],
             "tokens": arm.tokens, "heldout_loss": arm.heldout_loss,
             "skill": float(_by_database(arm.skill, tasks, of_task).mean()),
-            "lift": _interval(lift, draws).record(), "spread": list(arm.spread),
+            "lift": interval(lift), "spread": list(arm.spread),
             "better": sum(value > 0 for value in arm.lift.values()), "tasks": len(tasks),
             "gain": gain, "by_task": arm.lift,
         }  # fmt: skip
@@ -195,9 +197,3 @@ def _by_database(
     """f64[D]: the mean over each database's tasks."""
     of_tasks = np.array([values[task] for task in tasks])
     return np.bincount(of_task, weights=of_tasks) / np.bincount(of_task)
-
-
-def _interval(values: NDArray[np.float64], draws: NDArray[np.integer]) -> Interval:
-    """Of the mean over databases, 95 %."""
-    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from plurel.errors import InputError
+from plurel.export_keys import quoted
 from plurel.rng import stream
 from rt.defining.definitions import Definition, database_columns, to_manifest
 from rt.defining.forecast_sql import DatabaseColumns
@@ -103,21 +104,27 @@ def _lines(
 ) -> Iterator[str]:
     """Forecasts in the language of `rt.defining.language`."""
     ways = _ways(database)
+    paths = {way.events: folder / "db" / f"{way.events}.parquet" for way in ways}
+    earliest = {
+        name: _earliest(path, str(database.keys[name].time_column)) for name, path in paths.items()
+    }
     for _ in range(tries if ways else 0):
         way = ways[int(draws.integers(len(ways)))]
-        path = folder / "db" / f"{way.events}.parquet"
-        time = database.keys[way.events].time_column
-        times = pd.to_datetime(pq.read_table(path, columns=[time])[time].to_pandas()).dropna()
-        times = times[times <= val_timestamp]
-        if times.empty:
+        path, first = paths[way.events], earliest[way.events]
+        if not first <= val_timestamp:
             continue
-        past = (val_timestamp - times.min()).total_seconds()
+        past = (val_timestamp - first).total_seconds()
         entities = pq.read_metadata(folder / "db" / f"{way.entity}.parquet").num_rows
         most = min(SEED_TIMES[1], max(SEED_TIMES[0], MOST_LABELS // max(1, entities)))
         window = int(past / draws.integers(SEED_TIMES[0], most + 1))
         if window < 1:
             continue
         yield _line(way, window, path, database, draws)
+
+
+def _earliest(path: Path, column: str) -> pd.Timestamp:
+    """The first time of a column; NaT for none."""
+    return pd.to_datetime(pq.read_table(path, columns=[column])[column].to_pandas()).min()
 
 
 def _ways(database: DatabaseColumns) -> list[Way]:
@@ -145,16 +152,16 @@ def _line(
     booleans = [name for name, kind in kinds.items() if kind == "boolean" and name not in others]
     where = _filter(numbers, booleans, path, draws) if draws.random() < 0.3 else ""
     kind = draws.choice(["any", "count", *(["value"] if numbers else [])])
-    via = f" via {'.'.join(map(_quoted, way.via))}"
-    table = _quoted(way.events)
+    via = f" via {'.'.join(map(quoted, way.via))}"
+    table = quoted(way.events)
     span = f"{window} seconds"
     if kind == "value":
-        column = _quoted(numbers[int(draws.integers(len(numbers)))])
+        column = quoted(numbers[int(draws.integers(len(numbers)))])
         aggregate = draws.choice(["mean", "sum", "max"])
         target = f"{aggregate}({table}.{column}{where}{via}, {span})"
     else:
         target = f"count({table}{where}{via}, {span}){' > 0' if kind == 'any' else ''}"
-    line = f"{target} for {_quoted(way.entity)}"
+    line = f"{target} for {quoted(way.entity)}"
     if draws.random() < 0.5:
         line += f" if exists({table}{via}, past {PAST_WINDOWS * window} seconds)"
     return line
@@ -168,13 +175,9 @@ def _filter(numbers: list[str], booleans: list[str], path: Path, draws: np.rando
         return ""
     column = columns[int(draws.integers(len(columns)))]
     if column in booleans:
-        return f" where {_quoted(column)} = {draws.choice(['true', 'false'])}"
+        return f" where {quoted(column)} = {draws.choice(['true', 'false'])}"
     values = pq.read_table(path, columns=[column])[column].to_pandas().astype(float).dropna()
     if values.empty:
         return ""
     bound = float(values.quantile(draws.uniform(0.3, 0.7), interpolation="lower"))
-    return f" where {_quoted(column)} {draws.choice(['>', '<='])} {bound!r}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return f" where {quoted(column)} {draws.choice(['>', '<='])} {bound!r}"
