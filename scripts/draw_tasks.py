@@ -41,6 +41,7 @@ def main() -> None:
                 )
             continue
         # tasks of a run that was interrupted are not complete
+        marker.unlink(missing_ok=True)
         made = draw_tasks(folder, args.count, seed=args.seed, overwrite=True)
         marker.write_text(json.dumps(asked) + "\n")
         total += len(made)

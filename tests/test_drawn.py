@@ -50,8 +50,19 @@ def test_tasks_are_written_and_the_same_for_the_same_seed(folder: Path, tmp_path
     for task in other:
         table = open_task(dataset, task.manifest.name).get_table("val", mask_input_cols=False)
         assert len(table.df) == len(task.labels["val"])
+    (folder / "tasks/drawn-by-me").mkdir()
+    draw_tasks(folder, 1, seed=5, overwrite=True)
+    names = {path.name for path in (folder / "tasks").iterdir()}
+    assert {n for n in names if n.startswith("drawn")} == {"drawn-0", "drawn-by-me"}
+
+
+def test_tasks_that_are_there_are_told_before_any_is_drawn(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_tasks(folder, 1)
+    monkeypatch.setattr(drawn, "make_task", lambda *_: pytest.fail("labels were made"))
     with pytest.raises(InputError, match="drawn-0"):
-        draw_tasks(folder, 1, seed=5)
+        draw_tasks(folder, 1)
 
 
 def test_labels_are_what_the_line_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ last windows. What comes out is checked on the labels alone: enough of each spli
 binary one below `RAREST`.
 """
 
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from plurel.atomic import check_place
 from plurel.errors import InputError
 from plurel.export_keys import quoted
+from plurel.manifest import MANIFEST
 from plurel.rng import stream
 from rt.defining.definitions import Definition, database_columns, to_manifest
 from rt.defining.forecast_sql import DatabaseColumns
@@ -36,6 +40,7 @@ RAREST = 0.05
 PAST_WINDOWS = 3
 TRIES = 5
 """Draws for each task that is wanted."""
+_NAME = re.compile(r"drawn-\d+")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ def draw_tasks(
 ) -> list[NewTask]:
     """Draw `count` different forecasts for a RelBench folder and write them into it as tasks called
     `drawn-0`, `drawn-1`, ...; fewer, or none, where the database doesn't give as many. A function
-    of the database's name and contents and of the seed.
+    of the database's name and contents and of the seed. With `overwrite` they take the place of all
+    that were drawn before.
 
     Raises InputError for a folder that is no database, a count below 1, and tasks that are there
     already unless `overwrite` is given.
@@ -60,6 +66,8 @@ def draw_tasks(
     if count < 1:
         raise InputError(f"the number of forecasts must be 1 or more, not {count}")
     folder = Path(folder)
+    for number in range(count):
+        check_place(folder / "tasks" / _task_name(number), MANIFEST, overwrite)
     database = database_columns(folder)
     dataset = open_dataset(folder)
     draws = stream(seed, "forecasts", folder.name)
@@ -71,7 +79,7 @@ def draw_tasks(
         if line in asked:
             continue
         asked.add(line)
-        name = f"drawn-{len(made)}"
+        name = _task_name(len(made))
         try:
             task = make_task(dataset, to_manifest(name, Definition(predict=line), database))
         except InputError:
@@ -79,7 +87,20 @@ def draw_tasks(
         if _usable(task):
             made.append(task)
     write_tasks(folder, made, overwrite=overwrite)
+    for name in _drawn(folder)[len(made) :] if overwrite else ():
+        shutil.rmtree(folder / "tasks" / name)
     return made
+
+
+def _task_name(number: int) -> str:
+    """What a drawn forecast is called."""
+    return f"drawn-{number}"
+
+
+def _drawn(folder: Path) -> list[str]:
+    """The drawn tasks of a folder, in their order."""
+    found = [path.name for path in (folder / "tasks").glob("*") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda name: int(name.rpartition("-")[2]))
 
 
 def _usable(task: NewTask) -> bool:
