@@ -189,6 +189,41 @@ def test_parts_of_rows_with_a_composite_key_have_their_times(tmp_path: Path) -> 
     assert manifest(tmp_path / "again")["tables"] == manifest(out)["tables"]
 
 
+def test_parts_of_a_reference_that_are_keys_of_single_rows_are_no_columns(tmp_path: Path) -> None:
+    script = """CREATE TABLE orders (id INTEGER PRIMARY KEY, total REAL);
+    CREATE TABLE lines (order_id INTEGER REFERENCES orders, line INTEGER, kind TEXT,
+        PRIMARY KEY (order_id, line, kind));
+    CREATE TABLE parts (order_id INTEGER, line INTEGER, kind TEXT, part INTEGER, weight REAL,
+        PRIMARY KEY (order_id, line, kind, part),
+        FOREIGN KEY (order_id, line, kind) REFERENCES lines);
+    CREATE TABLE events (n INTEGER, l INTEGER, k TEXT, p INTEGER, happened TEXT,
+        FOREIGN KEY (n, l, k, p) REFERENCES parts);
+    INSERT INTO orders VALUES (71, 1.0), (35, 2.0);
+    INSERT INTO lines VALUES (71, 1, 'a'), (71, 2, 'b'), (35, 1, 'a');
+    INSERT INTO parts VALUES (71, 2, 'b', 1, 0.5), (35, 1, 'a', 9, 0.7);
+    INSERT INTO events VALUES (35, 1, 'a', 9, '2020-01-01'), (71, 2, 'b', 1, '2020-01-02'),
+        (71, 2, 'b', 1, '2020-01-03'), (71, 2, 'b', 1, '2020-01-04');"""
+    source = str(sqlite(tmp_path / "shop.db", script))
+    import_database(source, tmp_path / "out")
+    assert rows(tmp_path / "out", "lines") == [(0, 0, 1, "a"), (1, 1, 1, "a"), (2, 1, 2, "b")]
+    schema = {
+        name: pq.read_schema(tmp_path / f"out/db/{name}.parquet").names
+        for name in ("lines", "parts", "events")
+    }
+    assert schema["lines"] == ["primary_key", "order_id", "line", "kind"]
+    # the number of the order is left to its key, in parts of lines and in what happens to those
+    assert schema["parts"] == ["primary_key", "line", "kind", "part", "weight", "lines_key"]
+    assert schema["events"] == ["l", "k", "p", "happened", "parts_key"]
+    assert column(tmp_path / "out", "events", "parts_key") == [0, 1, 1, 1]
+    plan = (tmp_path / "out/plan.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        plan.replace("  parts:  #", "  parts:\n    keep_key: true  #"), encoding="utf-8"
+    )
+    import_database(source, tmp_path / "kept", plan=file)
+    assert column(tmp_path / "kept", "parts", "order_id") == [35, 71]
+
+
 def test_views_and_tables_are_chosen_by_name(composite: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     days = {"val_timestamp": "2020-01-02", "test_timestamp": "2020-01-03"}

@@ -158,8 +158,22 @@ class _Layout:
         keys = [key for key in self._table.foreign_keys if key.columns == (column,)]
         for i, key in enumerate(keys):
             self._link(key, name if not i else self._names.take(f"{column}_{key.references}"))
-        if not keys:
+        if not keys and (self._keeps(column, kind) or not self._names_a_row(self._name, column)):
             self._outputs.append(value)
+
+    def _names_a_row(self, table: str, column: str, seen: frozenset[str] = frozenset()) -> bool:
+        """Whether a column's values are keys of single rows, as those of an order's number in a
+        part of one of its lines: followed through the references of several columns."""
+        plan = self._plan.tables[table]
+        if plan.primary_key == (column,):
+            return True
+        if any(key.columns == (column,) for key in plan.foreign_keys):
+            return True
+        return any(
+            self._names_a_row(key.references, key.to[key.columns.index(column)], seen | {table})
+            for key in plan.foreign_keys
+            if column in key.columns and key.references not in seen | {table}
+        )
 
     def _link(self, key: KeyPlan, name: str) -> None:
         self._outputs.append(Output(name, pa.int64(), f"m{len(self._links)}.row"))
