@@ -70,7 +70,9 @@ def all_metrics(task: Any, table: Table, prediction: NDArray[np.float64]) -> dic
 def _check(task: Any, target: NDArray[np.float64], prediction: NDArray[np.float64]) -> None:
     name = task.name
     if task.task_type not in _SCORED:
-        raise InputError(f"task {name}: {task.task_type.value} tasks are not scored; leave it out")
+        raise InputError(
+            f"task {name}: RelBench has no metric for {task.task_type.value}; leave it out"
+        )
     if len(target) == 0:
         raise InputError(f"task {name}: the label table is empty")
     if prediction.shape != target.shape:

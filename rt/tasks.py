@@ -87,8 +87,9 @@ def load_tasks(
             known = ", ".join(tasks) or "none"
             if name in others:
                 raise InputError(
-                    f"{store_folder}: task '{name}' is of type {others[name]}, which is not scored "
-                    f"yet (`Task.from_meta` reads it); choose of: {known}"
+                    f"{store_folder}: task '{name}' is of type {others[name]}, for which "
+                    f"RelBench has no metric (scripts/predict.py gives its classes); choose of: "
+                    f"{known}"
                 )
             raise InputError(f"{store_folder}: no task '{name}'; it has: {known}")
     return [tasks[name] for name in names]

@@ -237,7 +237,7 @@ def test_relbench_makes_them_again_and_a_store_has_them(defined: Path, tmp_path:
     types = {task.name: task.task_type for task in load_tasks(store)}
     assert types["exists"] == types["compared"] == "binary_classification"
     assert {types[name] for name in ("count", "sum", "mean", "largest", "chain")} == {"regression"}
-    assert "latest" not in types  # a multiclass task, which is not scored yet
+    assert "latest" not in types  # a multiclass task, for which RelBench has no metric
 
 
 def test_columns_to_complete_and_what_gives_them_away(shop: Path) -> None:

@@ -48,7 +48,9 @@ def test_multiclass_tasks_are_kept_in_the_store_but_not_trained_on(tmp_path: Pat
     found = make(tmp_path, {"s": ["a", "b"], "x": [1, 2]}, tasks={"kind": (task, {})})
     assert [entry["name"] for entry in found.meta.tasks] == ["kind"]
     assert load_tasks(tmp_path / "pre") == []
-    with pytest.raises(InputError, match=r"'kind' is of type multiclass_.*, which is not sco"):
+    with pytest.raises(
+        InputError, match=r"'kind' is of type multiclass_.*, for which RelBench has no metric"
+    ):
         load_tasks(tmp_path / "pre", ["kind"])
 
 
