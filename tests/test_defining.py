@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import relbench
 import yaml
@@ -15,7 +16,7 @@ from plurel.errors import InputError
 from plurel.folder import write_folder
 from plurel.manifest import TableKeys
 from plurel.rng import stream
-from rt.defining.definitions import Definition, read_definitions
+from rt.defining.definitions import Definition, kinds_of, read_definitions
 from rt.defining.forecast_sql import DatabaseColumns, forecast_labels, paths
 from rt.defining.language import parse_forecast
 from rt.defining.leaks import later, names_rows, telling
@@ -505,3 +506,23 @@ def test_a_parent_gives_the_answer_away(tmp_path: Path) -> None:
     )
     (task,) = add_tasks(folder, {"late": Definition(complete="orders.late")})
     assert [(leak.table, leak.column) for leak in task.leaks] == [("items", "slow")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "called"),
+    [
+        (pa.bool_(), "boolean"),
+        (pa.bool8(), "boolean"),
+        (pa.uint8(), "number"),
+        (pa.decimal128(9, 2), "number"),
+        (pa.dictionary(pa.int8(), pa.date32()), "time"),
+        (pa.timestamp("ms", "UTC"), "time"),
+        (pa.dictionary(pa.int8(), pa.string()), "text"),
+        (pa.list_(pa.int64()), "text"),
+        # SQL has no sums or means of them
+        (pa.duration("s"), "text"),
+        (pa.time64("us"), "text"),
+    ],
+)
+def test_what_values_of_a_column_are(kind: pa.DataType, called: str) -> None:
+    assert kinds_of(pa.schema([("x", kind)])) == {"x": called}

@@ -30,12 +30,17 @@ from plurel.manifest import read_tables, read_yaml
 from rt.config import from_dict, require
 from rt.defining.forecast_sql import DatabaseColumns, Kind, forecast_labels
 from rt.defining.language import UNITS, checked_seconds, duration, parse_forecast
+from rt.numeric import semantic_type
 
 TYPES = {
     "binary": "binary_classification",
     "regression": "regression",
     "multiclass": "multiclass_classification",
 }
+_KINDS: dict[str, Kind] = {
+    "number": "number", "boolean": "boolean", "datetime": "time", "text": "text"
+}  # fmt: skip
+"""By semantic type."""
 _COMPLETED = {
     "number": ("regression", "binary"), "boolean": ("binary",), "text": ("multiclass",),
 }  # fmt: skip
@@ -239,10 +244,6 @@ def _window(text: str) -> str:
 
 
 def _kind(kind: pa.DataType) -> Kind:
-    if pa.types.is_dictionary(kind):
-        return _kind(kind.value_type)
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
-    return "time" if pa.types.is_temporal(kind) and not pa.types.is_duration(kind) else "text"
+    if pa.types.is_duration(kind) or pa.types.is_time(kind):
+        return "text"  # SQL has no sums or means of them
+    return _KINDS[semantic_type(kind)]
