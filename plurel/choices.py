@@ -5,7 +5,6 @@ accepts and turns what a YAML file holds into the field's value, or refuses it b
 """
 
 import datetime
-import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,16 +13,9 @@ from typing import Any
 import numpy as np
 
 from plurel.errors import InputError
+from plurel.nearest import did_you_mean
 
 KINDS = ("range", "set")
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" where an allowed name resembles `name`, else nothing."""
-    names = list(allowed)
-    lowered = {candidate.lower(): candidate for candidate in names}
-    found = difflib.get_close_matches(name.lower(), list(lowered), n=1)
-    return f"; did you mean '{lowered[found[0]]}'?" if found else ""
 
 
 LARGEST_POWER_LAW = 10_000_000
@@ -159,7 +151,7 @@ class Named:
     def __call__(self, field: str, value: Any) -> str:
         """The name; raises InputError naming `field`, the allowed names and the nearest one."""
         if value not in self.names:
-            hint = nearest(value, self.names) if isinstance(value, str) else ""
+            hint = did_you_mean(value, self.names) if isinstance(value, str) else ""
             raise InputError(f"{field}: {value!r} is not one of {', '.join(self.names)}{hint}")
         return str(value)
 

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import yaml
 
-from plurel.choices import Choices, Number, OptionalPath, Rule, nearest
+from plurel.choices import Choices, Number, OptionalPath, Rule
 from plurel.errors import InputError
+from plurel.nearest import did_you_mean
 from plurel.params import LAYOUTS, DAGParams, DatabaseParams, SCMParams, SQLParams
 from plurel.plain_yaml import load_yaml
 
@@ -121,7 +122,7 @@ class Config:
     def preset(cls, name: str) -> Self:
         """A named config: one of `PRESETS`."""
         if name not in PRESETS:
-            hint = nearest(name, PRESETS)
+            hint = did_you_mean(name, PRESETS)
             raise InputError(f"preset {name!r} is not one of {', '.join(PRESETS)}{hint}")
         return cls.from_dict(PRESETS[name])
 
@@ -132,7 +133,7 @@ class Config:
             return cls.preset(name_or_path)
         if Path(name_or_path).suffix in (".yaml", ".yml") or Path(name_or_path).exists():
             return cls.from_yaml(name_or_path)
-        hint = nearest(name_or_path, PRESETS)
+        hint = did_you_mean(name_or_path, PRESETS)
         raise InputError(
             f"config {name_or_path!r} is neither a YAML file nor one of the presets "
             f"{', '.join(PRESETS)}{hint}"
@@ -155,7 +156,7 @@ def _check_keys(where: str, plain: Any, allowed: Sequence[str]) -> None:
         raise InputError(f"{where} must be a mapping, got {plain!r}")
     for key in plain:
         if key not in allowed:
-            hint = nearest(str(key), allowed) or f"; allowed: {', '.join(allowed)}"
+            hint = did_you_mean(str(key), allowed) or f"; allowed: {', '.join(allowed)}"
             raise InputError(f"{where}: unknown key {str(key)!r}{hint}")
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from plurel.choices import nearest
 from plurel.config import Config
 from plurel.dates import Window, draw_window
 from plurel.errors import InputError
+from plurel.nearest import did_you_mean
 from plurel.rng import stream
 from plurel.schema import PRIMARY_KEY, ColumnSchema, ForeignKey, Schema, TableSchema
 from plurel.sql import read_sql
@@ -81,7 +81,7 @@ def check_names(database: SqlDatabase, config: Config) -> None:
             if name not in database.by_name:
                 raise InputError(
                     f"sql_params.{field}: {config.schema_file} declares no table {name!r}"
-                    f"{nearest(name, database.by_name)}"
+                    f"{did_you_mean(name, database.by_name)}"
                 )
 
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 import rustler
 from plurel.errors import InputError
-from rt.config import nearest
+from plurel.nearest import nearest
 from rt.importing.names import KEYS
 from rt.keys import NO_ROW, KeyIndex
 from rt.meta import StoreMeta

@@ -4,13 +4,13 @@ Each component owns its config as a frozen dataclass; `from_dict` builds it and 
 keys, missing keys and wrong types in one line that names the key and the nearest right name.
 """
 
-import difflib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from plurel.errors import InputError
+from plurel.nearest import nearest
 
 T = TypeVar("T")
 
@@ -52,11 +52,6 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
     if near is not None:
         return f"{name} is not known: did you mean {_join(group, near)}?"
     return f"{name} is not known: choose one of {', '.join(names)}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that resembles another one most, if any does."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
 def _join(name: str, key: str) -> str:

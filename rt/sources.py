@@ -17,7 +17,7 @@ from plurel import paths
 from plurel.atomic import check_writable
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST
-from rt.config import nearest
+from plurel.nearest import nearest
 from rt.embedding import embed_stores
 from rt.meta import META
 from rt.store import tokenise_many

@@ -16,7 +16,7 @@ from sqlglot.errors import SqlglotError
 from plurel.errors import InputError
 from plurel.export_keys import quoted
 from plurel.manifest import TableKeys
-from rt.config import nearest
+from plurel.nearest import nearest
 from rt.defining.language import Aggregate, Forecast, duration
 
 Kind = Literal["number", "boolean", "text", "time"]

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 
 from plurel.errors import InputError
-from rt.config import nearest
+from plurel.nearest import nearest
 
 AGGREGATES = ("count", "exists", "distinct", "sum", "mean", "min", "max", "first", "last")
 ROWS = ("count", "exists")

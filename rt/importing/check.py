@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from plurel.choices import nearest
 from plurel.errors import InputError
+from plurel.nearest import did_you_mean
 from rt.importing.plan import KeyPlan, Plan, TablePlan
 from rt.importing.staging import Staging
 
@@ -35,7 +35,7 @@ def check_tables(plan: Plan, names: Sequence[str], where: str) -> None:
     """InputError unless every table of the plan is in the source."""
     for name in plan.tables:
         if name not in names:
-            hint = nearest(name, names) or f"; there are {', '.join(names)}"
+            hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
             raise InputError(f"{where}: no table {name!r} in the source{hint}")
 
 
@@ -59,7 +59,7 @@ def _check_names(name: str, columns: Iterable[str], staging: Staging) -> None:
     there = staging.tables[name].names
     for column in columns:
         if column not in there:
-            hint = nearest(column, there) or f"; there are {', '.join(there)}"
+            hint = did_you_mean(column, there) or f"; there are {', '.join(there)}"
             raise InputError(f"table {name} has no column {column!r}{hint}")
 
 
@@ -86,7 +86,7 @@ def _check_unique(staging: Staging, name: str, columns: Sequence[str], what: str
 def _checked_key(key: KeyPlan, name: str, plan: Plan, staging: Staging) -> KeyPlan:
     where = f"table {name}: foreign key {', '.join(key.columns)}"
     if key.references not in plan.tables:
-        hint = nearest(key.references, plan.tables) or "; import it too, or take the key out"
+        hint = did_you_mean(key.references, plan.tables) or "; import it too, or take the key out"
         raise InputError(
             f"{where} references table {key.references!r}, which is not imported{hint}"
         )

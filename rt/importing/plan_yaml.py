@@ -26,8 +26,8 @@ from typing import Any
 import yaml
 
 from plurel.atomic import complete_file
-from plurel.choices import nearest
 from plurel.errors import InputError
+from plurel.nearest import did_you_mean
 from plurel.plain_yaml import load_yaml
 from rt.importing.plan import DECLARED, KeyPlan, Plan, TablePlan
 
@@ -153,7 +153,7 @@ def _mapping(content: Any, known: Sequence[str], where: str) -> dict[str, Any]:
         raise InputError(f"{where}: must hold keys and values: {', '.join(known)}")
     for key in content:
         if key not in known:
-            hint = nearest(str(key), known) or f"; the keys are {', '.join(known)}"
+            hint = did_you_mean(str(key), known) or f"; the keys are {', '.join(known)}"
             raise InputError(f"{where}: unknown key {str(key)!r}{hint}")
     return content
 
