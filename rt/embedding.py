@@ -7,6 +7,7 @@ holds the texts, in Arrow's form, and a few batches; vectors go to a file as the
 import bisect
 import shutil
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from plurel.atomic import complete_file
@@ -33,6 +35,7 @@ from rt.text import (
     is_named,
     visible_devices,
 )
+from rt.unpack import ARRAYS_FILE
 from rt.work import in_threads
 
 STRINGS = "strings.parquet"
@@ -44,8 +47,13 @@ _CHUNK = 1 << 16
 def read_texts(folder: str | Path) -> pa.ChunkedArray:
     """The distinct texts of a store in the order of their numbers."""
     try:
-        return pq.read_table(Path(folder) / STRINGS).column("text")
-    except (OSError, pa.ArrowException) as error:
+        content = (Path(folder) / STRINGS).read_bytes()
+        with safe_open(Path(folder) / ARRAYS_FILE, framework="numpy") as arrays:
+            noted = (arrays.metadata() or {}).get("strings_crc32")
+        if noted is not None and noted != f"{zlib.crc32(content):08x}":
+            raise OSError("its checksum is another: bytes have changed")
+        return pq.read_table(pa.BufferReader(content)).column("text")
+    except (OSError, SafetensorError, pa.ArrowException) as error:
         raise InputError(
             f"{folder}: missing or unreadable {STRINGS} ({error}); preprocess again"
         ) from None

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+import rustler
+
 _DTYPES = {
     "int64": "I64",
     "uint64": "U64",
@@ -21,6 +23,7 @@ _DTYPES = {
     "float32": "F32",
 }
 
+_SUM = "crc32"
 Shapes = Mapping[str, tuple[str, Sequence[int]]]
 """Numpy's name of the type, and the shape, of each array."""
 
@@ -60,9 +63,10 @@ class ArrayFile:
 def array_file(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> Iterator[ArrayFile]:
     """A safetensors file of arrays in the given order, to be filled; then it is synced to disk.
 
+    Its metadata get `crc32`, the checksum of the data in eight hexadecimal digits.
     The wide types should come first: then every array starts at a multiple of its item size.
     """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    header: dict[str, Any] = {"__metadata__": {**metadata, _SUM: "0" * 8}}
     offset = 0
     for name, size in _sizes(shapes).items():
         dtype, shape = shapes[name]
@@ -80,6 +84,9 @@ def array_file(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> Itera
         arrays = ArrayFile(file.fileno(), shapes, 8 + len(text))
         yield arrays
         arrays.check_complete()
+        found = f"{rustler.checksum(path, 8 + len(text)):08x}".encode()
+        place = 8 + text.index(b"0" * 8, text.index(f'"{_SUM}"'.encode()))
+        os.pwrite(file.fileno(), found, place)
         os.fsync(file.fileno())
 
 

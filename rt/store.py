@@ -17,7 +17,8 @@ A store folder holds
   row_source u32[R]: position of the row in its parquet file (rows of a table stand in order of
   time in the store, rows without a time last; equal times keep the file's order).
   A value has 32 bits: a float32 (normalised number, datetime, boolean) or, for text columns, a text
-  number. The header's metadata has {"format_version": "<n>"}. What belongs to a table stands
+  number. The header's metadata has {"format_version": "<n>", "crc32": of the data, "meta_crc32" and
+  "strings_crc32": of the other two files}, which readers compare. What belongs to a table stands
   behind what belongs to the tables before it.
 - `meta.json`: {"format_version", "name", "val_timestamp", "test_timestamp" (seconds),
   "num_rows", "num_cells", "num_edges", "num_texts",
@@ -31,7 +32,8 @@ A store folder holds
      "width", "optional", "dictionary"}],
   "tasks": [{"name", "kind", "task_type", "table", "column", "entity_table", "entity_column",
      "horizon": seconds or null, "splits": {"train": [start, end], "val", "test"},
-     "hidden_columns": [column numbers], "description",
+     "hidden_columns": [column numbers], "hidden_keys": [[table number, place of a foreign key]],
+     "description",
      "num_classes", "classes": for multiclass tasks the number of distinct labels of the train split
      and the most frequent CLASS_LIMIT of them as [label, text number], the most frequent first,
      equally frequent ones in the order of their text; null for other tasks}],
@@ -60,6 +62,7 @@ by one fit over the datetime cells of all such rows of all tables. A boolean's n
 positive exactly if it is true. A constant column has std 1, a constant boolean mean and std 0.5.
 """
 
+import zlib
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -212,12 +215,17 @@ def write_store(
 def _write(database: RawDatabase, provenance: dict[str, Any], out_folder: Path, work: Work) -> None:
     tokens = tokenise(database, provenance, work)
     with new_folder(out_folder, marker=META, overwrite=True) as folder:
-        version = {"format_version": str(FORMAT_VERSION)}
-        with array_file(folder / ARRAYS_FILE, tokens.shapes, version) as arrays:
+        pq.write_table(pa.table({"text": tokens.texts}), folder / STRINGS)
+        meta = tokens.meta.to_json() + "\n"
+        facts = {
+            "format_version": str(FORMAT_VERSION),
+            "meta_crc32": f"{zlib.crc32(meta.encode()):08x}",
+            "strings_crc32": f"{rustler.checksum(folder / STRINGS, 0):08x}",
+        }
+        with array_file(folder / ARRAYS_FILE, tokens.shapes, facts) as arrays:
             for name, piece in tokens.pieces:
                 arrays.append(name, piece)
-        pq.write_table(pa.table({"text": tokens.texts}), folder / STRINGS)
-        (folder / META).write_text(tokens.meta.to_json() + "\n", encoding="utf-8")
+        (folder / META).write_text(meta, encoding="utf-8")
 
 
 def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:

@@ -28,8 +28,9 @@ COLUMN_TASK_TYPES = {"boolean": "binary_classification", "number": "regression"}
 
 @dataclass(frozen=True)
 class Task:
-    """One task of one store. Row ranges are half-open, in the store's global row numbers; classes:
-    labels of a multiclass task with their text numbers, the most frequent first."""
+    """One task of one store. Row ranges are half-open, in the store's global row numbers;
+    hidden_keys: foreign keys, each a table and the key's place in it; classes: labels of a
+    multiclass task with their text numbers, the most frequent first."""
 
     name: str
     kind: str
@@ -39,6 +40,7 @@ class Task:
     splits: dict[str, tuple[int, int]]
     horizon: int | None = None
     hidden_columns: tuple[int, ...] = ()
+    hidden_keys: tuple[tuple[int, int], ...] = ()
     entity_table: str | None = None
     entity_column: str | None = None
     classes: tuple[tuple[str, int], ...] = ()
@@ -56,6 +58,7 @@ class Task:
                 splits={name: (rows[0], rows[1]) for name, rows in entry["splits"].items()},
                 horizon=entry["horizon"],
                 hidden_columns=tuple(entry["hidden_columns"]),
+                hidden_keys=tuple((table, place) for table, place in entry["hidden_keys"]),
                 entity_table=entry["entity_table"],
                 entity_column=entry["entity_column"],
                 classes=tuple((label, number) for label, number in entry.get("classes") or ()),
@@ -160,6 +163,7 @@ def to_sampler(task: Task, store_index: int, weight: float = 1.0) -> "rustler.Ta
         [task.splits[name] for name in ("train", "val", "test")],
         horizon=task.horizon,
         hidden_columns=list(task.hidden_columns),
+        hidden_keys=list(task.hidden_keys),
         weight=weight,
         classes=[number for _, number in task.classes],
     )

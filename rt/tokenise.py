@@ -189,12 +189,20 @@ def _task_entries(
     by_name = {
         (tables[c.table].raw.name, tables[c.table].kind, c.name): i for i, c in enumerate(columns)
     }
+    keys = {
+        (table.raw.name, column): (number, place)
+        for number, table in enumerate(tables)
+        for place, column in enumerate(table.raw.foreign_keys)
+        if table.kind == "database"
+    }
     for task in tasks:
         place = (task.name, "task") if task.source is not None else (task.entity_table, "database")
-        hidden = []
+        hidden, hidden_keys = set(), set()
         for table, column in task.hidden:
             if (table, "database", column) in by_name:
-                hidden.append(by_name[table, "database", column])
+                hidden.add(by_name[table, "database", column])
+            elif (table, column) in keys:
+                hidden_keys.add(keys[table, column])
             else:
                 report.messages.append(
                     f"task {task.name}: remove_columns names {table}.{column}, no feature column"
@@ -209,6 +217,7 @@ def _task_entries(
             "entity_column": task.entity_column,
             "horizon": task.horizon,
             "splits": tables[numbers[place]].splits,
-            "hidden_columns": sorted(set(hidden)),
+            "hidden_columns": sorted(hidden),
+            "hidden_keys": sorted(hidden_keys),
             "description": task.description,
         }

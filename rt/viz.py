@@ -21,7 +21,7 @@ from rt.predict import cutoff_of
 from rt.recipes import PRESETS, Recipe, named
 from rt.scores import Protocol
 from rt.store import read_arrays, read_texts
-from rt.tasks import Task, column_tasks, load_tasks, to_sampler
+from rt.tasks import TASK_TYPES, Task, column_tasks, load_tasks, to_sampler
 from rt.text import DEFAULT_EMBEDDER
 from rt.viz_why import Graph, Rows, absent, reasons
 
@@ -109,6 +109,7 @@ def sample(store_folder: str | Path, asked: Asked) -> Sampled:
         [to_sampler(task, 0)],
         embedder=asked.embedder,
         context_length=asked.context_length,
+        batch_size=1,
         recipes=[recipe.to_sampler(asked.recipe)],
     )
     protocol: Protocol = "rolling" if asked.split == "train" else asked.protocol
@@ -183,7 +184,7 @@ def _find_task(store: str | Path, meta: StoreMeta, name: str) -> Task:
     if name in columns and all(entry["name"] != name for entry in meta.tasks):
         return columns[name]
     try:
-        return load_tasks(store, [name])[0]
+        return load_tasks(store, [name], (*TASK_TYPES, "multiclass_classification"))[0]
     except InputError as error:
         if not columns:
             raise

@@ -186,6 +186,10 @@ def _absent(
             f"{told}: they leak the label, so they are hidden in the target's row and wherever "
             "the label is not known"
         )
+    if task.hidden_keys:
+        tables = [(graph.meta.tables[table], place) for table, place in task.hidden_keys]
+        told = ", ".join(f"{t.name}.{t.foreign_keys[place].column}" for t, place in tables)
+        yield f"{told}: leaks the label, so nothing is reached by it"
     others = [t.name for t in graph.meta.tables if t.kind == "task" and t.name != table]
     if others:
         yield f"label rows of other tasks ({', '.join(others)}): never shown"

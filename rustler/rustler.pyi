@@ -32,15 +32,19 @@ FAST_BF16: bool
 MAX_HEAD_DIM: int
 """Most channels of a head that the kernels of attention take."""
 
+def checksum(path: str | PathLike[str], start: int) -> int:
+    """CRC-32 (IEEE) of a file's bytes from an offset on."""
+
 class RustlerError(ValueError):
     """Bad store, task or argument; the message names it."""
 
 @final
 class Store:
-    """A store folder, memory-mapped. Opening checks the header, the format version, every offset
-    and every index; a file cut short or of another version is refused. A file that is replaced by
-    renaming stays mapped as it was; one that is cut short in place while it is mapped lets the
-    system end the process (SIGBUS), so write stores beside the old ones, as rt.store does."""
+    """A store folder, memory-mapped. Opening checks the header, the format version, the checksums,
+    every offset and every index; a file cut short, changed or of another version is refused. A file
+    that is replaced by renaming stays mapped as it was; one that is cut short in place while it is
+    mapped lets the system end the process (SIGBUS), so write stores beside the old ones, as
+    rt.store does."""
 
     def __init__(self, path: str | PathLike[str]) -> None: ...
     def __getnewargs__(self) -> tuple[Any, ...]: ...
@@ -72,6 +76,8 @@ class Task:
     timedelta); None or 0: a label counts as known strictly after its row's time.
     hidden_columns: columns that leak the label. A cell of one of them, or of the target column,
     is visible only in rows whose label would be known (rules 2 and 4 of src/visibility.rs).
+    hidden_keys: foreign keys that leak the label, each a table and its place among that table's
+    keys: nothing is reached by them, and no child is counted by them.
     weight: share of training targets, relative to the other tasks.
     classes: text numbers among which a text target is to be found (see `Sampler.contexts`)."""
 
@@ -85,6 +91,7 @@ class Task:
         hidden_columns: Sequence[int] = (),
         weight: float = 1.0,
         classes: Sequence[int] = (),
+        hidden_keys: Sequence[tuple[int, int]] = (),
     ) -> None: ...
     def __getnewargs__(self) -> tuple[Any, ...]: ...
 

@@ -14,6 +14,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from visibility_oracle import TYPES, TaskSpec, World
 
+import rustler
+
 examples = partial(settings, deadline=None, derandomize=True, phases=(Phase.generate, Phase.shrink))
 """Settings of a test: the same cases in every run, no limit on the time of one, and of a failure no
 more than a small case, as hypothesis' explanations take longer than all the rest."""
@@ -130,19 +132,40 @@ def make_task(world: World, digits: bytes) -> tuple[TaskSpec, int]:
     spans = list(pairwise([first, *sorted(first + cut % (end - first + 1) for cut in cuts)]))
     # half of the bytes hide nothing
     count = len(world.columns)
-    hidden = {digit % (2 * count) - count for digit in digits[7:]}
+    hidden = {digit % (2 * count) - count for digit in digits[7:10]}
+    keys = [
+        (number, place)
+        for number, of_table in enumerate(world.database["tables"])
+        for place in range(len(of_table["foreign_keys"]))
+        if of_table.get("kind") != "task"
+    ]
+    hidden_key = digits[10] % (2 * len(keys)) - len(keys) if keys else -1
     task = TaskSpec(
         table,
         column,
         [spans[place] for place in ORDERS_OF_SPLITS[order % 6]],
         HORIZONS[horizon % 5],
         sorted(number for number in hidden - {column} if number >= 0),
+        keys[hidden_key : hidden_key + 1] if hidden_key >= 0 else [],
     )
     # some cutoffs are before all times, and some after them
     return task, cutoff % (NUM_TIMES + 2) - 1
 
 
-TASK = num_bytes(10)
+TASK = num_bytes(11)
+
+
+def to_sampler(task: TaskSpec) -> rustler.Task:
+    """The task as the sampler takes it, of its first store."""
+    return rustler.Task(
+        0,
+        task.table,
+        task.column,
+        task.splits,
+        task.horizon,
+        task.hidden,
+        hidden_keys=task.hidden_keys,
+    )
 
 
 @st.composite

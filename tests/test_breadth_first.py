@@ -51,3 +51,18 @@ def test_many_children_are_drawn_at_random_up_to_the_width(
         # Drawn from the whole list, not from one end, and not the same each time.
         assert abs(np.mean(seen) / num_children - 0.5) < 0.08
         assert len(set(seen)) > 4 * width or num_children < 4 * width
+
+
+@pytest.mark.parametrize("recency", [0.0, 1.0])
+@pytest.mark.parametrize("per_table", [False, True])
+def test_label_rows_take_no_place_of_children(
+    tmp_path: Path, recency: float, per_table: bool
+) -> None:
+    """A few orders among thousands of label rows of two tasks."""
+    store = write_store(tmp_path / "hub", hub(20, 3000))
+    last = 1 + 20 + 2999
+    task = rustler.Task(0, 2, 1, [(last - 2999, last), (last, last), (last, last + 1)], horizon=1)
+    recipe = rustler.Recipe("published", width=32, recency=recency, width_per_table=per_table)
+    sampler = make([store], tasks=[task], context_length=200, recipes=[recipe])
+    tables = sampler.contexts(0, np.array([last], np.uint32))["row_table"]
+    assert [int((tables == table).sum()) for table in (1, 2, 3)] == [20, 33, 0]

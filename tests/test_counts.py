@@ -26,9 +26,12 @@ def expected(oracle: Oracle, row: int) -> dict[str, int]:
     """Visible children of a row by the name of the key."""
     world, counts = oracle.world, Counter[str]()
     for child, of_child in enumerate(world.rows):
-        table = world.database["tables"][world.table_of[child]]
-        for (key, _), parent in zip(table["foreign_keys"], of_child["parents"], strict=True):
+        number = world.table_of[child]
+        table = world.database["tables"][number]
+        keys = zip(table["foreign_keys"], of_child["parents"], strict=True)
+        for place, ((key, _), parent) in enumerate(keys):
             refers = parent is not None and world.start[parent[0]] + parent[1] == row
+            refers = refers and (number, place) not in oracle.task.hidden_keys
             if refers and table.get("kind") != "task" and oracle.row_allowed(child):
                 counts[f"{key} of {table['name']}"] += 1
     return counts

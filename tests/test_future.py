@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from random_cases import ALWAYS, NUM_TIMES, ROW, Case, cases, examples, make_row, recipes
+from random_cases import (
+    ALWAYS,
+    NUM_TIMES,
+    ROW,
+    Case,
+    cases,
+    examples,
+    make_row,
+    recipes,
+    to_sampler,
+)
 from sampler_fixtures import make
 from store_fixtures import write_store
 from visibility_oracle import World
@@ -55,9 +65,7 @@ def test_the_future_changes_nothing(
     def every_case(case: Case, bound: int, future: list[bytes], settings: dict[str, Any]) -> None:
         nonlocal compared, changed
         world, other = case.world, rewritten(case.world, bound, future)
-        tasks = [
-            rustler.Task(0, t.table, t.column, t.splits, t.horizon, t.hidden) for t, _ in case.tasks
-        ]
+        tasks = [to_sampler(task) for task, _ in case.tasks]
         with TemporaryDirectory() as folder:
             samplers = [
                 make(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from random_cases import Case, cases, examples
+from random_cases import Case, cases, examples, to_sampler
 from sampler_fixtures import CHURN, forecast, make, published, shop
 from store_fixtures import EMBEDDER, write_store
 from test_visibility import UNLIMITED, decode
@@ -35,9 +35,7 @@ def without_own(context: dict[str, Any]) -> set[tuple[Any, ...]]:
 @given(cases())
 def test_the_same_context_as_of_a_row_that_is_there(case: Case) -> None:
     world: World = case.world
-    tasks = [
-        rustler.Task(0, t.table, t.column, t.splits, t.horizon, t.hidden) for t, _ in case.tasks
-    ]
+    tasks = [to_sampler(task) for task, _ in case.tasks]
     recipes = [
         rustler.Recipe("published", width=UNLIMITED),
         rustler.Recipe("labels", width=UNLIMITED, other_width=UNLIMITED, **LABELS),

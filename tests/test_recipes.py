@@ -31,8 +31,8 @@ def parts_of(batch: dict[str, Any], b: int) -> tuple[list[int], list[int]]:
 
 
 def own_entity(oracle: Oracle, row: int) -> bool:
-    mine = [p for p in oracle.world.parents[oracle.target] if oracle.row_allowed(p)]
-    return any(parent in mine for parent in oracle.world.parents[row])
+    mine = [p for p in oracle.parents(oracle.target) if oracle.row_allowed(p)]
+    return any(parent in mine for parent in oracle.parents(row))
 
 
 def known_labels(oracle: Oracle) -> list[int]:
@@ -136,7 +136,7 @@ def check_origin(context: dict[str, Any], origins: list[int], place: int, oracle
         assert context["depth"][place] == (0 if place == 0 else 1)
         return
     other = context["rows"][origin]
-    near = [*oracle.world.parents[row], *oracle.world.parents[other]]
+    near = [*oracle.parents(row), *oracle.parents(other)]
     assert row in near or other in near
     assert context["depth"][place] == context["depth"][origin] + 1
 

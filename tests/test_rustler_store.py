@@ -110,11 +110,11 @@ def test_missing_folders_and_files_are_named(folder: Path) -> None:
 def test_other_versions_are_refused(folder: Path) -> None:
     arrays = load_file(folder / "store.safetensors")
     save_arrays(folder, arrays, version="1")
-    refused(folder, "format version '1', but this build reads version 2; preprocess")
+    refused(folder, "format version '1', but this build reads version 3; preprocess")
     save_file(arrays, folder / "store.safetensors")
     refused(folder, "format version none")
     change_meta(folder, lambda meta: meta.update(format_version=7, tables="of another shape"))
-    refused(folder, "format version 7, but this build reads version 2")
+    refused(folder, "format version 7, but this build reads version 3")
 
 
 def test_every_cut_is_noticed(folder: Path) -> None:

@@ -12,8 +12,10 @@ from relbench.manifest import TableSpec, TaskManifest
 import rustler
 from plurel.errors import InputError
 from rt import store
+from rt.embedding import embed_stores
 from rt.store import open_meta
 from rt.tasks import Task, column_tasks, load_tasks, narrow_stores, to_sampler
+from rt.viz import Asked, sample_context
 
 EXTERNAL = TaskManifest(
     "y", "external", "regression", entity_table="t", entity_col="k", target_col="y"
@@ -52,6 +54,9 @@ def test_multiclass_tasks_are_kept_in_the_store_but_not_trained_on(tmp_path: Pat
         InputError, match=r"'kind' is of type multiclass_.*, for which RelBench has no metric"
     ):
         load_tasks(tmp_path / "pre", ["kind"])
+    embed_stores([tmp_path / "pre"], "hash", show_progress=False)
+    seen = sample_context(tmp_path / "pre", Asked("kind", split="train", embedder="hash"))
+    assert [cell.column for cell in seen.cells if cell.is_target] == ["s"]  # it needs no metric
 
 
 def classes(task: TaskManifest, folder: Path, labels: dict[str, Any]) -> tuple[Any, list[str]]:

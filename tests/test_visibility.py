@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from random_cases import Case, cases, examples
+from random_cases import Case, cases, examples, to_sampler
 from sampler_fixtures import published
 from store_fixtures import EMBEDDER, write_store
 from visibility_oracle import TYPES, Oracle, World
@@ -58,17 +58,17 @@ def decode(batch: dict[str, Any], b: int, world: World) -> dict[str, Any]:
     }
 
 
-def check_arrays(context: dict[str, Any], world: World) -> None:
+def check_arrays(context: dict[str, Any], oracle: Oracle) -> None:
     """Tables, times, parents, types of what is there, and depths along references."""
-    rows = context["rows"]
+    rows, world = context["rows"], oracle.world
     assert len(set(rows)) == len(rows)
     assert context["table"] == [world.table_of[row] for row in rows]
     times = [world.time(row) for row in rows]
     assert context["time"] == [rustler.NO_TIME if t is None else t for t in times]
-    assert context["parents"] == [[p for p in world.parents[r] if p in rows] for r in rows]
+    assert context["parents"] == [[p for p in oracle.parents(r) if p in rows] for r in rows]
     assert context["depth"][0] == 0
     for place, row in enumerate(rows[1:], start=1):
-        near = {*world.parents[row], *world.children[row]}
+        near = {*oracle.parents(row), *oracle.children(row)}
         depths = {context["depth"][i] for i in range(place) if rows[i] in near}
         assert context["depth"][place] - 1 in depths
 
@@ -90,9 +90,7 @@ def check_target(batch: dict[str, Any], b: int, oracle: Oracle) -> None:
 def ask(case: Case, check: Callable[[dict[str, Any], int, Oracle], None], **settings: Any) -> None:
     """Calls `check` with (batch, b, oracle) of every row of each task's table, without a cutoff and
     with the task's own, for a sampler of these settings."""
-    tasks = [
-        rustler.Task(0, t.table, t.column, t.splits, t.horizon, t.hidden) for t, _ in case.tasks
-    ]
+    tasks = [to_sampler(task) for task, _ in case.tasks]
     with TemporaryDirectory() as folder:
         store = write_store(Path(folder), case.world.database)
         sampler = rustler.Sampler([store], tasks, embedder=EMBEDDER, seed=case.seed, **settings)
@@ -123,6 +121,7 @@ REASONS = {
     "window not over",
     "label not before the target",
     "hidden column",
+    "hidden key",
     "target column",
 }
 
@@ -138,7 +137,7 @@ def test_unlimited_contexts_hold_exactly_what_may_be_seen() -> None:
         assert set(context["rows"]) == oracle.reachable()
         for row, cells in zip(context["rows"], context["cells"], strict=True):
             assert list(cells.items()) == list(with_null_target(oracle.cells(row)).items())
-        check_arrays(context, oracle.world)
+        check_arrays(context, oracle)
         check_target(batch, b, oracle)
         count += 1
         shown += len(context["rows"])
@@ -165,7 +164,7 @@ def test_small_contexts_hold_only_what_may_be_seen() -> None:
         context = decode(batch, b, oracle.world)
         rows, budget = context["rows"], batch["row"].shape[1]
         assert set(rows) <= oracle.reachable()
-        check_arrays(context, oracle.world)
+        check_arrays(context, oracle)
         check_target(batch, b, oracle)
         for place, (row, cells) in enumerate(zip(rows, context["cells"], strict=True)):
             allowed = list(with_null_target(oracle.cells(row)).items())

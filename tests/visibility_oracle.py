@@ -20,6 +20,8 @@ class TaskSpec:
     splits: list[tuple[int, int]]
     horizon: int | None
     hidden: list[int]
+    hidden_keys: list[tuple[int, int]] = field(default_factory=list)
+    """Tables and places of foreign keys in them."""
 
 
 @dataclass
@@ -31,6 +33,8 @@ class World:
     table_of: list[int] = field(init=False, repr=False)
     start: dict[str, int] = field(init=False, repr=False)
     columns: list[tuple[int, str, str]] = field(init=False, repr=False)
+    links: list[list[tuple[int, int]]] = field(init=False, repr=False)
+    """Per row (place of the foreign key, parent)."""
     parents: list[list[int]] = field(init=False, repr=False)
     children: list[list[int]] = field(init=False, repr=False)
     cells: list[dict[int, Any]] = field(init=False, repr=False)
@@ -53,10 +57,15 @@ class World:
                 )
             keys = [key for key, _ in table["foreign_keys"]]
             names += [f"{name} of {table['name']}" for name in [*numbers, *keys]]
-        self.parents = [
-            [self.start[parent[0]] + parent[1] for parent in row["parents"] if parent is not None]
+        self.links = [
+            [
+                (place, self.start[parent[0]] + parent[1])
+                for place, parent in enumerate(row["parents"])
+                if parent is not None
+            ]
             for row in self.rows
         ]
+        self.parents = [[parent for _, parent in links] for links in self.links]
         self.children = [[] for _ in self.rows]
         for child, parents in enumerate(self.parents):
             for parent in parents:
@@ -150,6 +159,20 @@ class Oracle:
             return self.label_known(row) or self.drop("target column")
         return True
 
+    def parents(self, row: int) -> list[int]:
+        """The parents of a row by keys that are not hidden."""
+        table, found = self.world.table_of[row], []
+        for place, parent in self.world.links[row]:
+            if (table, place) in self.task.hidden_keys:
+                self.drop("hidden key")
+            else:
+                found.append(parent)
+        return found
+
+    def children(self, row: int) -> list[int]:
+        """The rows that reference a row by a key that is not hidden."""
+        return [child for child in self.world.children[row] if row in self.parents(child)]
+
     def cells(self, row: int) -> dict[int, Any]:
         shown = {c: v for c, v in self.world.cells[row].items() if self.cell_allowed(row, c)}
         if row == self.target:
@@ -161,7 +184,7 @@ class Oracle:
         found, waiting = {self.target}, [self.target]
         while waiting:
             row = waiting.pop()
-            for other in {*self.world.parents[row], *self.world.children[row]} - found:
+            for other in {*self.parents(row), *self.children(row)} - found:
                 if self.row_allowed(other):
                     found.add(other)
                     waiting.append(other)

@@ -64,7 +64,8 @@ def read_tables(
     """The tables of a relbench dataset, without the target column and keys as numbers.
 
     target: (table, column) of an autocomplete task, which its label tables hold. leaking: the
-    (table, column) pairs that the task removes; those of tables without a time are left out.
+    (table, column) pairs that the task removes; those of tables without a time are left out, and
+    a foreign key among them leads nowhere.
     """
     database = dataset.make_db()
     decided_by = int(microseconds(pd.Series([dataset.val_timestamp]))[0])
@@ -77,8 +78,9 @@ def read_tables(
         keys = {
             column: (parent, _row_numbers(frame[column], len(database.table_dict[parent].df)))
             for column, parent in table.fkey_col_to_pkey_table.items()
+            if (name, column) not in leaking
         }
-        skipped = {table.pkey_col, table.time_col, *keys}
+        skipped = {table.pkey_col, table.time_col, *table.fkey_col_to_pkey_table}
         columns = []
         for column in frame.columns:
             late = (name, column) in leaking

@@ -240,6 +240,7 @@ impl Sampler {
         let task = &self.tasks[item.task];
         let request = Request {
             store: &self.sources[task.task.store].store,
+            children: &self.sources[task.task.store].children,
             keys: self.sources[task.task.store].keys.as_ref(),
             nodes: &self.sources[task.task.store].nodes,
             task,

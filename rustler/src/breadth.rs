@@ -13,9 +13,9 @@
 //!
 //! A row with millions of children costs no more than its width: the children up to the bound are
 //! found by binary search in their times, and when there are more than `PROBES` times the width,
-//! random places among them are tried, that many at most, until the width is reached. (A list
-//! of children mixes all tables, so when nearly all of a row's children are label rows, fewer
-//! database children than the width may be found.) Label rows have an index of their own.
+//! random places among them are tried, that many at most, until the width is reached. (The list
+//! mixes all tables, so with a width for each table less of a rare one may be found.) Label rows
+//! have an index of their own.
 
 use crate::builder::Builder;
 use crate::idmap::IdMap;
@@ -170,12 +170,12 @@ fn draw_children(builder: &mut Builder, frontier: &mut Frontier, search: &Search
     let (task, target, arrays) = (builder.request.task, builder.target, builder.arrays);
     let latest = search.recency > 0.0 && builder.rng.unit() < search.recency;
     let last = builder.last_rank.min(search.until);
-    let (children, ranks) = arrays.children(row);
+    let (children, ranks) = builder.request.children.of(&arrays, row);
     let end = ranks.partition_point(|&rank| rank <= last);
-    // The prefix holds rule 1; what is left is to drop label rows, and rule 3 without a bound.
+    // The prefix holds rule 1; what is left are hidden keys, and rule 3 without a bound.
     let timed = target.bound().is_some();
     let visible = |child| {
-        child < task.first_label_row && (timed || target.sees_row(None, task.split_of(child)))
+        (timed || target.sees_row(None, task.split_of(child))) && task.links(&arrays, child, row)
     };
     let mut choice = Choice {
         from: row,

@@ -5,7 +5,7 @@ use crate::counts::Viewer;
 use crate::idmap::IdMap;
 use crate::recipe::Part;
 use crate::rng::Stream;
-use crate::store::Arrays;
+use crate::store::{Arrays, NO_ROW};
 use crate::task::Role;
 use crate::visibility::{Target, in_time};
 
@@ -105,12 +105,19 @@ impl<'a> Builder<'a> {
         self.request.new.filter(|_| row == self.request.row)
     }
 
-    /// The parents of a row of the store, or of the target's.
+    /// The parents of a row of the store, or of the target's, by the keys that are not hidden.
     pub fn parents(&self, row: u32) -> impl DoubleEndedIterator<Item = u32> + use<'a> {
         let new = self.new_row(row);
         let stored = match new {
             Some(_) => None,
-            None => Some(self.arrays.parents(row)),
+            None => {
+                let hidden = self.request.task.hidden_places(row);
+                let table = self.arrays.layout.table(row);
+                let places = self.arrays.parent_places(table, row).iter().enumerate();
+                let there =
+                    move |&(place, &row): &(usize, &u32)| row != NO_ROW && !hidden.contains(&place);
+                Some(places.filter(there).map(|(_, &row)| row))
+            }
         };
         let entity = new.map(|new| new.entity);
         stored.into_iter().flatten().chain(entity)

@@ -10,6 +10,7 @@
 use crate::breadth::{self, Frontier, Search};
 use crate::builder::Builder;
 use crate::candidates::Candidates;
+use crate::children::Children;
 use crate::counts::KeyIndex;
 use crate::idmap::IdMap;
 use crate::labelled;
@@ -28,6 +29,7 @@ pub const NO_ORIGIN: i32 = -1;
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub store: &'a Store,
+    pub children: &'a Children,
     /// Present if children are counted.
     pub keys: Option<&'a KeyIndex>,
     /// Present for recipes with walks.

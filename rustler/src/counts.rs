@@ -7,7 +7,8 @@
 //! keys, the index holds lists apart: 4 bytes a reference and 4 bytes for each key and parent row.
 //!
 //! Counted are the rows of database tables that `visibility` lets the target see, the target's own
-//! row among them, once for each key by which they reference. Label rows never count.
+//! row among them, once for each key by which they reference. Label rows never count, nor do
+//! keys that are hidden in a task.
 
 use std::ops::Range;
 
@@ -113,7 +114,16 @@ impl KeyIndex {
         mut found: impl FnMut(u32, u32),
     ) {
         for &number in &self.of_table[arrays.layout.table(row).number] {
-            let count = self.keys[number as usize].count(arrays, row, viewer);
+            let key = &self.keys[number as usize];
+            let table = arrays.layout.table_numbered(key.child_table);
+            if viewer
+                .task
+                .hidden_places(table.rows.start)
+                .contains(&key.place)
+            {
+                continue;
+            }
+            let count = key.count(arrays, row, viewer);
             if count > 0 {
                 found(number, count);
             }

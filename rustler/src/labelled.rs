@@ -30,7 +30,7 @@ pub fn add_own(builder: &mut Builder) {
         }
         let rows = match &builder.request.index.labels {
             Some(labels) => labels.of(parent),
-            None => arrays.children(parent).0,
+            None => builder.request.children.of(&arrays, parent).0,
         };
         collect(builder, rows, (parent, wanted), &mut found);
     }
@@ -75,7 +75,8 @@ fn collect(
             prefix - 1 - i
         };
         let row = rows[place];
-        if !builder.has(row) && builder.knows_label(row) && drawn.insert(row, 0).1 {
+        let links = builder.request.task.links(&arrays, row, parent);
+        if links && !builder.has(row) && builder.knows_label(row) && drawn.insert(row, 0).1 {
             found.push((row, parent));
             if found.len() == end {
                 return;

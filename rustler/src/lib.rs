@@ -14,6 +14,7 @@ pub mod breadth;
 mod builder;
 mod candidates;
 pub mod check;
+pub mod children;
 pub mod context;
 mod counts;
 pub mod dictionary;

@@ -15,6 +15,7 @@ use pyo3::types::PyDict;
 use crate::batch::Sampler as Core;
 use crate::context::NewRow;
 use crate::dictionary;
+use crate::error::Error;
 use crate::meta::{SEMANTIC_TYPES, SemanticType};
 use crate::settings::Settings;
 use crate::store::{self, Store as CoreStore};
@@ -298,12 +299,22 @@ fn encode_distinct<'py>(
     })
 }
 
+/// CRC-32 of a file from an offset on.
+#[pyfunction]
+fn checksum(py: Python<'_>, path: PathBuf, start: &Bound<'_, PyAny>) -> PyResult<u32> {
+    guard(|| {
+        let start = whole(start, "start")?;
+        let found = py.detach(|| store::checksum(&path, start));
+        Ok(found.map_err(|error| Error::io(&path, error))?)
+    })
+}
+
 #[pymodule]
 mod rustler {
     #[pymodule_export]
-    use super::encode_distinct;
-    #[pymodule_export]
     use super::{Recipe, RustlerError, Sampler, Store, Task};
+    #[pymodule_export]
+    use super::{checksum, encode_distinct};
 
     use pyo3::prelude::*;
 

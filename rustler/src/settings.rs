@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::children::Children;
 use crate::counts::KeyIndex;
 use crate::error::{Result, argument};
 use crate::nodes::Nodes;
@@ -74,6 +75,7 @@ pub fn check_slots(contexts: usize, context_length: usize) -> Result<()> {
 pub struct Source {
     pub store: Store,
     pub embeddings: Embeddings,
+    pub children: Children,
     /// Present if children are counted.
     pub keys: Option<KeyIndex>,
     /// One a row if a recipe has walks, else none.
@@ -95,6 +97,7 @@ impl Source {
                     true => Nodes::of(&store)?,
                     false => Nodes::default(),
                 },
+                children: Children::new(&store),
                 store,
                 embeddings,
             });

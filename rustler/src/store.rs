@@ -5,6 +5,8 @@ mod layout;
 mod mapped;
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +21,7 @@ pub use layout::{Layout, PADDING, Records, TableLayout};
 use mapped::{Array, Mapped};
 
 /// Version of the store format that this build reads and writes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// In Python, the time of rows without one.
 pub const NO_TIME: i64 = i64::MIN;
 
@@ -89,6 +91,7 @@ impl Store {
         let meta = Meta::read(&path.join(META_FILE))?;
         let file = Mapped::open(path.join(ARRAYS_FILE))?;
         check_version(&file)?;
+        check_meta(&file, &path.join(META_FILE))?;
         let layout =
             Layout::new(&meta).map_err(|what| Error::damaged(&path.join(META_FILE), what))?;
         let places = Places::new(&file, meta.num_rows, &layout.sizes)?;
@@ -154,6 +157,35 @@ fn check_version(file: &Mapped) -> Result<()> {
     }
     let found = found.map_or("none".into(), |v| format!("'{v}'"));
     Err(Error::version(&file.path, found, FORMAT_VERSION))
+}
+
+/// Compares meta.json with the checksum that the arrays' file has of it, if it has one.
+fn check_meta(file: &Mapped, path: &Path) -> Result<()> {
+    let notes = file.header.metadata().as_ref();
+    let Some(noted) = notes.and_then(|m| m.get("meta_crc32")) else {
+        return Ok(());
+    };
+    let found = checksum(path, 0).map_err(|e| Error::io(path, e))?;
+    match *noted == format!("{found:08x}") {
+        true => Ok(()),
+        false => Err(Error::damaged(
+            path,
+            format!("its checksum is {found:08x}, not {noted}: bytes have changed"),
+        )),
+    }
+}
+
+/// CRC-32 (IEEE) of a file from an offset on.
+pub fn checksum(path: &Path, start: u64) -> std::io::Result<u32> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let (mut sum, mut piece) = (crc32fast::Hasher::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(sum.finalize()),
+            count => sum.update(&piece[..count]),
+        }
+    }
 }
 
 /// The text embeddings of one store by one embedder, f16[T, dim].

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::error::{Result, argument};
 use crate::meta::{Kind, Meta, SemanticType};
+use crate::store::Arrays;
 use crate::visibility::{Split, Target, split_of};
 
 /// A task as the caller gives it (see `rustler.pyi`).
@@ -15,6 +16,8 @@ pub struct Task {
     pub splits: [Range<u32>; 3],
     pub horizon: Option<i64>,
     pub hidden_columns: Vec<u32>,
+    /// Foreign keys that lead nowhere in this task: a table, and the key's place among its own.
+    pub hidden_keys: Vec<(u32, u32)>,
     pub weight: f64,
     /// Texts among which a text target is to be found; none for other targets.
     pub classes: Vec<u32>,
@@ -70,8 +73,19 @@ impl Task {
         if !self.weight.is_finite() || self.weight < 0.0 {
             return argument(format!("{who}: weight {} is not 0 or more", self.weight));
         }
+        self.check_keys(&who, meta)?;
         self.check_classes(&who, meta)?;
         self.check_splits(&who, table.rows())
+    }
+
+    fn check_keys(&self, who: &str, meta: &Meta) -> Result<()> {
+        for &(table, place) in &self.hidden_keys {
+            let keys = meta.tables.get(table as usize).map(|t| t.num_parents);
+            if keys.is_none_or(|keys| place >= keys) {
+                return argument(format!("{who}: table {table} has no foreign key {place}"));
+            }
+        }
+        Ok(())
     }
 
     fn check_classes(&self, who: &str, meta: &Meta) -> Result<()> {
@@ -123,6 +137,8 @@ pub struct Prepared {
     pub time_column: Option<u32>,
     /// Columns that are not simply visible, rising.
     special: Vec<(u32, Role)>,
+    /// Rows of a table, and the places of its foreign keys that lead nowhere.
+    hidden_keys: Vec<(Range<u32>, Vec<usize>)>,
 }
 
 impl Prepared {
@@ -143,6 +159,7 @@ impl Prepared {
             first_label_row: meta.first_label_row(),
             time_column: meta.time_column(task.table as usize),
             special,
+            hidden_keys: hidden_keys(&task, meta),
             task,
         }
     }
@@ -152,6 +169,34 @@ impl Prepared {
         let first = self.special.partition_point(|&(c, _)| c < columns.start);
         let end = self.special.partition_point(|&(c, _)| c < columns.end);
         &self.special[first..end]
+    }
+
+    /// Whether every foreign key leads somewhere.
+    pub fn has_all_keys(&self) -> bool {
+        self.hidden_keys.is_empty()
+    }
+
+    /// Places of the foreign keys by which a row has no parents in this task.
+    #[inline]
+    pub fn hidden_places(&self, row: u32) -> &[usize] {
+        let found = self
+            .hidden_keys
+            .iter()
+            .find(|(rows, _)| rows.contains(&row));
+        found.map_or(&[], |(_, places)| places)
+    }
+
+    /// Of rows one of which references the other: is there a key that is not hidden by which
+    /// `child` references `parent`?
+    #[inline]
+    pub fn links(&self, arrays: &Arrays, child: u32, parent: u32) -> bool {
+        let hidden = self.hidden_places(child);
+        if hidden.is_empty() {
+            return true;
+        }
+        let places = arrays.parent_places(arrays.layout.table(child), child);
+        let mut keys = places.iter().enumerate();
+        keys.any(|(place, &row)| row == parent && !hidden.contains(&place))
     }
 
     /// The split of a row, None if it is of another table than the target's.
@@ -175,4 +220,18 @@ impl Prepared {
         }
         split.is_some_and(|split| target.sees_label(time, split))
     }
+}
+
+fn hidden_keys(task: &Task, meta: &Meta) -> Vec<(Range<u32>, Vec<usize>)> {
+    let mut tables: Vec<u32> = task.hidden_keys.iter().map(|&(table, _)| table).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    let keys = |table: u32| {
+        let of_table = task.hidden_keys.iter().filter(move |key| key.0 == table);
+        of_table.map(|&(_, place)| place as usize).collect()
+    };
+    tables
+        .into_iter()
+        .map(|table| (meta.tables[table as usize].rows(), keys(table)))
+        .collect()
 }

@@ -20,6 +20,7 @@
 //!    visible only in rows with a time whose label would be known by rule 2, and never for a
 //!    target without a time. In the target's own row the target cell is masked and the hidden
 //!    columns are absent.
+//! 5. Nothing is reached along a hidden foreign key, from neither end, and it counts no children.
 
 use std::ops::Range;
 

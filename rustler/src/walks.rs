@@ -268,7 +268,7 @@ impl Walker {
         let (task, nodes) = (builder.request.task, builder.request.nodes);
         let (table, last, root) = (&task.rows, builder.last_rank, builder.request.row);
         let timed = builder.target.bound().is_some();
-        let first = table.start;
+        let (first, all_keys) = (table.start, task.has_all_keys());
         for (number, (at, step)) in self.at.iter_mut().zip(&self.sorted).enumerate() {
             if FAR && let Some(later) = self.sorted.get(number + AHEAD) {
                 fetch::<FAR, _>(self.visits.get(later.to.wrapping_sub(first) as usize));
@@ -279,7 +279,7 @@ impl Walker {
                 true => step.kind == Kind::Child || nodes[step.to as usize].rank <= last,
                 false => builder.sees(step.to),
             };
-            if step.to == step.from || !sees {
+            if step.to == step.from || !sees || !(all_keys || linked(builder, step)) {
                 continue;
             }
             *at = step.to;
@@ -326,6 +326,15 @@ impl Walker {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
         ((u128::from(z) * u128::from(n)) >> 64) as u64
+    }
+}
+
+/// Whether a step goes along a key that is not hidden.
+fn linked(builder: &Builder, step: &Move) -> bool {
+    let (task, arrays) = (builder.request.task, &builder.arrays);
+    match step.kind {
+        Kind::Child => task.links(arrays, step.to, step.from),
+        Kind::Row | Kind::FarParent => task.links(arrays, step.from, step.to),
     }
 }
 

@@ -62,6 +62,7 @@ fn tasks(tables: &[Table], horizon: Option<i64>) -> Vec<Task> {
             splits: [cuts[0]..cuts[1], cuts[1]..cuts[2], cuts[2]..cuts[3]],
             horizon,
             hidden_columns: vec![],
+            hidden_keys: vec![],
             weight: 1.0,
             classes: vec![],
         });

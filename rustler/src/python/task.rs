@@ -13,7 +13,7 @@ pub struct Task(pub Core);
 #[pymethods]
 impl Task {
     #[new]
-    #[pyo3(signature = (store, table, column, splits, horizon=None, hidden_columns=vec![], weight=1.0, classes=vec![]))]
+    #[pyo3(signature = (store, table, column, splits, horizon=None, hidden_columns=vec![], weight=1.0, classes=vec![], hidden_keys=vec![]))]
     #[allow(clippy::too_many_arguments)] // They are keywords in Python.
     fn new(
         store: &Bound<'_, PyAny>,
@@ -24,6 +24,7 @@ impl Task {
         hidden_columns: Vec<Bound<'_, PyAny>>,
         weight: f64,
         classes: Vec<Bound<'_, PyAny>>,
+        hidden_keys: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>,
     ) -> PyResult<Self> {
         guard(|| {
             let range = |(start, end): &(_, _)| -> PyResult<_> {
@@ -32,6 +33,12 @@ impl Task {
             let ranges = splits.iter().map(range).collect::<PyResult<Vec<_>>>()?;
             let classes = classes.iter().map(|c| whole(c, "a class"));
             let hidden = hidden_columns.iter().map(|c| whole(c, "a hidden column"));
+            let key = |(table, place): &(_, _)| -> PyResult<_> {
+                Ok((
+                    whole(table, "a hidden key's table")?,
+                    whole(place, "a hidden key")?,
+                ))
+            };
             Ok(Task(Core {
                 store: whole(store, "store")?,
                 table: whole(table, "table")?,
@@ -44,6 +51,7 @@ impl Task {
                 })?,
                 horizon: horizon.map(|h| whole(h, "horizon")).transpose()?,
                 hidden_columns: hidden.collect::<PyResult<Vec<_>>>()?,
+                hidden_keys: hidden_keys.iter().map(key).collect::<PyResult<Vec<_>>>()?,
                 weight,
                 classes: classes.collect::<PyResult<Vec<_>>>()?,
             }))
@@ -65,6 +73,7 @@ impl Task {
                 hidden,
                 task.weight,
                 task.classes.clone(),
+                task.hidden_keys.clone(),
             )
                 .into_bound_py_any(py)
         })

@@ -72,6 +72,7 @@ impl Mapped {
         let (start, header) = read_header(&map).map_err(|what| {
             Error::damaged(&path, format!("cut short or not safetensors ({what})"))
         })?;
+        check_sum(&header, &map[start..]).map_err(|what| Error::damaged(&path, what))?;
         Ok(Self {
             start,
             path,
@@ -160,6 +161,22 @@ fn read_header(file: &[u8]) -> std::result::Result<(usize, Metadata), String> {
         ));
     }
     Ok((file.len() - data.len(), header))
+}
+
+/// Compares the data with the checksum that the header has, if it has one: an index or a value that
+/// changed on the disk may still be one.
+fn check_sum(header: &Metadata, data: &[u8]) -> std::result::Result<(), String> {
+    let noted = header
+        .metadata()
+        .as_ref()
+        .and_then(|notes| notes.get("crc32"));
+    let found = format!("{:08x}", crc32fast::hash(data));
+    match noted {
+        Some(noted) if *noted != found => Err(format!(
+            "its data have the checksum {found}, not {noted}: bytes have changed"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn listed(shape: &[Option<usize>]) -> String {

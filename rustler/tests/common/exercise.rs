@@ -61,6 +61,7 @@ pub fn first_columns(store: &Store, horizon: Option<i64>) -> Vec<Task> {
             splits: [rows.start..cuts[0], cuts[0]..cuts[1], cuts[1]..rows.end],
             horizon,
             hidden_columns: vec![],
+            hidden_keys: vec![],
             weight: 1.0,
             classes: vec![],
         }
