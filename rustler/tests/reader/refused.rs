@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rustler::error::Error;
-use rustler::store::{Embeddings, Store};
+use rustler::store::{Embeddings, FORMAT_VERSION, Store};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ fn sizes_that_wrap_around_are_noticed() {
     let folder = empty_store();
     // Arrays of nearly 2^64 bytes together: an end that, computed modulo 2^64, is the file's own.
     let size = 1_u64 << 60;
-    let mut header = json!({"__metadata__": {"format_version": "2"}});
+    let mut header = json!({"__metadata__": {"format_version": FORMAT_VERSION.to_string()}});
     for i in 0..15 {
         header[format!("a{i}")] =
             json!({"dtype": "U8", "shape": [size], "data_offsets": [i * size, (i + 1) * size]});
@@ -74,7 +74,7 @@ fn arrays_that_overlap_leave_gaps_or_are_not_aligned_are_noticed() {
     let folder = empty_store();
     let entry = |dtype: &str, len: usize, from: usize, to: usize| json!({"dtype": dtype, "shape": [len], "data_offsets": [from, to]});
     let with = |first: Value, second: Value| {
-        let version = json!({"format_version": "2"});
+        let version = json!({"format_version": FORMAT_VERSION.to_string()});
         json!({"__metadata__": version, "time_value": first, "record_ptr": second})
     };
     let pointers = entry("U64", 1, 8, 16);
@@ -87,7 +87,7 @@ fn arrays_that_overlap_leave_gaps_or_are_not_aligned_are_noticed() {
         write_raw(folder.path(), &with(first, pointers.clone()), 16);
         open_damaged(folder.path());
     }
-    let odd = json!({"__metadata__": {"format_version": "2"}, "odd": entry("U8", 4, 0, 4),
+    let odd = json!({"__metadata__": {"format_version": FORMAT_VERSION.to_string()}, "odd": entry("U8", 4, 0, 4),
                      "row_source": entry("U32", 0, 4, 4), "time_value": entry("I64", 0, 4, 4)});
     write_raw(folder.path(), &odd, 4);
     assert!(open_damaged(folder.path()).contains("'time_value' is not aligned"));
