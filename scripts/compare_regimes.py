@@ -26,9 +26,10 @@ from rt import checkpoint
 from rt.bootstrap import TaskPredictions
 from rt.config import from_dict, require
 from rt.model import RelationalTransformer
+from rt.precision import choose
 from rt.predict import ContextSettings
 from rt.ranks import Ranks, join_ranks
-from rt.real_scores import EvaluationConfig, RealTasks
+from rt.real_scores import EvaluationConfig, Floats, RealTask, RealTasks
 from rt.regimes import comparison, format_comparison
 from rt.scores import Protocol
 from rt.train import run
@@ -44,7 +45,18 @@ from scripts.hydra_entry import (
 )
 
 AGAINST = "baseline"
-Models = dict[str, list[RelationalTransformer]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model, and the folder that keeps what it predicts: that of its run, so that they go
+    together."""
+
+    model: RelationalTransformer
+    folder: Path
+
+
+Models = dict[str, list[Scored]]
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ class Runs:
 
 
 def predictions(
-    config: CompareConfig, database: str, models: Mapping[str, Sequence[RelationalTransformer]],
+    config: CompareConfig, database: str, models: Mapping[str, Sequence[Scored]],
     trained: TrainConfig, ranks: Ranks,
 ) -> list[TaskPredictions]:  # fmt: skip
     """What the models and the baselines predict for the test rows of a database's tasks."""
@@ -120,11 +132,13 @@ def predictions(
         root=config.real_root, databases=(database,), pre_dir=trained.data.pre_dir,
         protocol=config.protocol, test_rows=config.max_rows,
     )  # fmt: skip
+    bf16 = choose(trained.trainer.precision, ranks.device) == "bf16"
     settings = ContextSettings(
         trained.data.embedder,
         trained.data.context_length[0],
         next(iter(trained.data.recipes.values())),
         batch_size=evaluation.batch_size,
+        precision="bf16" if bf16 else "fp32",
     )
     real = RealTasks(evaluation, settings)
     found = []
@@ -133,11 +147,28 @@ def predictions(
         if metric == "auroc" and len(np.unique(truth)) < 2:
             continue
         of_models = {
-            name: np.stack([real.predict(task, model, ranks, "test") for model in of_seeds])
+            name: np.stack([_predict(real, task, one, ranks) for one in of_seeds])
             for name, of_seeds in models.items()
         }
-        of_means = {name: one[None] for name, one in real.means(task, "test").items()}
+        means = real.means(task, "test") | real.context_means(task, "test", ranks)
+        of_means = {name: one[None] for name, one in means.items()}
         found.append(TaskPredictions(task.name, metric, truth, of_models | of_means, scale))
+    return found
+
+
+def _predict(real: RealTasks, task: RealTask, scored: Scored, ranks: Ranks) -> Floats:
+    """f64[N]: the model's predictions for a task's test rows, made once."""
+    asked = real.config
+    folder = scored.folder / f"predictions,{asked.protocol},rows={asked.test_rows or 'all'}"
+    file = folder / f"{task.name.replace('/', ',')}.npy"
+    if file.is_file():
+        return np.load(file)
+    found = real.predict(task, scored.model, ranks, "test", show_progress=True)
+    if ranks.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        with complete_file(file) as path, path.open("wb") as out:
+            np.save(out, found)
+    ranks.barrier()
     return found
 
 
@@ -157,11 +188,13 @@ def compare(config: CompareConfig) -> None:
             models: Models = {"untrained": [], **{name: [] for name in regimes}}
             for name, of_seeds in regimes.items():
                 for one in of_seeds.values():
-                    best = Path(one.trainer.run_dir) / "best"
-                    models[name].append(checkpoint.load_model(best).to(ranks.device))
-            width = models["synthetic"][0].config.d_text
-            for one in synthetic.values():
-                models["untrained"].append(build_model(one, width).to(ranks.device))
+                    folder = Path(one.trainer.run_dir)
+                    model = checkpoint.load_model(folder / "best").to(ranks.device)
+                    models[name].append(Scored(model, folder))
+            width = models["synthetic"][0].model.config.d_text
+            for seed, one in synthetic.items():
+                folder = Path(config.run_dir) / f"untrained,seed={seed}"
+                models["untrained"].append(Scored(build_model(one, width).to(ranks.device), folder))
             tasks += predictions(config, database, models, trained, ranks)
             is_main = ranks.is_main
     if not tasks:

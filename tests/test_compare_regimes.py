@@ -1,7 +1,9 @@
 """scripts/compare_regimes.py: every run that it needs, once, and a table of what they score."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from small_stores import write_database, write_stores
 
 from plurel.errors import InputError
 from rt.config import from_dict
+from rt.real_scores import RealTask, RealTasks
 from scripts.compare_regimes import CompareConfig, _list, compare
 from scripts.hydra_entry import register
 from tests.shops import shop_folders
@@ -42,26 +45,40 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CompareConfig:
     )
 
 
-def test_runs_are_made_once_and_scored(
-    config: CompareConfig, capsys: pytest.CaptureFixture[str]
+def test_runs_are_made_and_predict_once(
+    config: CompareConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[str] = []
+    predict = RealTasks.predict
+
+    def counted(self: RealTasks, task: RealTask, *args: Any, **named: Any) -> Any:
+        asked.append(task.name)
+        return predict(self, task, *args, **named)
+
+    monkeypatch.setattr(RealTasks, "predict", counted)
     register()
     folder = Path(config.run_dir)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         compare(config)
         first = json.loads((folder / "comparison.json").read_text())
         printed = capsys.readouterr().out
+        shutil.rmtree(folder / "synthetic,seed=0/predictions,rolling,rows=15")
+        asked.clear()
         compare(config)
+    assert sorted(asked) == sorted(first)
     assert "this run is finished" in capsys.readouterr().out
     assert json.loads((folder / "comparison.json").read_text()) == first
     runs = {path.name for path in folder.iterdir() if path.is_dir()}
     regimes = ("baseline,leave_out=shops-db", "continued,leave_out=shops-db", "synthetic")
-    assert runs == {f"{regime},seed={seed}" for regime in regimes for seed in (0, 1)}
+    assert runs == {
+        f"{regime},seed={seed}" for regime in (*regimes, "untrained") for seed in (0, 1)
+    }
     assert (folder / "comparison.txt").read_text() in printed
     begin = json.loads((folder / "continued,leave_out=shops-db,seed=1/run.json").read_text())
     assert begin["start"]["load_ckpt_path"].endswith("synthetic,seed=1/best")
     assert begin["databases"]["train"] == ["rel-synthetic-7"]
-    models = ["untrained", "synthetic", "baseline", "continued", "global_mean", "entity_mean"]
+    models = ["untrained", "synthetic", "baseline", "continued", "global_mean", "entity_mean",
+              "context_own", "context_all"]  # fmt: skip
     for entry in first.values():
         assert list(entry["scores"]) == models
         assert entry["rows"] == 15
