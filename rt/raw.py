@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -154,10 +154,13 @@ def read_database(folder: Path) -> RawDatabase:
     manifest, keys = read_tables(folder)
     path = folder / MANIFEST
     val, test = (timestamp(manifest, key, path) for key in ("val_timestamp", "test_timestamp"))
+    name = manifest.get("name")
+    if isinstance(name, list | dict):
+        raise InputError(f"{path}: name is {name!r}; write one text")
     if val > test:
         raise InputError(f"{path}: val_timestamp lies after test_timestamp; swap them")
-    tables = tuple(_read_table(folder, name, table, path) for name, table in keys.items())
-    return RawDatabase(folder, str(manifest.get("name") or folder.name), val, test, tables)
+    tables = tuple(_read_table(folder, table, of_it, path) for table, of_it in keys.items())
+    return RawDatabase(folder, str(name or folder.name), val, test, tables)
 
 
 def _read_table(folder: Path, name: str, keys: TableKeys, path: Path) -> RawTable:
@@ -202,8 +205,14 @@ def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
         moment = _as_pandas_reads(value, f"{path}: {key}")
-    offset = moment.utcoffset()
-    moment = moment.replace(tzinfo=None) if offset is None else moment.replace(tzinfo=None) - offset
+    offset = moment.utcoffset() or timedelta(0)
+    try:
+        moment = moment.replace(tzinfo=None) - offset
+    except OverflowError:
+        raise InputError(
+            f"{path}: {key} is {str(value)!r}, in UTC outside the years 1 to 9999; write a date "
+            "such as 2005-01-31"
+        ) from None
     return int(np.datetime64(moment, "s").astype(np.int64))
 
 
@@ -212,10 +221,10 @@ def _as_pandas_reads(value: Any, where: str) -> datetime:
     import pandas as pd  # only here: its import takes a second
 
     try:
-        if not any(letter.isdigit() for letter in str(value)):
+        if not isinstance(value, str) or not any(letter.isdigit() for letter in str(value)):
             raise ValueError("no date")
         return pd.Timestamp(value).to_pydatetime(warn=False)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise InputError(f"{where} is {value!r}; write a date such as 2005-01-31") from None
 
 
