@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from plurel.errors import InputError
 from plurel.manifest import read_yaml
-from rt.raw import JoinedSource, MemorySource, ParquetSource, RawDatabase, Source
+from rt.joined_source import JoinedSource
+from rt.raw import MemorySource, ParquetSource, RawDatabase, Source
 
 SPLITS = ("train", "val", "test")
 LABEL_TYPES = {

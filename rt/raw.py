@@ -5,7 +5,7 @@ is read here without importing relbench, whose import takes seconds.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -83,29 +83,6 @@ class ParquetSource:
                 f"{self.path}: column '{column}' is unreadable ({_line(error)}); "
                 "write the file again"
             ) from None
-
-
-class JoinedSource:
-    """Tables one below the other: the label files of a task."""
-
-    def __init__(self, label: str, parts: Sequence[Source]) -> None:
-        self.label = label
-        self.parts = parts
-        self.num_rows = sum(part.num_rows for part in parts)
-        self.schema: pa.Schema = parts[0].schema
-
-    def read(self, column: str) -> pa.ChunkedArray:
-        arrays = [plain(part.read(column)) for part in self.parts]
-        kinds = {array.type for array in arrays if len(array) > array.null_count}
-        kind = _common_type(kinds) if kinds else arrays[0].type
-        if kind is None:
-            found = ", ".join(sorted(map(str, kinds)))
-            raise InputError(
-                f"{self.label}: column '{column}' has several types: {found}; write all splits "
-                "with one"
-            )
-        cast = [array.cast(kind, safe=False) for array in arrays]
-        return pa.chunked_array([chunk for array in cast for chunk in array.chunks], kind)
 
 
 class MemorySource:
@@ -278,26 +255,6 @@ def is_bool8(kind: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _common_type(kinds: set[pa.DataType]) -> pa.DataType | None:
-    """A type that holds the values of all; None if they are of different sorts."""
-    if len(kinds) == 1:
-        return next(iter(kinds))
-    numbers = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating, pa.types.is_decimal)
-    sorts = (
-        (pa.int64(), (pa.types.is_integer, pa.types.is_boolean)),
-        (pa.float64(), numbers),
-        (pa.timestamp("us"), (pa.types.is_timestamp, pa.types.is_date)),
-        (
-            pa.large_string(),
-            (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-        ),
-    )
-    for common, tests in sorts:
-        if all(any(test(kind) for test in tests) for kind in kinds):
-            return common
-    return None
 
 
 def _line(error: Exception) -> str:
