@@ -105,6 +105,27 @@ BAD = {
 }
 
 
+def without_labels(folder: Path, **entries: Any) -> None:
+    for split in ("train", "val", "test"):
+        (folder / "tasks" / "churn" / f"{split}.parquet").unlink()
+    for key, value in entries.items():
+        change(folder / "tasks" / "churn" / "manifest.yaml", key, value)
+
+
+@pytest.mark.parametrize("entries", [{"sql": None}, {"sql": "nonsense"}])
+def test_a_forecast_whose_labels_cannot_be_made_says_what_helps(
+    tmp_path: Path, entries: dict[str, Any]
+) -> None:
+    folder = shop(tmp_path / "shop")
+    without_labels(folder, **entries)
+    with pytest.raises(InputError, match="churn") as caught:
+        preprocess(folder, tmp_path / "pre", embedder="hash", show_progress=False)
+    message = str(caught.value)
+    assert "write the label files" in message, message
+    assert "or remove the task's folder" in message
+    assert "tasks=" not in message
+
+
 ODD = [
     *(("task", "task_type", value) for value in (["binary_classification"], {"a": 1})),
     *(("task", "kind", value) for value in (["forecast"], 3)),
