@@ -61,7 +61,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: can't be read ({error.strerror}); check the file and its rights"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # or not UTF-8, or no date: 2020-13-45
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: broken YAML ({reason}); mend the file") from None
     if not isinstance(content, dict):

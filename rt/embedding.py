@@ -8,7 +8,7 @@ import bisect
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -30,6 +30,7 @@ from rt.meta import FORMAT_VERSION, open_meta
 from rt.text import (
     Embedding,
     TextEmbedder,
+    embedder_folder,
     embedder_name,
     get_embedder,
     is_named,
@@ -57,6 +58,13 @@ def read_texts(folder: str | Path) -> pa.ChunkedArray:
         raise InputError(
             f"{folder}: missing or unreadable {STRINGS} ({error}); preprocess again"
         ) from None
+
+
+def check_embedder(folders: Iterable[str | Path], spec: str, *, overwrite: bool = False) -> None:
+    """InputError, before stores are made, if they will need an embedder that can't be had."""
+    name = embedder_name(spec)
+    if overwrite or any(open_embeddings(folder, name) is None for folder in folders):
+        embedder_folder(spec)
 
 
 def embed_stores(

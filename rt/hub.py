@@ -8,13 +8,15 @@ is used.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from plurel.errors import InputError
 
 MODEL_FOLDER = ("model.safetensors", "config.yaml")
+_PATIENCE = 10.0
+"""Seconds that the Hub may take to answer at all."""
 _WORD = r"[A-Za-z0-9][\w.-]*"
 _NAME = re.compile(
     rf"(?P<repository>{_WORD}/{_WORD})"
@@ -81,9 +83,49 @@ def choose(reference: Reference, files: Iterable[str]) -> tuple[str, ...]:
     )
 
 
+def fetch_folder(repository: str, patterns: Sequence[str], needed: Sequence[str]) -> Path:
+    """The folder of a whole repository in the cache, its files of these patterns downloaded unless
+    all that are needed are there; "a|b" needs one of the two.
+
+    InputError, in seconds and without advice, if there is no way to get it.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils import logging
+
+    try:
+        folder = _cached(repository, None)
+        if all(any((folder / name).is_file() for name in names.split("|")) for names in needed):
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it tells each of its retries
+    try:
+        # without a network this ends at once, the download after a minute of retries
+        HfApi().model_info(repository, timeout=_PATIENCE)
+        return Path(snapshot_download(repository, allow_patterns=list(patterns)))
+    except _client_errors() as error:
+        raise InputError(
+            f"{repository} is not in the cache of the Hub and cannot be fetched ({_reason(error)})"
+        ) from None
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _cached(repository: str, revision: str | None) -> Path:
+    """The folder of what is in the cache, without asking if it is all."""
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(
+        repository, revision=revision, allow_patterns=[], local_files_only=True
+    )
+    return Path(folder)
+
+
 def _files(reference: Reference) -> list[str]:
     """The names of a repository's files; of those in the cache, if the Hub can't be asked."""
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
     repository, revision = reference.repository, reference.revision
@@ -94,15 +136,10 @@ def _files(reference: Reference) -> list[str]:
         raise
     except _client_errors() as error:
         try:
-            folder = snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=[],  # whatever is there, without asking if it is all
-                local_files_only=True,
-            )
+            folder = _cached(repository, revision)
         except LocalEntryNotFoundError:
             raise error from None
-    return [str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()]
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
@@ -144,8 +181,11 @@ def _explained(reference: Reference, error: Exception) -> str:
             f"{start} {reference.repository} is not in the cache of the Hub: download it without "
             "HF_HUB_OFFLINE, or give another path"
         )
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
-        f"{start} {reference.repository} cannot be fetched from the Hub ({reason}); correct the "
-        "path, or try again"
+        f"{start} {reference.repository} cannot be fetched from the Hub ({_reason(error)}); "
+        "correct the path, or try again"
     )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,7 +1,7 @@
 """Rows in order of time, and foreign keys resolved by value."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 import rustler
 from plurel.errors import InputError
+from rt.key_values import form_of, in_form, is_given, sort_of, uuids
 from rt.meta import NO_TIME
-from rt.raw import blocks, plain
+from rt.raw import plain
 
 Rows = NDArray[np.uint32]
+Integers = NDArray[np.int64] | NDArray[np.uint64]
 NO_ROW = np.uint32(rustler.NO_ROW)
-_LARGE = pa.decimal256(76, 18)
-_BINARY = (pa.types.is_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 _BLOCK = 1 << 16
 """Keys looked up at a time: what is computed on the way stays in the cache."""
 
@@ -33,39 +33,47 @@ class Links:
 class KeyIndex:
     """Finds the rows of a table by the values of its primary key.
 
-    keys: the primary key in the file's order; rows: global row number of each position.
+    keys: the primary key in the file's order; rows: global row number of each position. `kind`:
+    what the keys are, "integer", "number" for others, "text", "time" and so on.
     """
 
     def __init__(self, keys: pa.ChunkedArray, rows: Rows, where: str) -> None:
         self.where = where
-        self.kind, values, wrong = _canonical(keys)
-        if values.null_count:
-            bad = "NaN or fractions" if wrong else "null"
-            raise InputError(f"{where}: {values.null_count} primary keys are {bad}; fill or drop")
-        self._lookup: Rows | None = None
+        keys = plain(keys)
+        missing = len(keys) - int(np.count_nonzero(is_given(keys)))
+        if missing:
+            bad = "null or NaN" if pa.types.is_floating(keys.type) else "null"
+            raise InputError(f"{where}: {missing} primary keys are {bad}; fill or drop")
         self._rows = rows
+        self._form = form_of(keys)
+        self.kind = str(self._form)
+        self._lookup: Rows | None = None
         if not len(rows):
             return
-        if self.kind == "integer":
-            self._index_integers(values.to_numpy())
-        else:
-            self._index_others(values)
+        values = in_form(keys, self._form)
+        integer = self._form.is_integer
+        twice = self._index_integers(values.to_numpy()) if integer else self._index_others(values)
+        if twice is not None:
+            key = _shown(keys[twice])
+            raise InputError(f"{where}: the primary key {key} occurs twice; make keys unique")
 
-    def _index_integers(self, keys: NDArray[np.int64]) -> None:
+    def _index_integers(self, keys: Integers) -> int | None:
+        """The position of a key that was there before; None if all differ."""
         low, high = int(keys.min()), int(keys.max())
         self._low = low
         if high - low < 4 * len(keys) + 1024:
             self._lookup = np.full(high - low + 1, NO_ROW)
             self._lookup[keys - low] = self._rows
             if np.count_nonzero(self._lookup != NO_ROW) < len(keys):
-                self._refuse_duplicate(np.sort(keys))
-            return
+                return _repeated(np.argsort(keys, kind="stable"), keys)
+            return None
         order = np.argsort(keys, kind="stable")
         self._sorted, self._rows = keys[order], self._rows[order]
         if (self._sorted[1:] == self._sorted[:-1]).any():
-            self._refuse_duplicate(self._sorted)
+            return _repeated(order, keys)
+        return None
 
-    def _index_others(self, keys: pa.ChunkedArray) -> None:
+    def _index_others(self, keys: pa.ChunkedArray) -> int | None:
         self._values = keys.combine_chunks()
         try:
             distinct = len(pc.unique(keys))
@@ -73,38 +81,48 @@ class KeyIndex:
             raise InputError(
                 f"{self.where}: {keys.type} cannot be a primary key; make it a number or a text"
             ) from None
-        if distinct < len(keys):
-            counts = pc.value_counts(keys)
-            twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-            self._refuse(twice[0].as_py())
-
-    def _refuse_duplicate(self, keys: NDArray[np.int64]) -> None:
-        self._refuse(int(keys[1:][keys[1:] == keys[:-1]][0]))
-
-    def _refuse(self, value: Any) -> None:
-        raise InputError(f"{self.where}: the primary key {value!r} occurs twice; make keys unique")
+        if distinct == len(keys):
+            return None
+        encoded = self._values.dictionary_encode().indices.to_numpy()
+        return _repeated(np.argsort(encoded, kind="stable"), encoded)
 
     def find(self, keys: pa.ChunkedArray, where: str) -> Links:
         """The rows that the values of a foreign key reference."""
-        kind, values, wrong = _canonical(keys)
-        valid = np.asarray(values.is_valid())
-        nulls = len(values) - int(valid.sum()) - wrong
-        if kind == "null" or not valid.any() or not len(self._rows):
-            return Links(np.full(len(values), NO_ROW), nulls, wrong + int(valid.sum()))
-        if (kind, self.kind) == ("integer", "large number"):
-            kind, values = self.kind, values.cast(_LARGE)
-        elif (kind, self.kind) == ("large number", "integer"):
-            kind, values = self.kind, _integers(values)
-            wrong += values.null_count - int(np.count_nonzero(~valid))
-            valid = np.asarray(values.is_valid())
-        if kind != self.kind:
-            raise InputError(
-                f"{where}: holds {keys.type}, but the primary key {self.where} is of another type "
-                f"({self.kind}); give both columns one type"
-            )
-        rows = self._find_integers(values) if kind == "integer" else self._find_others(values)
-        rows[~valid] = NO_ROW
-        return Links(rows, nulls, wrong + int(np.count_nonzero(valid & (rows == NO_ROW))))
+        keys = plain(keys)
+        given = is_given(keys)
+        count = int(np.count_nonzero(given))
+        if not count or not len(self._rows):
+            return Links(np.full(len(keys), NO_ROW), len(keys) - count, count)
+        sorts = (sort_of(keys.type), self._form.sort)
+        if sorts == ("binary", "text"):
+            return self._by_uuid(keys.type, where).find(keys, where)
+        if sorts == ("text", "binary"):
+            values = uuids(keys)
+            if values.null_count == len(values):
+                self._refuse_types(keys.type, where)
+        elif sorts[0] == sorts[1]:
+            values = in_form(keys, self._form)
+        else:
+            self._refuse_types(keys.type, where)
+        rows = self._find_integers(values) if self._form.is_integer else self._find_others(values)
+        if values.null_count:
+            rows[np.asarray(values.is_null())] = NO_ROW
+        dangling = int(np.count_nonzero(given & (rows == NO_ROW)))
+        return Links(rows, len(keys) - count, dangling)
+
+    def _by_uuid(self, kind: pa.DataType, where: str) -> "KeyIndex":
+        """An index of the keys, which are texts, by the 16 bytes of the UUIDs that they spell."""
+        values = uuids(pa.chunked_array([self._values]))
+        spelled = np.asarray(values.is_valid())
+        if not spelled.any():
+            self._refuse_types(kind, where)
+        return KeyIndex(values.drop_null(), self._rows[spelled], self.where)
+
+    def _refuse_types(self, kind: pa.DataType, where: str) -> NoReturn:
+        raise InputError(
+            f"{where}: holds {kind}, but the primary key {self.where} is of another type "
+            f"({self.kind}); give both columns one type"
+        )
 
     def _find_integers(self, values: pa.ChunkedArray) -> Rows:
         rows = np.empty(len(values), np.uint32)
@@ -117,7 +135,7 @@ class KeyIndex:
                 filled += len(found)
         return rows
 
-    def _find_keys(self, keys: NDArray[np.int64]) -> Rows:
+    def _find_keys(self, keys: Integers) -> Rows:
         if self._lookup is not None:
             inside = (keys >= self._low) & (keys <= self._low + len(self._lookup) - 1)
             return np.where(inside, self._lookup[np.where(inside, keys - self._low, 0)], NO_ROW)
@@ -130,65 +148,18 @@ class KeyIndex:
         return np.where(found, self._rows[position.fill_null(0).to_numpy()], NO_ROW)
 
 
-def _canonical(keys: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray, int]:
-    """Keys in a form in which equal values are equal: their kind, the values, and how many became
-    null because no key can equal them (NaN counts as null, a fraction does not).
-
-    Integers of every width, integral floats and decimals are one kind, texts another.
-    """
-    keys = plain(keys)
-    kind = keys.type
-    if pa.types.is_null(kind):
-        return "null", keys, 0
-    if pa.types.is_boolean(kind):
-        return "integer", keys.cast(pa.uint8()).cast(pa.int64()), 0
-    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        try:
-            return "integer", keys.cast(pa.int64()), 0
-        except pa.ArrowInvalid:
-            pass  # larger than 64 bits, or fractions
-        if pa.types.is_decimal(kind) and kind.precision - kind.scale > 58:  # room in _LARGE
-            return str(kind), keys, 0
-        return "large number", keys.cast(_LARGE, safe=False), 0
-    if pa.types.is_floating(kind):
-        return _whole(keys)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        stamps = keys.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
-        return "time", stamps.cast(pa.int64()), 0
-    if semantic_text(kind):
-        return "text", keys.cast(pa.large_string()), 0
-    if any(test(kind) for test in _BINARY):
-        return "binary", keys.cast(pa.large_binary()), 0
-    return str(kind), keys, 0
+def _repeated(order: NDArray[np.int64], keys: NDArray[Any]) -> int:
+    """The first position, in `order` of the keys, whose key is that of the one before."""
+    ordered = keys[order]
+    return int(order[1:][ordered[1:] == ordered[:-1]][0])
 
 
-def _integers(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Decimals as integers of 64 bits; those that are none become null."""
-    pieces = []
-    for _, block in blocks(numbers):
-        encoded = block.combine_chunks().dictionary_encode()
-        whole = [
-            int(value) if value == int(value) and -(2**63) <= value < 2**63 else None
-            for value in encoded.dictionary.to_pylist()
-        ]
-        pieces.append(pa.array(whole, pa.int64()).take(encoded.indices))
-    return pa.chunked_array(pieces, pa.int64())
-
-
-def semantic_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow type holds character strings."""
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(test(kind) for test in tests)
-
-
-def _whole(keys: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray, int]:
-    """Float keys (pandas writes integers with nulls so) as integers."""
-    floats = keys.cast(pa.float64()).to_numpy()
-    given = ~np.isnan(floats)
-    whole = given & (np.abs(floats) < 2.0**63) & (np.floor(floats) == floats)
-    integers = np.where(whole, floats, 0).astype(np.int64)
-    wrong = int(np.count_nonzero(given & ~whole))
-    return "integer", pa.chunked_array([pa.array(integers, mask=~whole)]), wrong
+def _shown(key: pa.Scalar) -> str:
+    try:
+        value = key.as_py()
+    except (ValueError, OverflowError):  # a time that Python has no object for
+        return str(getattr(key, "value", key.type))
+    return repr(value) if isinstance(value, str | bytes) else str(value)
 
 
 def order_by_time(time: NDArray[np.int64], valid: NDArray[np.bool_]) -> Rows | None:

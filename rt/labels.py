@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from plurel.errors import InputError
 from plurel.manifest import read_yaml
-from rt.raw import JoinedSource, MemorySource, ParquetSource, RawDatabase, Source
+from rt.joined_source import JoinedSource
+from rt.raw import MemorySource, ParquetSource, RawDatabase, Source
 
 SPLITS = ("train", "val", "test")
 LABEL_TYPES = {
@@ -20,6 +21,7 @@ LABEL_TYPES = {
     "multiclass_classification": "text",
 }
 """Semantic type of the labels of each task type that is kept."""
+_TEXTS = ("kind", "entity_table", "entity_col", "target_col", "time_col", "timedelta")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def read_tasks(database: RawDatabase) -> tuple[list[RawTask], dict[str, str]]:
     for path in sorted((database.folder / "tasks").glob("*/manifest.yaml")):
         manifest = read_yaml(path)
         name = path.parent.name  # by which RelBench loads it, whatever the manifest says
+        _check_texts(manifest, ("task_type",), path)
         task_type = manifest.get("task_type")
         if task_type not in LABEL_TYPES:
             skipped[name] = f"task type {task_type} is not supported"
@@ -67,6 +70,7 @@ def read_tasks(database: RawDatabase) -> tuple[list[RawTask], dict[str, str]]:
 
 def _read_task(database: RawDatabase, path: Path, name: str, manifest: dict[str, Any]) -> RawTask:
     """The task as its manifest has it, without labels."""
+    _check_texts(manifest, _TEXTS, path)
     kind = _checked_kind(manifest, path)
     entity = next((t for t in database.tables if t.name == manifest["entity_table"]), None)
     if entity is None:
@@ -94,6 +98,13 @@ def _read_task(database: RawDatabase, path: Path, name: str, manifest: dict[str,
         horizon=_horizon(manifest.get("timedelta"), path),
         hidden=_pairs(manifest.get("remove_columns"), path),
     )
+
+
+def _check_texts(manifest: dict[str, Any], keys: Sequence[str], path: Path) -> None:
+    for key in keys:
+        value = manifest.get(key)
+        if not isinstance(value, str | None):
+            raise InputError(f"{path}: {key} is {value!r}; write one text, a number in quotes")
 
 
 def _checked_kind(manifest: dict[str, Any], path: Path) -> str:
@@ -163,9 +174,11 @@ def _horizon(timedelta: Any, path: Path) -> int | None:
     import pandas as pd  # most of the import time of this module, so only where it is needed
 
     try:
-        span = pd.Timedelta(timedelta)
+        span: Any = pd.Timedelta(timedelta)
     except ValueError:
-        raise InputError(f"{path}: timedelta is {timedelta!r}; write e.g. '30 days'") from None
+        span = pd.NaT
+    if span is pd.NaT:
+        raise InputError(f"{path}: timedelta is {timedelta!r}; write e.g. '30 days'")
     if span < pd.Timedelta(0):
         raise InputError(f"{path}: timedelta is {timedelta!r}; it must not be negative")
     return math.ceil(span.total_seconds())
@@ -174,7 +187,10 @@ def _horizon(timedelta: Any, path: Path) -> int | None:
 def _pairs(pairs: Any, path: Path) -> tuple[tuple[str, str], ...]:
     pairs = pairs or []
     good = isinstance(pairs, list) and all(
-        isinstance(p, list | tuple) and len(p) == 2 for p in pairs
+        isinstance(p, list | tuple)
+        and len(p) == 2
+        and not any(isinstance(n, list | dict) for n in p)
+        for p in pairs
     )
     if not good:
         raise InputError(f"{path}: remove_columns must be a list of [table, column] pairs")

@@ -14,7 +14,7 @@ from rt.raw import blocks, is_bool8, row_blocks
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EXACT = 2.0**53
 """Up to here float64 holds every integer."""
 
@@ -83,7 +83,7 @@ def _values(array: pa.ChunkedArray, known: Mask) -> tuple[Floats, float]:
         return _decimals(array, known)
     if pa.types.is_floating(kind):
         return _convert(array, _floats), 0.0
-    return _integers(array, 1 if pa.types.is_integer(kind) else _PER_SECOND[kind.unit], known)
+    return _integers(array, 1 if pa.types.is_integer(kind) else PER_SECOND[kind.unit], known)
 
 
 def _convert(
@@ -189,7 +189,7 @@ def ticks(array: pa.ChunkedArray) -> tuple[NDArray[np.int64], int]:
         return dense(array.cast(pa.int32())).astype(np.int64) * 86400, 1
     if pa.types.is_date64(array.type):
         return dense(array.cast(pa.int64())), 1000
-    return dense(array.cast(pa.int64())), _PER_SECOND[array.type.unit]
+    return dense(array.cast(pa.int64())), PER_SECOND[array.type.unit]
 
 
 def is_valid(array: pa.ChunkedArray) -> Mask:

@@ -5,10 +5,10 @@ is read here without importing relbench, whose import takes seconds.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,29 +85,6 @@ class ParquetSource:
             ) from None
 
 
-class JoinedSource:
-    """Tables one below the other: the label files of a task."""
-
-    def __init__(self, label: str, parts: Sequence[Source]) -> None:
-        self.label = label
-        self.parts = parts
-        self.num_rows = sum(part.num_rows for part in parts)
-        self.schema: pa.Schema = parts[0].schema
-
-    def read(self, column: str) -> pa.ChunkedArray:
-        arrays = [plain(part.read(column)) for part in self.parts]
-        kinds = {array.type for array in arrays if len(array) > array.null_count}
-        kind = _common_type(kinds) if kinds else arrays[0].type
-        if kind is None:
-            found = ", ".join(sorted(map(str, kinds)))
-            raise InputError(
-                f"{self.label}: column '{column}' has several types: {found}; write all splits "
-                "with one"
-            )
-        cast = [array.cast(kind, safe=False) for array in arrays]
-        return pa.chunked_array([chunk for array in cast for chunk in array.chunks], kind)
-
-
 class MemorySource:
     """A table in memory (labels that relbench has computed)."""
 
@@ -154,10 +131,13 @@ def read_database(folder: Path) -> RawDatabase:
     manifest, keys = read_tables(folder)
     path = folder / MANIFEST
     val, test = (timestamp(manifest, key, path) for key in ("val_timestamp", "test_timestamp"))
+    name = manifest.get("name")
+    if isinstance(name, list | dict):
+        raise InputError(f"{path}: name is {name!r}; write one text")
     if val > test:
         raise InputError(f"{path}: val_timestamp lies after test_timestamp; swap them")
-    tables = tuple(_read_table(folder, name, table, path) for name, table in keys.items())
-    return RawDatabase(folder, str(manifest.get("name") or folder.name), val, test, tables)
+    tables = tuple(_read_table(folder, table, of_it, path) for table, of_it in keys.items())
+    return RawDatabase(folder, str(name or folder.name), val, test, tables)
 
 
 def _read_table(folder: Path, name: str, keys: TableKeys, path: Path) -> RawTable:
@@ -202,8 +182,14 @@ def timestamp(manifest: dict[str, Any], key: str, path: Path) -> int:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
         moment = _as_pandas_reads(value, f"{path}: {key}")
-    offset = moment.utcoffset()
-    moment = moment.replace(tzinfo=None) if offset is None else moment.replace(tzinfo=None) - offset
+    offset = moment.utcoffset() or timedelta(0)
+    try:
+        moment = moment.replace(tzinfo=None) - offset
+    except OverflowError:
+        raise InputError(
+            f"{path}: {key} is {str(value)!r}, in UTC outside the years 1 to 9999; write a date "
+            "such as 2005-01-31"
+        ) from None
     return int(np.datetime64(moment, "s").astype(np.int64))
 
 
@@ -212,10 +198,10 @@ def _as_pandas_reads(value: Any, where: str) -> datetime:
     import pandas as pd  # only here: its import takes a second
 
     try:
-        if not any(letter.isdigit() for letter in str(value)):
+        if not isinstance(value, str) or not any(letter.isdigit() for letter in str(value)):
             raise ValueError("no date")
         return pd.Timestamp(value).to_pydatetime(warn=False)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise InputError(f"{where} is {value!r}; write a date such as 2005-01-31") from None
 
 
@@ -269,26 +255,6 @@ def is_bool8(kind: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _common_type(kinds: set[pa.DataType]) -> pa.DataType | None:
-    """A type that holds the values of all; None if they are of different sorts."""
-    if len(kinds) == 1:
-        return next(iter(kinds))
-    numbers = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating, pa.types.is_decimal)
-    sorts = (
-        (pa.int64(), (pa.types.is_integer, pa.types.is_boolean)),
-        (pa.float64(), numbers),
-        (pa.timestamp("us"), (pa.types.is_timestamp, pa.types.is_date)),
-        (
-            pa.large_string(),
-            (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-        ),
-    )
-    for common, tests in sorts:
-        if all(any(test(kind) for test in tests) for kind in kinds):
-            return common
-    return None
 
 
 def _line(error: Exception) -> str:

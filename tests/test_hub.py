@@ -14,7 +14,7 @@ from plurel.errors import InputError
 from rt import hub
 from rt.checkpoint import Settings, load_settings, resolve
 from rt.model import ModelConfig, RelationalTransformer
-from tests.hub_stand_in import Hub, serving, write_cache
+from tests.hub_stand_in import Hub, serving, use, write_cache
 
 CONFIG = ModelConfig(num_blocks=1, d_model=16, num_heads=2, d_ff=24, d_text=8)
 SETTINGS = Settings("hash", {"context_length": 40, "recipes": {"published": {}}}, "0123abcd")
@@ -59,12 +59,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with serving(Hub()) as hub:
         use(monkeypatch, hub.url)
         yield hub
-
-
-def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 def test_a_folder_on_the_hub_is_a_model_with_its_settings(server: Hub, tmp_path: Path) -> None:

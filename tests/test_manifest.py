@@ -14,6 +14,8 @@ TABLES = "tables:\n  users: {pkey: id}\n  visits: {pkey: id, time_col: t, fkeys:
 
 BROKEN = [
     ("tables: [a: {", "broken YAML"),
+    ("val_timestamp: 2020-13-45", "broken YAML"),
+    ("val_timestamp: 2020-01-01 00:00:00+99:00", "broken YAML"),
     ("- 1", "must hold keys"),
     ("name: x", "'tables' must name"),
     ("tables: {users: 3}", "table 'users' must be a mapping"),

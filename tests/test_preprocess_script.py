@@ -1,5 +1,6 @@
 """scripts/preprocess.py, started as a user starts it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,16 @@ from rt.store import open_meta
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "preprocess.py"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | environment,
+    )
 
 
 def test_stores_of_two_databases_in_two_processes(tmp_path: Path) -> None:
@@ -35,4 +43,16 @@ def test_bad_input_is_one_line_on_stderr(tmp_path: Path) -> None:
     assert last.startswith("error: ")
     assert "nowhere" in last
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "pre").exists()
+
+
+def test_an_embedder_that_cannot_be_fetched_ends_it_before_any_work(tmp_path: Path) -> None:
+    raw = shop(tmp_path / "a")
+    options = (raw, "--out", tmp_path / "pre", "--embedder", "all-MiniLM-L12-v2")
+    place = {"HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = run(*options, **place)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: embedder all-MiniLM-L12-v2: ")
     assert not (tmp_path / "pre").exists()

@@ -13,7 +13,10 @@ from opened_store import Opened, make
 from raw_folders import dates, write_folder
 from relbench.manifest import TableSpec, TaskManifest
 
+from plurel.errors import InputError
 from rt import store
+from rt.joined_source import JoinedSource
+from rt.raw import MemorySource
 from rt.store import Z_CLIP
 
 SPECIAL = ["NA", "None", "", "nan", None, "NA", "null"]
@@ -107,3 +110,85 @@ def test_label_types(
     assert found.cells("label", "y", "task") == cells
     assert found.meta.tasks[0]["horizon"] is None
     assert found.edges("parent", "label", "task") == [[0], [0], [0]]
+
+
+def joined(*parts: pa.Array) -> pa.ChunkedArray:
+    """The column `c` of splits that are written so."""
+    sources = [MemorySource("part", pa.table({"c": part})) for part in parts]
+    return JoinedSource("tasks/churn", sources).read("c")
+
+
+def times(kind: pa.DataType, *numbers: int) -> pa.Array:
+    return pa.array(numbers, pa.int64()).cast(kind)
+
+
+SPLITS = {
+    "signs": ([pa.array([2**64 - 1], pa.uint64()), pa.array([-1])],
+              pa.array([2**64 - 1, -1], pa.decimal128(20, 0))),
+    "unsigned": ([pa.array([2**64 - 1], pa.uint64()), pa.array([1])],
+                 pa.array([2**64 - 1, 1], pa.uint64())),
+    "integers": ([pa.array([7], pa.uint64()), pa.array([-1], pa.int8()), pa.array([True])],
+                 pa.array([7, -1, 1])),
+    "fractions": ([pa.array([2**53]), pa.array([1.5, None])], pa.array([2.0**53, 1.5, None])),
+    "large integers": ([pa.array([2**53 + 1]), pa.array([1.0])], pa.array([2**53 + 1, 1])),
+    "decimals": ([pa.array([Decimal("0.123456789012345678")]), pa.array([2]), pa.array([True])],
+                 pa.array([Decimal("0.123456789012345678"), Decimal(2), Decimal(1)],
+                          pa.decimal256(76, 18))),
+    "decimals and floats": ([pa.array([Decimal("0.10")]), pa.array([1 / 3])],
+                            pa.array([0.1, 1 / 3])),
+    "long decimals and floats": ([pa.array([Decimal("0.123456789012345678")]), pa.array([0.5])],
+                                 pa.array([Decimal("0.123456789012345678"), Decimal("0.5")],
+                                          pa.decimal256(76, 18))),
+    "nanoseconds": ([times(pa.timestamp("ns"), 10**9 + 1), times(pa.timestamp("us"), 1)],
+                    times(pa.timestamp("ns"), 10**9 + 1, 1000)),
+    "far times": ([times(pa.timestamp("ns"), 2000), times(pa.timestamp("us"), 2**60)],
+                  times(pa.timestamp("us"), 2, 2**60)),
+    "zones": ([times(pa.timestamp("s", "Asia/Kolkata"), 1), times(pa.timestamp("ms"), 1)],
+              times(pa.timestamp("ms"), 1000, 1)),
+    "days": ([pa.array([1], pa.date32()), times(pa.timestamp("s"), 1)],
+             times(pa.timestamp("s"), 86400, 1)),
+    "durations": ([times(pa.duration("s"), 1), times(pa.duration("us"), 1)],
+                  times(pa.duration("us"), 10**6, 1)),
+    "clocks": ([pa.array([1], pa.time32("s")), pa.array([1], pa.time64("us"))],
+               times(pa.time64("ns"), 10**9, 1000)),
+    "texts": ([pa.array(["a"], pa.string_view()), pa.array(["b"]).dictionary_encode()],
+              pa.array(["a", "b"], pa.large_string())),
+    "nulls": ([pa.nulls(1, pa.list_(pa.int8())), pa.array([1])], pa.array([None, 1])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_splits_of_several_types_keep_their_values(name: str) -> None:
+    parts, wanted = SPLITS[name]
+    found = joined(*parts)
+    assert found.type == wanted.type
+    assert found.combine_chunks().equals(wanted)
+
+
+NONE = [
+    (pa.array([2**53 + 1]), pa.array([1.5])),
+    (pa.array([Decimal("0.123456789012345678")]), pa.array([1e100])),
+    (times(pa.timestamp("ns"), 1), times(pa.timestamp("us"), 2**60)),
+    (times(pa.duration("s"), 1), pa.array([1])),
+    (pa.array([1]), pa.array(["a"])),
+    (pa.array([[1]]), pa.array([1])),
+]
+
+
+@pytest.mark.parametrize("parts", NONE)
+def test_splits_of_types_that_no_type_holds_are_refused(parts: tuple[pa.Array, ...]) -> None:
+    with pytest.raises(InputError, match="tasks/churn: column 'c' has several types") as caught:
+        joined(*parts)
+    assert all(str(part.type) in str(caught.value) for part in parts)
+
+
+def test_a_label_row_is_never_early_whatever_the_other_splits_hold(tmp_path: Path) -> None:
+    splits = {
+        split: {"k": [1], "at": times(pa.timestamp(unit), number), "y": [1.0]}
+        for split, unit, number in (("train", "ns", 10**9 + 1), ("val", "us", 1), ("test", "us", 1))
+    }
+    task = external("regression")
+    task.time_col = "at"
+    write_folder(tmp_path / "raw", {"t": ({"k": [1]}, TableSpec("k"))}, {"label": (task, splits)})
+    found = Opened(store.write_store(tmp_path / "raw", tmp_path / "pre"))
+    assert found.arrays["row_time"][1:].tolist() == [2, 1, 1]

@@ -1,14 +1,17 @@
 """Embedders: unit vectors, a function of the text alone, told apart by their fingerprint."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 from plurel.errors import InputError
 from rt import text
 from rt.text import embedder_name, get_embedder
+from tests.hub_stand_in import Hub, serving, use
 
 TEXTS = ["age of users", "a longer text about nothing in particular", "", "NA", "größe", "None"]
 
@@ -143,15 +146,45 @@ def test_unknown_and_broken_models_are_refused(tmp_path: Path) -> None:
         get_embedder(str(tmp_path))
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the Hub."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("offline", [True, False])
 def test_the_hub_model_names_the_remedy_when_it_cannot_be_reached(
-    monkeypatch: pytest.MonkeyPatch,
+    offline: bool, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import sentence_transformers
-
-    def unreachable(*args: object, **kwargs: object) -> None:
-        raise OSError("We couldn't connect\nto the Hub")
-
-    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", unreachable)
-    with pytest.raises(InputError, match="use all-MiniLM-L6-v2") as caught:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    use(monkeypatch, "http://127.0.0.1:9")
+    start = time.monotonic()
+    with pytest.raises(InputError, match="or use all-MiniLM-L6-v2") as told:
         get_embedder("all-MiniLM-L12-v2")
-    assert "\n" not in str(caught.value)
+    assert time.monotonic() - start < 15
+    assert "\n" not in str(told.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_hub_model_is_downloaded_once_and_then_works_offline(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "sentence-transformers/all-MiniLM-L12-v2"
+    folder = Path(tiny_model(tmp_path / "model", 1))
+    files = {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+    with serving(Hub({name: {"main": files | {"onnx/model.onnx": b"large"}}})) as server:
+        use(monkeypatch, server.url)
+        first = get_embedder("all-MiniLM-L12-v2")
+        assert not any("onnx" in path for path in server.asked if "resolve" in path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    again = get_embedder("all-MiniLM-L12-v2")
+    assert again.name == first.name == "all-MiniLM-L12-v2"
+    assert again.fingerprint == first.fingerprint == get_embedder(str(folder)).fingerprint
+    next(cache.rglob("model.safetensors")).unlink()
+    with pytest.raises(InputError, match="not in the cache"):
+        get_embedder("all-MiniLM-L12-v2")
