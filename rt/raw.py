@@ -7,6 +7,7 @@ is read here without importing relbench, whose import takes seconds.
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -144,6 +145,17 @@ def _read_table(folder: Path, name: str, keys: TableKeys, path: Path) -> RawTabl
     source = ParquetSource(folder / "db" / f"{name}.parquet")
     keys.check(name, source.schema.names, path, source.label)
     return RawTable(name, source, keys.primary_key, keys.time_column, keys.foreign_keys)
+
+
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """InputErrors inside name the database's folder: that of one database among many."""
+    try:
+        yield
+    except InputError as error:
+        if str(folder) in str(error):
+            raise
+        raise InputError(f"{folder}: {error}") from None
 
 
 def input_hash(folder: Path) -> str:

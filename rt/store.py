@@ -93,7 +93,7 @@ from rt.meta import (
     StoreMeta,
     open_meta,
 )
-from rt.raw import RawDatabase, input_hash, read_database
+from rt.raw import RawDatabase, input_hash, naming, read_database
 from rt.text import DEFAULT_EMBEDDER, embedder_name
 from rt.tokenise import tokenise
 from rt.unpack import ARRAYS_FILE, read_arrays
@@ -207,7 +207,7 @@ def write_store(
         Spill(out_folder.absolute().parent),
         Progress(database.name, show_progress),
     )
-    with closing(work.progress):
+    with closing(work.progress), naming(raw_folder):
         _write(database, provenance, out_folder, work)
     return out_folder
 

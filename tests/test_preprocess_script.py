@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from opened_store import shop
 
 from rt.store import open_meta
@@ -12,7 +15,7 @@ from rt.store import open_meta
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "preprocess.py"
 
 
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path | int, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(
         command,
@@ -44,6 +47,17 @@ def test_bad_input_is_one_line_on_stderr(tmp_path: Path) -> None:
     assert "nowhere" in last
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "pre").exists()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_which_of_the_databases_is_bad(tmp_path: Path, processes: int) -> None:
+    good, bad = shop(tmp_path / "a"), shop(tmp_path / "b")
+    users = pq.read_table(bad / "db" / "users.parquet")
+    pq.write_table(users.set_column(0, "uid", pa.array([1, 2, 1])), bad / "db" / "users.parquet")
+    options = ("--out", tmp_path / "pre", "--embedder", "hash", "--num_proc", processes)
+    done = run(good, bad, *options)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == f"error: {bad}: users.uid: the primary key 1 occurs twice; make keys unique"
 
 
 def test_an_embedder_that_cannot_be_fetched_ends_it_before_any_work(tmp_path: Path) -> None:

@@ -177,4 +177,6 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(tmp_path: Path, name: st
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+    assert message.startswith(str(folder)), message
+    assert f"{folder}: {folder}" not in message
     assert not (tmp_path / "out").exists()
