@@ -81,7 +81,7 @@ from plurel.errors import InputError
 from plurel.processes import one_thread_each, worker_pool
 from plurel.spill import Spill
 from rt.config import require
-from rt.embedding import STRINGS, embed_stores, read_texts
+from rt.embedding import STRINGS, check_embedder, embed_stores, read_texts
 from rt.files import array_file
 from rt.meta import (
     CLASS_LIMIT,
@@ -94,7 +94,7 @@ from rt.meta import (
     open_meta,
 )
 from rt.raw import RawDatabase, input_hash, naming, read_database
-from rt.text import DEFAULT_EMBEDDER, embedder_name
+from rt.text import DEFAULT_EMBEDDER
 from rt.tokenise import tokenise
 from rt.unpack import ARRAYS_FILE, read_arrays
 from rt.work import Progress, Work, default_threads
@@ -128,7 +128,7 @@ def preprocess(
     A store of the same input is kept, and only what is missing is added. One of other input, of
     another format version or cut short raises InputError unless `overwrite`.
     """
-    embedder_name(embedder)
+    check_embedder([out_folder], embedder, overwrite=overwrite)
     out = write_store(
         Path(raw_folder), Path(out_folder), overwrite=overwrite, show_progress=show_progress
     )
@@ -147,7 +147,8 @@ def preprocess_many(
 ) -> list[Path]:
     """`preprocess` for many databases: tokenised in `num_proc` processes, then the union of their
     texts embedded once. Store folders are named like the raw folders."""
-    embedder_name(embedder)
+    outs = [Path(out_root) / Path(folder).resolve().name for folder in raw_folders]
+    check_embedder(outs, embedder, overwrite=overwrite)
     stores = tokenise_many(
         raw_folders, out_root, overwrite=overwrite, num_proc=num_proc, show_progress=show_progress
     )

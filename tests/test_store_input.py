@@ -11,7 +11,7 @@ from opened_store import shop
 
 from plurel.errors import InputError
 from rt.raw import read_database
-from rt.store import preprocess
+from rt.store import preprocess, preprocess_many
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -179,4 +179,18 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(tmp_path: Path, name: st
     assert all(word in message for word in words), message
     assert message.startswith(str(folder)), message
     assert f"{folder}: {folder}" not in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("make", [preprocess, preprocess_many])
+def test_an_embedder_that_is_nowhere_ends_it_before_any_work(
+    tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(spec: str) -> str:
+        raise InputError(spec)
+
+    monkeypatch.setattr("rt.embedding.embedder_folder", nowhere)
+    folder = shop(tmp_path / "shop")
+    with pytest.raises(InputError, match="hash"):
+        make([folder] if make is preprocess_many else folder, tmp_path / "out", embedder="hash")
     assert not (tmp_path / "out").exists()
