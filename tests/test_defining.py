@@ -526,3 +526,20 @@ def test_a_parent_gives_the_answer_away(tmp_path: Path) -> None:
 )
 def test_what_values_of_a_column_are(kind: pa.DataType, called: str) -> None:
     assert kinds_of(pa.schema([("x", kind)])) == {"x": called}
+
+
+@pytest.mark.parametrize("tail", ["heavy", "growing"])
+def test_copies_of_numbers_are_found(tail: str) -> None:
+    """Whatever the distribution of the labels: few of them very large, or all beyond train's."""
+    draws = stream(1, "copies")
+    target = draws.lognormal(sigma=2.5, size=1200)
+    if tail == "growing":
+        target = target.clip(max=9) + 10 * np.arange(1200)
+    copy, noise = pd.Series(1.2 * target), pd.Series(draws.lognormal(sigma=2.5, size=1200))
+    truth = target[:1000], target[1000:]
+    sign = telling((copy[:1000], copy[1000:].reset_index(drop=True)), truth)
+    assert sign is not None
+    assert "predicts the labels alone" in sign
+    assert telling((noise[:1000], noise[1000:].reset_index(drop=True)), truth) is None
+    some = copy.where(np.arange(1200) % 3 > 0)  # a third unknown, which says nothing
+    assert (telling((some[:1000], some[1000:].reset_index(drop=True)), truth) or "").endswith(")")
