@@ -54,12 +54,15 @@ def find_leaks(task: Any, database: Database, labels: Mapping[str, pd.DataFrame]
     target, found = task.target_col, []
     truth = _numbers(train[target], train[target]), _numbers(val[target], train[target])
     for table, column, values in _columns(task, database, (train, val)):
-        reason = later(values, (train, val), task.time_col)
         own = table == task.entity_table
-        if reason is None and not (own and names_rows(database.table_dict[table].df[column])):
-            reason = telling(values, truth)
-        if reason:
-            found.append(Leak(table, column, reason))
+        named = own and names_rows(database.table_dict[table].df[column])
+        # what decides comes first: when a column is filled may say more than its late times
+        signs = (
+            None if named else telling(values, truth),
+            later(values, (train, val), task.time_col),
+        )
+        if any(signs):
+            found.append(Leak(table, column, " and ".join(filter(None, signs))))
     return found
 
 
