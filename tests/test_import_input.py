@@ -104,6 +104,18 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
     assert "'tables' must name at least one table" in told("")
 
 
+@pytest.mark.parametrize("column", ["id", "word", "price", "nothing"])
+def test_times_that_are_none(tmp_path: Path, column: str) -> None:
+    """Told before timestamps are proposed from them."""
+    lines = "id,at,word,price 1,2020-01-01,x,1.5 2,2020-01-02,y,2.5 3,2020-01-03,z,3.5"
+    folder, plan = write_csv(tmp_path / "csv", a=lines), tmp_path / "plan.yaml"
+    plan.write_text(f"tables:\n  a: {{time_column: {column}}}\n", encoding="utf-8")
+    expected = {"nothing": "table a has no column 'nothing'"}.get(
+        column, f"table a: time column {column} holds"
+    )
+    assert expected in refused(folder, tmp_path, Settings(), plan=plan)
+
+
 def test_options_that_do_not_fit(tmp_path: Path) -> None:
     folder = write_csv(tmp_path / "csv", **GOOD)
     assert "2 keys are proposals: give --accept" in refused(

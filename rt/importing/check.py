@@ -39,6 +39,13 @@ def check_tables(plan: Plan, names: Sequence[str], where: str) -> None:
             raise InputError(f"{where}: no table {name!r} in the source{hint}")
 
 
+def check_times(plan: Plan, staging: Staging) -> None:
+    """InputError unless the time columns of a plan are there and hold times."""
+    for name, table in plan.tables.items():
+        _check_names(name, [] if table.time_column is None else [table.time_column], staging)
+        _check_time(name, table, staging)
+
+
 def _check_columns(name: str, table: TablePlan, staging: Staging) -> None:
     keys = [column for key in table.foreign_keys for column in key.columns]
     one = [*([] if table.time_column is None else [table.time_column]), *table.time_from]
