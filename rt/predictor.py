@@ -8,7 +8,7 @@ contexts, or from a head fitted on the frozen model (`fit_head`).
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,16 @@ import torch
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
-from plurel.rng import stream
 from rt.asked import SOURCE_KEY, Entities, RowKeys, frame_of, last_time, new_rows, seconds
 from rt.data import Batch
 from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, different, fit_head
-from rt.labels import LABEL_TYPES
-from rt.meta import StoreMeta, open_meta
 from rt.model import RelationalTransformer
+from rt.opened import Opened, open_task
 from rt.precision import Device, Precision, autocast, choose, choose_device
 from rt.predict import Answer, Contexts, ContextSettings, NewRows, of_contexts, predict
 from rt.scores import Protocol
-from rt.sources import find_sources, prepare
-from rt.tasks import Split, Task, load_tasks
+from rt.tasks import Split
 
 Rows = NDArray[np.uint32] | NewRows
 PROBABILITY = "probability of "
@@ -192,20 +189,12 @@ class Predictor:
             raise InputError(f"task {task}: the row's context holds nothing but the target")
         return averaged(frames)
 
-    def _open(self, database: str | Path, task: str, show_progress: bool = True) -> "_Opened":
+    def _open(self, database: str | Path, task: str, show_progress: bool = True) -> Opened:
         """The database, made ready, and its task."""
-        (source,) = find_sources([str(database)], pre_dir=self.pre_dir)
-        if source.raw is None:
-            raise InputError(
-                f"{database} is a store, which knows no keys: give the database's folder in "
-                "RelBench's format"
-            )
-        prepare([source], self.settings.embedder, show_progress=show_progress)
-        (found,) = load_tasks(source.store, [task], types=tuple(LABEL_TYPES))
-        return _Opened(source.raw, source.store, open_meta(source.store), found)
+        return open_task(database, task, self.settings.embedder, self.pre_dir, show_progress)
 
     def _rows(
-        self, opened: "_Opened", given: tuple[Any, Any, Split], named_by: str | None
+        self, opened: Opened, given: tuple[Any, Any, Split], named_by: str | None
     ) -> tuple[pd.DataFrame, Rows]:
         """What is asked, as a frame, and the rows that it means."""
         (rows, at, split), meta, task = given, opened.meta, opened.task
@@ -244,7 +233,7 @@ class Predictor:
         return digest.hexdigest()
 
     def _vectors(
-        self, opened: "_Opened", rows: Rows, settings: dict[str, Any], head: Head | None = None
+        self, opened: Opened, rows: Rows, settings: dict[str, Any], head: Head | None = None
     ) -> Floats:
         """f64[N, d_model]: the vectors of the rows' targets before the model's own heads; or what a
         head says of them, f64[N] or f64[N, C]."""
@@ -262,57 +251,6 @@ class Predictor:
             child_counts=config.child_counts, **settings,
         )  # fmt: skip
         return found[:, 0] if head is not None and not head.classes else found
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A task of a database: its folder in RelBench's format, and its store."""
-
-    raw: Path
-    store: Path
-    meta: StoreMeta
-    task: Task
-
-    @property
-    def name(self) -> str:
-        """ "<database>/<task>"."""
-        return f"{self.store.name}/{self.task.name}"
-
-    def relbench_task(self) -> Any:
-        """RelBench's own."""
-        from rt.relbench_folder import open_dataset, open_task  # RelBench takes seconds to import
-
-        return open_task(open_dataset(self.raw), self.task.name)
-
-    def label_rows(
-        self, relbench_task: Any, split: Split
-    ) -> tuple[pd.DataFrame, NDArray[np.uint32], str]:
-        """The label table of a split, its rows in the store, and the column of labels."""
-        from rt.evaluate import store_rows  # as above
-        from rt.relbench_folder import label_table
-
-        table = label_table(relbench_task, split)
-        rows = store_rows(self.store, self.meta, self.task, split, table)
-        if not len(rows):
-            raise InputError(f"task {self.task.name}: the label table of {split} is empty")
-        named = [*table.fkey_col_to_pkey_table, table.time_col, relbench_task.target_col]
-        columns = [column for column in named if column in table.df]
-        return table.df[columns].reset_index(drop=True), rows, relbench_task.target_col
-
-    def labelled(
-        self, relbench_task: Any, split: Split, most: int, seed: int
-    ) -> tuple[Rows, NDArray[np.generic]]:
-        """Label rows of a split, drawn at random where there are more than wanted, and the
-        labels."""
-        table, rows, target = self.label_rows(relbench_task, split)
-        order = stream(seed, "head", self.store.name, self.task.name, split).permutation(len(rows))
-        chosen = np.sort(order[:most])
-        labels = table[target].iloc[chosen]
-        if self.task.task_type == "multiclass_classification":
-            if pd.api.types.is_float_dtype(labels.dtype) and (labels % 1 == 0).all():
-                labels = labels.astype("int64")  # named as the store names them: 3, not 3.0
-            return rows[chosen], labels.astype(str).to_numpy(dtype=str)
-        return rows[chosen], labels.astype("Float64").to_numpy(dtype=np.float64)
 
 
 def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd.DataFrame:

@@ -177,6 +177,10 @@ def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_pat
     assert "no row has the shop 9 (1 of 2" in refused("mean-amount", [1, 9])
     assert "no task 'mean'" in refused("mean", [1])
     assert "is a store, which knows no keys" in refused("mean-amount", [1], database=store)
+    for name in ("one", "other"):
+        shutil.copytree(raw, tmp_path / "two" / name)
+    two = refused("mean-amount", [1], database=tmp_path / "two")
+    assert two == f"{tmp_path / 'two'} holds 2 databases (one, other): give the folder of one"
     shops = pd.DataFrame({"shops": [1]})
     assert "no column 'shop': rename 'shops'" in refused("mean-amount", shops)
     assert "which is no time" in refused("mean-amount", [1], at="yesterday")
