@@ -59,6 +59,17 @@ SOURCE_KEY = "original"
 """Says, in the place of a column, that rows are named by the keys of the source."""
 
 
+def source_keys(kept: Path, num_rows: int) -> pa.Table:
+    """The keys that the rows of a table had in the source, in the order of its file, a column each
+    part; InputError where they are not of so many rows."""
+    keys = pq.read_table(kept)
+    if keys.num_rows != num_rows:
+        raise InputError(
+            f"{kept}: {keys.num_rows} keys for {num_rows} rows; import the database again"
+        )
+    return keys
+
+
 class Entities:
     """The rows of a database table by their primary key, by another column of unique values, or by
     the keys that they had before an import numbered them (`original`).
@@ -88,12 +99,9 @@ class Entities:
         rows[source] = np.arange(first, end, dtype=np.uint32)
         self._original = None
         if kept.is_file() and (column is None or original):
-            keys = pq.read_table(kept).column(0)
-            if len(keys) != len(rows):
-                raise InputError(
-                    f"{kept}: {len(keys)} keys for {len(rows)} rows; import the database again"
-                )
-            self._original = KeyIndex(keys, rows, str(kept))
+            keys = source_keys(kept, len(rows))
+            if keys.num_columns == 1:  # others: `rt.parted_keys`
+                self._original = KeyIndex(keys.column(0), rows, str(kept))
         self._only_original = original
         where = f"{raw}: {table}.{self.key or 'position'}"
         if self.key is None:
@@ -185,25 +193,31 @@ def new_rows(
     return NewRows(entity, time, value.astype(np.float32))
 
 
-def frame_of(rows: Any, task: Task, time_column: str | None, at: Any, key: str) -> pd.DataFrame:
+def frame_of(
+    rows: Any, task: Task, time_column: str | None, at: Any, keys: Sequence[str]
+) -> pd.DataFrame:
     """What is asked as a frame of keys and, where the task has times, times. rows: a frame with the
-    column of keys and maybe that of times, or a list of keys; at: the time of all.
+    columns of keys and maybe that of times, or a list of keys; at: the time of all.
 
     Raises InputError for columns that are missing.
     """
     if not isinstance(rows, pd.DataFrame):
+        (key,) = keys
         rows = pd.DataFrame(
             {key: list(rows) if np.iterable(rows) and not isinstance(rows, str) else [rows]}
         )
-    if key not in rows:
-        near = nearest(key, [str(column) for column in rows.columns])
-        raise InputError(
-            f"task {task.name}: the rows asked for have no column '{key}'"
-            + (f": rename '{near}'" if near else f", only {', '.join(map(str, rows.columns))}")
-        )
-    found = rows[[key]].reset_index(drop=True)
+    for key in keys:
+        if key not in rows:
+            near = nearest(key, [str(column) for column in rows.columns if column not in keys])
+            raise InputError(
+                f"task {task.name}: the rows asked for have no column '{key}'"
+                + (f": rename '{near}'" if near else f", only {', '.join(map(str, rows.columns))}")
+            )
+    found = rows[list(keys)].reset_index(drop=True)
     if time_column is None:
         return found
+    if time_column in keys:
+        raise InputError(f"task {task.name}: '{time_column}' is its time and names rows as well")
     if time_column in rows and at is None:
         found[time_column] = rows[time_column].to_numpy()
     else:

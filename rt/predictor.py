@@ -24,6 +24,7 @@ from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, different, fit_head
 from rt.model import RelationalTransformer
 from rt.opened import Opened, open_task
+from rt.parted_keys import parted_keys
 from rt.precision import Device, Precision, autocast, choose, choose_device
 from rt.predict import Answer, Contexts, ContextSettings, NewRows, of_contexts, predict
 from rt.scores import Protocol
@@ -94,7 +95,8 @@ class Predictor:
         for tasks with times, the column of times; None: the label rows of `split`. at: the time of
         all rows, None: that of the frame, or else the last time in the database. key: the column of
         the entities' table whose values name them, or `original`, the keys that they had before an
-        import numbered them; None: its primary key, or these if they are texts. protocol: what may
+        import numbered them (of several parts: `rt.parted_keys`); None: its primary key, or these
+        if they are texts of one part. protocol: what may
         be known (`rt.scores`). num_contexts: contexts of each row, whose predictions are averaged.
 
         A frame with the keys and times and a column `prediction`: the probability of a binary
@@ -207,21 +209,32 @@ class Predictor:
         if rows is None:
             table, found, target = opened.label_rows(opened.relbench_task(), split)
             return table.drop(columns=target), found
-        entities = Entities(opened.raw, opened.store, meta, str(task.entity_table), named_by)
+        if at is None and time and not (isinstance(rows, pd.DataFrame) and time in rows):
+            last = last_time(opened.store)
+            at = None if last is None else pd.Timestamp(last, unit="s")
+        asked, entity = self._entities(opened, (rows, at), time, named_by)
+        if task.kind == "autocomplete":
+            return asked, entity
+        times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
+        return asked, new_rows(meta, task, entity, times)
+
+    def _entities(
+        self, opened: Opened, given: tuple[Any, Any], time: str | None, named_by: str | None
+    ) -> tuple[pd.DataFrame, NDArray[np.uint32]]:
+        """What is asked, as a frame of keys and times, and the rows of the keys."""
+        (rows, at), task = given, opened.task
+        place = opened.raw, opened.store, opened.meta, str(task.entity_table)
+        parted = parted_keys(*place) if named_by == SOURCE_KEY else None
+        if parted is not None:
+            asked = parted.typed(frame_of(parted.frame(rows), task, time, at, parted.names))
+            return asked, parted.rows(asked)
+        entities = Entities(*place, named_by)
         key = str(task.entity_column or entities.key or "position")
         if named_by not in (None, SOURCE_KEY):
             key = str(named_by)
-        if task.kind == "autocomplete":
-            asked = frame_of(rows, task, None, None, key)
-            asked[key] = entities.typed(asked[key])
-            return asked, entities.rows(asked[key])
-        if at is None and not (isinstance(rows, pd.DataFrame) and time in rows):
-            last = last_time(opened.store)
-            at = None if last is None else pd.Timestamp(last, unit="s")
-        asked = frame_of(rows, task, time, at, key)
+        asked = frame_of(rows, task, time, at, [key])
         asked[key] = entities.typed(asked[key])
-        times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
-        return asked, new_rows(meta, task, entities.rows(asked[key]), times)
+        return asked, entities.rows(asked[key])
 
     def _fingerprint(self) -> str:
         """Of the model's parameters."""

@@ -21,7 +21,8 @@ WRITERS = (".csv", ".parquet")
 
 def parse_args() -> argparse.Namespace:
     parser = predictor_parser(__doc__.split("\n\n")[0])
-    parser.add_argument("--entities", nargs="+", help="keys of the rows to predict")
+    what = "keys of the rows to predict; the parts of one with commas: 'AMS,3'"
+    parser.add_argument("--entities", nargs="+", help=what)
     parser.add_argument("--rows", type=Path, help="the same from a CSV or Parquet file")
     parser.add_argument("--at", help="the time of all rows (the last one in the database)")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test",

@@ -288,6 +288,50 @@ def test_keys_of_the_source(
         rows(named, "original")
 
 
+def test_keys_of_several_parts(
+    predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """One key: a tuple, or its parts with commas between them; a frame has a column of each."""
+    raw = Path(shutil.copytree(folders[0], tmp_path / folders[0].name))
+    (raw / "keys").mkdir()
+    days = pd.to_datetime(["2020-01-01", "2020-01-02"] * 3)
+    kept = pd.DataFrame({"city": ["Ely, C", "Ely, C", "7", "7", "Rye", "Rye"], "opened": days})
+    kept.insert(0, "no", [1, 1, 1, 2, 2, 2])
+    kept.to_parquet(raw / "keys/shops.parquet")
+
+    def asked(rows: object, at: str | None = "2020-03-01") -> pd.DataFrame:
+        return predictor.predict(
+            raw, "mean-amount", rows, at=at, key="original", show_progress=False
+        )
+
+    numbers = predictor.predict(raw, "mean-amount", [4, 0], at="2020-03-01", show_progress=False)
+    found = asked(["2,Rye,2020-01-01", '1,"Ely, C",2020-01-01'])
+    assert found.columns.tolist() == ["no", "city", "opened", "timestamp", "prediction"]
+    assert found[["no", "city"]].to_numpy().tolist() == [[2, "Rye"], [1, "Ely, C"]]
+    assert found.prediction.tolist() == numbers.prediction.tolist()
+    rows = pd.DataFrame({"city": ["Rye", "Ely, C"], "opened": days[[0, 0]], "no": ["2", "1"]})
+    rows["timestamp"] = "2020-03-01"
+    for same in (rows, [(2, "Rye", days[0]), (1, "Ely, C", days[0])]):
+        at = None if same is rows else "2020-03-01"
+        assert asked(same, at).prediction.tolist() == numbers.prediction.tolist()
+    one = predictor.predict(raw, "mean-amount", 3, at="2020-03-01", show_progress=False)
+    for key in ("2,7,2020-01-02", (2, "7", days[1])):
+        assert asked(key).prediction.tolist() == one.prediction.tolist()
+    wrong = {
+        "2,Rye": "has 2 of the 3 parts no, city, opened: write one key as 'no,city,opened'",
+        "x,Rye,2020-01-01": "its keys' no is int64",
+        "9,Rye,2020-01-01": "no row has the no,city,opened of the source '9,Rye,2020-01-01",
+    }
+    for key, message in wrong.items():
+        with pytest.raises(InputError) as raised:
+            asked(key)
+        assert message in str(raised.value)
+    with pytest.raises(InputError, match="no column 'city': rename 'citi'"):
+        asked(rows.rename(columns={"city": "citi"}), None)
+    # numbers of the import are no keys of several parts
+    assert len(predictor.predict(raw, "mean-amount", ["3"], show_progress=False)) == 1
+
+
 def test_the_command(
     predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
