@@ -104,6 +104,26 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
     assert "'tables' must name at least one table" in told("")
 
 
+def test_keys_of_sqlite_that_point_nowhere(tmp_path: Path) -> None:
+    """To a column that is not there: refused; to a table that is not there: told."""
+    path = tmp_path / "odd.db"
+    script = """CREATE TABLE b (id INTEGER PRIMARY KEY);
+        CREATE TABLE a (at DATE, x INTEGER REFERENCES gone (id), y INTEGER REFERENCES b (nocol));
+        INSERT INTO b VALUES (1), (2); INSERT INTO a VALUES
+        ('2020-01-01', 1, 1), ('2020-01-02', 2, 2), ('2020-01-03', 3, 2);"""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+    message = refused(path, tmp_path)
+    assert message.startswith("table a: foreign key y references column 'nocol' of b, which is not")
+    assert "there are id: name it in a plan's 'to'" in message
+    plan = plan_import(str(path), tmp_path / "plan.yaml")
+    assert [key.to for key in plan.tables["a"].foreign_keys] == [("nocol",)]
+    text = (tmp_path / "plan.yaml").read_text(encoding="utf-8").replace("nocol", "id")
+    (tmp_path / "plan.yaml").write_text(text, encoding="utf-8")
+    done = import_database(str(path), tmp_path / "out", plan=tmp_path / "plan.yaml")
+    assert "a.x: references gone, which is not there: an ordinary column" in done.messages
+
+
 @pytest.mark.parametrize("column", ["id", "word", "price", "nothing"])
 def test_times_that_are_none(tmp_path: Path, column: str) -> None:
     """Told before timestamps are proposed from them."""

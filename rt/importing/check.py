@@ -101,7 +101,14 @@ def _checked_key(key: KeyPlan, name: str, plan: Plan, staging: Staging) -> KeyPl
     to = key.to or parent.primary_key
     if not to:
         raise InputError(f"{where} references {key.references}, which has no primary key; give one")
-    _check_names(key.references, to, staging)
+    there = staging.tables[key.references].names
+    for column in to:
+        if column not in there:
+            hint = did_you_mean(column, there) or f"; there are {', '.join(there)}"
+            raise InputError(
+                f"{where} references column {column!r} of {key.references}, which is not there"
+                f"{hint.removesuffix('?')}: name it in a plan's 'to', or take the key out there"
+            )
     if len(to) != len(key.columns):
         raise InputError(
             f"{where} has {len(key.columns)} columns, but references {len(to)} of "
