@@ -31,15 +31,16 @@ _NUMBERS = ("integer", "floating", "mixed-integer-float", "mixed-integer", "bool
 
 
 class RowKeys:
-    """The primary keys of rows of a store, or where a table has none their places in its file."""
+    """The primary keys of rows of a store, or where a table has none their places in its file;
+    `original`: the keys that they had before an import numbered them, where these are kept."""
 
-    def __init__(self, raw: Path, store: Path, meta: StoreMeta) -> None:
-        self._store, self._meta = store, meta
+    def __init__(self, raw: Path, store: Path, meta: StoreMeta, *, original: bool = False) -> None:
+        self._raw, self._store, self._meta, self._original = raw, store, meta, original
         self._tables = {table.name: table for table in read_database(raw).tables}
         self._keys: dict[int, Sequence[Any]] = {}
 
     def __call__(self, table: int, row: int) -> Any:
-        """The key of a row of a table (its number)."""
+        """The key of a row of a table (its number); of several parts with commas between them."""
         first, end = self._meta.tables[table].rows
         if not first <= row < end:
             return "asked for"
@@ -49,10 +50,17 @@ class RowKeys:
 
     def _read(self, table: int, first: int, end: int) -> Sequence[Any]:
         source = read_arrays(self._store)["row_source"][first:end]
-        raw = self._tables.get(self._meta.tables[table].name)
+        name = self._meta.tables[table].name
+        raw = self._tables.get(name)
         if self._meta.tables[table].kind != "database" or raw is None or raw.primary_key is None:
             return list(source)
-        return pd.Series(raw.source.read(raw.primary_key).to_pandas()).iloc[source].tolist()
+        kept = self._raw / KEYS / f"{name}.parquet"
+        if not self._original or not kept.is_file():
+            return pd.Series(raw.source.read(raw.primary_key).to_pandas()).iloc[source].tolist()
+        keys = source_keys(kept, end - first).take(source).to_pandas()
+        if len(keys.columns) == 1:
+            return keys.iloc[:, 0].tolist()
+        return [",".join(map(str, parts)) for parts in keys.itertuples(index=False)]
 
 
 SOURCE_KEY = "original"

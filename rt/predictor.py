@@ -160,7 +160,8 @@ class Predictor:
         rows of its contexts (`rt.explain`): a frame of part, cells, `without` (the prediction
         without it), `effect` (the prediction less that) and contexts (those that have the part),
         means over `num_contexts` contexts, the largest effects first. Of a task with classes it is
-        the probability of the likeliest.
+        the probability of the likeliest. Rows are called by their primary keys, or by those of the
+        source where the row is asked for by its own.
         """
         if by not in BY:
             raise InputError(f"by must be {', '.join(BY)}, not {by!r}")
@@ -168,12 +169,15 @@ class Predictor:
             raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
         opened = self._open(database, task)
         meta, found = opened.meta, opened.task
-        _, rows = self._rows(opened, (row, at, "test"), key)
+        asked, rows = self._rows(opened, (row, at, "test"), key)
         if len(rows) != 1:
             raise InputError(f"explain is for one row, not {len(rows)}")
         sample = Contexts(opened.store, found, self.settings, self.model.config.child_counts)
         answer = Answer(self.model, meta, found, self.settings.precision)
-        keys = RowKeys(opened.raw, opened.store, meta)
+        # rows are called as the one that is asked for
+        texts = pd.api.types.infer_dtype(asked.iloc[:, 0]) == "string"
+        original = key == SOURCE_KEY or (key is None and texts)
+        keys = RowKeys(opened.raw, opened.store, meta, original=original)
         contexts = [sample.arrays(rows, None, seed + number) for number in range(num_contexts)]
         wholes = [answer(Batch.from_arrays(arrays)) for arrays in contexts]
         likeliest = int(torch.cat(wholes).mean(0).argmax())  # one class for all contexts
