@@ -13,8 +13,9 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.labels import LABEL_TYPES
 from rt.meta import StoreMeta, open_meta
+from rt.named_tasks import named_tasks
 from rt.sources import Source, find_sources, prepare
-from rt.tasks import Split, Task, load_tasks
+from rt.tasks import Split, Task
 
 SHOWN = 5
 """Names of databases in a message."""
@@ -86,7 +87,7 @@ def open_task(
             "RelBench's format"
         )
     prepare([source], embedder, show_progress=show_progress)
-    (found,) = load_tasks(source.store, [task], types=tuple(LABEL_TYPES))
+    (found,) = named_tasks(source.raw, source.store, [task], tuple(LABEL_TYPES))
     return Opened(source.raw, source.store, open_meta(source.store), found)
 
 

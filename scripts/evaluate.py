@@ -33,7 +33,7 @@ from rt.evaluate import (
 )
 from rt.model import RelationalTransformer
 from rt.precision import Device, choose_device
-from rt.score_tables import format_differences, format_table, format_tuned
+from rt.score_tables import format_differences, format_table, format_tuned, print_skipped
 from rt.settings import Settings
 from rt.submission import write_submission
 from rt.tuning import Tuned, candidates, tune
@@ -132,6 +132,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         result["tuned"] = {task: found.record for task, found in tuned.items()}
         print(f"{format_tuned(result['tuned'])}\n")
     print(format_table(result))
+    print_skipped(result)
     if config.resamples:
         print(f"\n{format_differences(result, 'pretrained')}")
     if config.out is not None:
