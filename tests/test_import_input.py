@@ -56,6 +56,17 @@ def test_servers_that_do_not_answer_and_passwords(tmp_path: Path) -> None:
         "mysql://me:***@host/db?charset=y"
     )
     assert "give a URL such as" in refused("nosuch://host/db", tmp_path)
+    for password in ("se@cret", "se/cret@x", "se?cret", "se:cret@1", "se@/cret", "%40@cret"):
+        message = refused(f"postgresql://u:{password}@localhost:1/x", tmp_path)
+        assert message.startswith("postgresql://u:***@localhost:1/x: ")
+        assert "refused" in message
+        assert "se" not in message.partition("refused")[0].replace("server", "")
+        assert "cret" not in message
+    # a letter is no secret where others stand
+    assert "No module named 'nothing'" in refused("mysql+pymysql://u:p@h/x", tmp_path).replace(
+        "pymysql'", "nothing'"
+    )
+    assert shown("postgresql://u@host/x?options=a@b") == "postgresql://u@host/x?options=a%40b"
 
 
 def test_csv_files_that_are_broken(tmp_path: Path) -> None:
