@@ -27,6 +27,7 @@ from rt.opened import Opened, open_task
 from rt.parted_keys import parted_keys
 from rt.precision import Device, Precision, autocast, choose, choose_device
 from rt.predict import Answer, Contexts, ContextSettings, NewRows, of_contexts, predict
+from rt.recipes import facts_of
 from rt.scores import Protocol
 from rt.tasks import Split
 
@@ -105,7 +106,7 @@ class Predictor:
         are not there."""
         opened = self._open(database, task, show_progress)
         if head is not None:
-            head.check(task, opened.task.task_type, self._fingerprint())
+            head.check(task, opened.task.task_type, self._fingerprint(), self._contexts())
         asked, which = self._rows(opened, (rows, at, split), key)
         settings: dict[str, Any] = {
             "settings": self.settings, "protocol": protocol, "seed": seed,
@@ -142,7 +143,8 @@ class Predictor:
             }  # fmt: skip
             parts.append(Labelled(self._vectors(opened, rows, settings), labels))
         kind: Kind = opened.task.task_type  # type: ignore[assignment]
-        return replace(fit_head(opened.name, kind, *parts), model=self._fingerprint())
+        head = fit_head(opened.name, kind, *parts)
+        return replace(head, model=self._fingerprint(), contexts=self._contexts())
 
     def explain(
         self,
@@ -248,6 +250,10 @@ class Predictor:
             flat = value.detach().cpu().reshape(-1).contiguous()  # a scalar has no bytes to view
             digest.update(flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+    def _contexts(self) -> dict[str, Any]:
+        """What vectors depend on beside the model."""
+        return facts_of(self.settings.context_length, self.settings.recipe)
 
     def _vectors(
         self, opened: Opened, rows: Rows, settings: dict[str, Any], head: Head | None = None

@@ -198,8 +198,8 @@ def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_pat
     assert "no folder" in refused("mean-amount", [1], database=tmp_path / "nowhere")
 
 
-def test_a_head_is_of_one_task_and_one_model(
-    predictor: Predictor, folders: tuple[Path, Path]
+def test_a_head_is_of_one_task_one_model_and_one_kind_of_contexts(
+    predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     raw, store = folders
     head = predictor.fit_head(raw, "mean-amount", num_rows=20, show_progress=False)
@@ -209,6 +209,14 @@ def test_a_head_is_of_one_task_and_one_model(
     other = Predictor(RelationalTransformer(config), SETTINGS, store.parent)
     with pytest.raises(InputError, match="fitted on another model"):
         other.predict(raw, "mean-amount", [1], head=head, show_progress=False)
+    longer = replace(SETTINGS, context_length=3000, recipe=Recipe(width=(501, 7)), batch_size=4)
+    wider = Predictor(predictor.model, longer, store.parent)
+    head.save(tmp_path / "head")
+    line = "on contexts of context_length 2000, not 3000, width 500, not 501: give the same, or"
+    with pytest.raises(InputError, match=line):
+        wider.predict(raw, "mean-amount", [1], head=Head.load(tmp_path / "head"))
+    older = replace(head, contexts={})  # does not say
+    assert len(wider.predict(raw, "mean-amount", [1], head=older, show_progress=False)) == 1
 
 
 def test_names_of_classes_are_kept(tmp_path: Path) -> None:
