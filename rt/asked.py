@@ -116,9 +116,10 @@ class Entities:
             keys = pa.chunked_array([np.arange(end - first)])
         else:
             keys = raw_table.source.read(self.key)
-            if self.key != primary and keys.null_count:
+            if self.key != primary:
                 there = np.asarray(keys.is_valid())
                 keys, rows = keys.drop_null(), rows[there]
+                _check_names(keys, f"{table}.{self.key}")
         self._index = KeyIndex(keys, rows, where)
 
     def typed(self, keys: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -163,6 +164,18 @@ class Entities:
         return found
 
 
+def _check_names(keys: pa.ChunkedArray, where: str) -> None:
+    """InputError for a column whose values do not tell rows apart."""
+    values = pd.Series(keys.to_pandas())
+    twice = values[values.duplicated()]
+    if len(twice):
+        count = int((values == twice.iloc[0]).sum())
+        raise InputError(
+            f"{where} is not unique: {twice.iloc[0]} stands in {count} rows; name rows by another "
+            "column"
+        )
+
+
 def last_time(store: Path) -> int | None:
     """The last time in a store, in seconds; None if its rows have none."""
     with safe_open(store / ARRAYS_FILE, framework="numpy") as file:
@@ -179,11 +192,16 @@ def seconds(times: Any, what: str) -> NDArray[np.int64]:
         raise InputError(f"{what}: numbers are no times; write e.g. 2026-01-31")
     try:
         parsed = pd.to_datetime(given, utc=True)
-    except (ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise InputError(f"{what}: no times ({reason}); write e.g. 2026-01-31") from None
-    if parsed.isna().any():
-        raise InputError(f"{what}: {int(parsed.isna().sum())} times are missing")
+    except (ValueError, TypeError):  # not all as the first: days, and times of day
+        parsed = pd.to_datetime(given, utc=True, format="ISO8601", errors="coerce")
+    missing = given.isna() | (given == "")
+    wrong = given[parsed.isna() & ~missing]
+    if len(wrong):
+        raise InputError(
+            f"{what}: {str(wrong.iloc[0])!r} is no time; write e.g. 2026-01-31 or 2026-01-31 10:00"
+        )
+    if missing.any():
+        raise InputError(f"{what}: {int(missing.sum())} times are missing")
     whole = parsed.dt.ceil("s").dt.as_unit("s")
     return np.asarray(whole.astype("int64"), dtype=np.int64)
 

@@ -232,6 +232,12 @@ def test_times_far_away_and_keys_as_texts(predictor: Predictor, folders: tuple[P
         assert len(predictor.predict(raw, "mean-amount", [1], at=at, show_progress=False)) == 1
     assert seconds(["1969-12-31 23:59:58.5", "1970-01-01 00:00:00.1"], "x").tolist() == [-1, 1]
     assert predictor.predict(raw, "mean-amount", [], show_progress=False).empty
+    days = ["2022-12-01", "2022-11-01 10:00", "2022-11-01T10:00:00+01:00"]
+    assert (np.array(seconds(days, "x")) // 3600 % 24).tolist() == [0, 10, 9]
+    with pytest.raises(InputError, match=r"x: 'soon' is no time; write e.g. 2026-01-31"):
+        seconds(["2022-12-01", "soon"], "x")
+    with pytest.raises(InputError, match="x: 1 times are missing"):
+        seconds(["2022-12-01", ""], "x")
     texts = predictor.predict(raw, "mean-amount", ["005", "1"], show_progress=False)
     assert texts.shop.tolist() == [5, 1]
     entities = Entities(raw, store, open_meta(store), "shops")
@@ -252,6 +258,8 @@ def test_keys_of_ones_own(predictor: Predictor, folders: tuple[Path, Path]) -> N
     pd.testing.assert_frame_equal(first, again)
     with pytest.raises(InputError, match="no row has the town 'York'"):
         predictor.predict(raw, "mean-amount", ["York"], key="town", show_progress=False)
+    with pytest.raises(InputError, match=r"sales\.day is not unique: 2020-01-01 .* in 4 rows"):
+        predictor.predict(raw, "returned", ["2020-01-01"], key="day", show_progress=False)
     with pytest.raises(InputError, match="no column 'towns' to name rows by: did you mean 'town'"):
         predictor.predict(raw, "mean-amount", ["York"], key="towns", show_progress=False)
 
@@ -371,6 +379,8 @@ def test_the_command(
     assert pd.read_parquet(path).shop.tolist() == first.shop.tolist()
     asked.write_text("shop,timestamp\n005,2020-02-20\nNA,2020-02-20\n")
     assert read_rows(asked).shop.tolist() == ["005", "NA"]
+    with pytest.raises(InputError, match="--split is of label rows: leave it out where"):
+        command("mean-amount", "--entities", 1, "--split", "val")
     with pytest.raises(InputError, match="give --head or --fit_head, not both"):
         command("any-returned", "--head", head, "--fit_head", head)
     with pytest.raises(InputError, match="context_length must be 1 or more, not 0"):
