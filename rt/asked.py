@@ -105,11 +105,13 @@ class Entities:
         source = read_arrays(store)["row_source"][first:end]
         rows = np.empty(end - first, np.uint32)
         rows[source] = np.arange(first, end, dtype=np.uint32)
-        self._original = None
+        self._original, self._parts = None, ""
         if kept.is_file() and (column is None or original):
             keys = source_keys(kept, len(rows))
-            if keys.num_columns == 1:  # others: `rt.parted_keys`
+            if keys.num_columns == 1:
                 self._original = KeyIndex(keys.column(0), rows, str(kept))
+            else:  # `rt.parted_keys` finds these
+                self._parts = ", ".join(keys.column_names)
         self._only_original = original
         where = f"{raw}: {table}.{self.key or 'position'}"
         if self.key is None:
@@ -152,6 +154,11 @@ class Entities:
         texts = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
         if self._original is not None and (self._only_original or texts):
             index, called = self._original, f"{called} of the source"
+        elif texts and self._parts and index.kind == "integer":
+            raise InputError(
+                f"{self.table}: {values[0].as_py()!r} is no number that the import gave a row; to "
+                f"name rows by {self._parts}, as the source does, say key={SOURCE_KEY}"
+            )
         found = index.find(values, f"the keys of {self.table}").rows
         missing = np.flatnonzero(found == NO_ROW)
         if len(missing):

@@ -344,6 +344,8 @@ def test_keys_of_several_parts(
         assert message in str(raised.value)
     with pytest.raises(InputError, match="no column 'city': rename 'citi'"):
         asked(rows.rename(columns={"city": "citi"}), None)
+    with pytest.raises(InputError, match=r"to name rows by no, city, opened, .* key=original"):
+        predictor.predict(raw, "mean-amount", ["2,7,2020-01-02"], show_progress=False)
     # numbers of the import are no keys of several parts
     assert len(predictor.predict(raw, "mean-amount", ["3"], show_progress=False)) == 1
 
