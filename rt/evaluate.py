@@ -107,12 +107,8 @@ def evaluate_table(
     """
     selection = selection or Selection()
     dataset = open_dataset(raw_folder)
-    result: dict[str, Any] = {
-        "database": open_meta(store_folder).name,
-        **asdict(selection),
-        "tasks": {},
-        "skipped": {},
-    }
+    head = {"database": open_meta(store_folder).name, **asdict(selection)}
+    result: dict[str, Any] = {**head, "tasks": {}, "skipped": {}}
     for task in named_tasks(raw_folder, store_folder, tasks):
         try:
             context = _context(settings, task.name)
@@ -132,11 +128,8 @@ def evaluate_table(
         for name, prediction in of_models.items():
             _, entry[name] = relbench_score(labelled.relbench_task, labelled.table, prediction)
         if resamples:
-            first = next(iter(models), None)
-            metric, truth, scale = scored_by(labelled.relbench_task, labelled.table.df)
-            every = {n: found[None] for n, found in (predictions | of_models).items()}
-            compared = TaskPredictions(task.name, metric, truth, every, scale)
-            entry |= intervals(compared, first, resamples)
+            compared = _compared(labelled, predictions | of_models)
+            entry |= intervals(compared, next(iter(models), None), resamples)
         if on_predictions is not None:
             on_predictions(result["database"], labelled, of_models)
         result["tasks"][task.name] = entry
@@ -177,6 +170,14 @@ def _of_models(
         for name, model in models.items()
     }
     return found | context_label_means(*rows, **given)
+
+
+def _compared(
+    labelled: Labelled, predictions: Mapping[str, NDArray[np.float64]]
+) -> TaskPredictions:
+    metric, truth, scale = scored_by(labelled.relbench_task, labelled.table.df)
+    every = {name: found[None] for name, found in predictions.items()}
+    return TaskPredictions(labelled.task.name, metric, truth, every, scale)
 
 
 def label(dataset: Any, store_folder: str | Path, task: Task, selection: Selection) -> Labelled:

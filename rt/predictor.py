@@ -176,10 +176,7 @@ class Predictor:
             raise InputError(f"explain is for one row, not {len(rows)}")
         sample = Contexts(opened.store, found, self.settings, self.model.config.child_counts)
         answer = Answer(self.model, meta, found, self.settings.precision)
-        # rows are called as the one that is asked for
-        texts = pd.api.types.infer_dtype(asked.iloc[:, 0]) == "string"
-        original = key == SOURCE_KEY or (key is None and texts)
-        keys = RowKeys(opened.raw, opened.store, meta, original=original)
+        keys = _names_of(opened, asked, key)
         contexts = [sample.arrays(rows, None, seed + number) for number in range(num_contexts)]
         wholes = [answer(Batch.from_arrays(arrays)) for arrays in contexts]
         likeliest = int(torch.cat(wholes).mean(0).argmax())  # one class for all contexts
@@ -274,6 +271,13 @@ class Predictor:
             child_counts=config.child_counts, **settings,
         )  # fmt: skip
         return found[:, 0] if head is not None and not head.classes else found
+
+
+def _names_of(opened: Opened, asked: pd.DataFrame, named_by: str | None) -> RowKeys:
+    """What rows are called: as the one that is asked for."""
+    texts = pd.api.types.infer_dtype(asked.iloc[:, 0]) == "string"
+    original = named_by == SOURCE_KEY or (named_by is None and texts)
+    return RowKeys(opened.raw, opened.store, opened.meta, original=original)
 
 
 def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd.DataFrame:
