@@ -31,15 +31,16 @@ _NUMBERS = ("integer", "floating", "mixed-integer-float", "mixed-integer", "bool
 
 
 class RowKeys:
-    """The primary keys of rows of a store, or where a table has none their places in its file."""
+    """The primary keys of rows of a store, or where a table has none their places in its file;
+    `original`: the keys that they had before an import numbered them, where these are kept."""
 
-    def __init__(self, raw: Path, store: Path, meta: StoreMeta) -> None:
-        self._store, self._meta = store, meta
+    def __init__(self, raw: Path, store: Path, meta: StoreMeta, *, original: bool = False) -> None:
+        self._raw, self._store, self._meta, self._original = raw, store, meta, original
         self._tables = {table.name: table for table in read_database(raw).tables}
         self._keys: dict[int, Sequence[Any]] = {}
 
     def __call__(self, table: int, row: int) -> Any:
-        """The key of a row of a table (its number)."""
+        """The key of a row of a table (its number); of several parts with commas between them."""
         first, end = self._meta.tables[table].rows
         if not first <= row < end:
             return "asked for"
@@ -49,14 +50,32 @@ class RowKeys:
 
     def _read(self, table: int, first: int, end: int) -> Sequence[Any]:
         source = read_arrays(self._store)["row_source"][first:end]
-        raw = self._tables.get(self._meta.tables[table].name)
+        name = self._meta.tables[table].name
+        raw = self._tables.get(name)
         if self._meta.tables[table].kind != "database" or raw is None or raw.primary_key is None:
             return list(source)
-        return pd.Series(raw.source.read(raw.primary_key).to_pandas()).iloc[source].tolist()
+        kept = self._raw / KEYS / f"{name}.parquet"
+        if not self._original or not kept.is_file():
+            return pd.Series(raw.source.read(raw.primary_key).to_pandas()).iloc[source].tolist()
+        keys = source_keys(kept, end - first).take(source).to_pandas()
+        if len(keys.columns) == 1:
+            return keys.iloc[:, 0].tolist()
+        return [",".join(map(str, parts)) for parts in keys.itertuples(index=False)]
 
 
 SOURCE_KEY = "original"
 """Says, in the place of a column, that rows are named by the keys of the source."""
+
+
+def source_keys(kept: Path, num_rows: int) -> pa.Table:
+    """The keys that the rows of a table had in the source, in the order of its file, a column each
+    part; InputError where they are not of so many rows."""
+    keys = pq.read_table(kept)
+    if keys.num_rows != num_rows:
+        raise InputError(
+            f"{kept}: {keys.num_rows} keys for {num_rows} rows; import the database again"
+        )
+    return keys
 
 
 class Entities:
@@ -86,23 +105,23 @@ class Entities:
         source = read_arrays(store)["row_source"][first:end]
         rows = np.empty(end - first, np.uint32)
         rows[source] = np.arange(first, end, dtype=np.uint32)
-        self._original = None
+        self._original, self._parts = None, ""
         if kept.is_file() and (column is None or original):
-            keys = pq.read_table(kept).column(0)
-            if len(keys) != len(rows):
-                raise InputError(
-                    f"{kept}: {len(keys)} keys for {len(rows)} rows; import the database again"
-                )
-            self._original = KeyIndex(keys, rows, str(kept))
+            keys = source_keys(kept, len(rows))
+            if keys.num_columns == 1:
+                self._original = KeyIndex(keys.column(0), rows, str(kept))
+            else:  # `rt.parted_keys` finds these
+                self._parts = ", ".join(keys.column_names)
         self._only_original = original
         where = f"{raw}: {table}.{self.key or 'position'}"
         if self.key is None:
             keys = pa.chunked_array([np.arange(end - first)])
         else:
             keys = raw_table.source.read(self.key)
-            if self.key != primary and keys.null_count:
+            if self.key != primary:
                 there = np.asarray(keys.is_valid())
                 keys, rows = keys.drop_null(), rows[there]
+                _check_names(keys, f"{table}.{self.key}")
         self._index = KeyIndex(keys, rows, where)
 
     def typed(self, keys: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -135,6 +154,11 @@ class Entities:
         texts = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
         if self._original is not None and (self._only_original or texts):
             index, called = self._original, f"{called} of the source"
+        elif texts and self._parts and index.kind == "integer":
+            raise InputError(
+                f"{self.table}: {values[0].as_py()!r} is no number that the import gave a row; to "
+                f"name rows by {self._parts}, as the source does, say key={SOURCE_KEY}"
+            )
         found = index.find(values, f"the keys of {self.table}").rows
         missing = np.flatnonzero(found == NO_ROW)
         if len(missing):
@@ -145,6 +169,18 @@ class Entities:
                 + (counted if len(found) > 1 else "")
             )
         return found
+
+
+def _check_names(keys: pa.ChunkedArray, where: str) -> None:
+    """InputError for a column whose values do not tell rows apart."""
+    values = pd.Series(keys.to_pandas())
+    twice = values[values.duplicated()]
+    if len(twice):
+        count = int((values == twice.iloc[0]).sum())
+        raise InputError(
+            f"{where} is not unique: {twice.iloc[0]} stands in {count} rows; name rows by another "
+            "column"
+        )
 
 
 def last_time(store: Path) -> int | None:
@@ -163,11 +199,16 @@ def seconds(times: Any, what: str) -> NDArray[np.int64]:
         raise InputError(f"{what}: numbers are no times; write e.g. 2026-01-31")
     try:
         parsed = pd.to_datetime(given, utc=True)
-    except (ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise InputError(f"{what}: no times ({reason}); write e.g. 2026-01-31") from None
-    if parsed.isna().any():
-        raise InputError(f"{what}: {int(parsed.isna().sum())} times are missing")
+    except (ValueError, TypeError):  # not all as the first: days, and times of day
+        parsed = pd.to_datetime(given, utc=True, format="ISO8601", errors="coerce")
+    missing = given.isna() | (given == "")
+    wrong = given[parsed.isna() & ~missing]
+    if len(wrong):
+        raise InputError(
+            f"{what}: {str(wrong.iloc[0])!r} is no time; write e.g. 2026-01-31 or 2026-01-31 10:00"
+        )
+    if missing.any():
+        raise InputError(f"{what}: {int(missing.sum())} times are missing")
     whole = parsed.dt.ceil("s").dt.as_unit("s")
     return np.asarray(whole.astype("int64"), dtype=np.int64)
 
@@ -185,25 +226,31 @@ def new_rows(
     return NewRows(entity, time, value.astype(np.float32))
 
 
-def frame_of(rows: Any, task: Task, time_column: str | None, at: Any, key: str) -> pd.DataFrame:
+def frame_of(
+    rows: Any, task: Task, time_column: str | None, at: Any, keys: Sequence[str]
+) -> pd.DataFrame:
     """What is asked as a frame of keys and, where the task has times, times. rows: a frame with the
-    column of keys and maybe that of times, or a list of keys; at: the time of all.
+    columns of keys and maybe that of times, or a list of keys; at: the time of all.
 
     Raises InputError for columns that are missing.
     """
     if not isinstance(rows, pd.DataFrame):
+        (key,) = keys
         rows = pd.DataFrame(
             {key: list(rows) if np.iterable(rows) and not isinstance(rows, str) else [rows]}
         )
-    if key not in rows:
-        near = nearest(key, [str(column) for column in rows.columns])
-        raise InputError(
-            f"task {task.name}: the rows asked for have no column '{key}'"
-            + (f": rename '{near}'" if near else f", only {', '.join(map(str, rows.columns))}")
-        )
-    found = rows[[key]].reset_index(drop=True)
+    for key in keys:
+        if key not in rows:
+            near = nearest(key, [str(column) for column in rows.columns if column not in keys])
+            raise InputError(
+                f"task {task.name}: the rows asked for have no column '{key}'"
+                + (f": rename '{near}'" if near else f", only {', '.join(map(str, rows.columns))}")
+            )
+    found = rows[list(keys)].reset_index(drop=True)
     if time_column is None:
         return found
+    if time_column in keys:
+        raise InputError(f"task {task.name}: '{time_column}' is its time and names rows as well")
     if time_column in rows and at is None:
         found[time_column] = rows[time_column].to_numpy()
     else:

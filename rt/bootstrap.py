@@ -7,7 +7,7 @@ baselines of a task are resampled alike, so that the interval of a difference is
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,3 +117,18 @@ def _auroc(truth: Floats, score: Floats) -> Floats:
     ranks = (rankdata(score, axis=1) * truth).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (ranks - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def intervals(task: TaskPredictions, first: str | None, resamples: int) -> dict[str, Any]:
+    """Of each model {"intervals": {name: record}} and, where a first one is named, {"better_by":
+    {name: record of how much better that one is}}, as plain values for JSON."""
+    drawn = Bootstrap(task, resamples=resamples)
+    scores = drawn.scores()
+    entry = {"intervals": {model: found.record() for model, found in scores.items()}}
+    if first is not None:
+        entry["better_by"] = {
+            model: {"value": -found.value, "low": -found.high, "high": -found.low}
+            for model, found in drawn.better_than(first).items()
+            if model != first
+        }
+    return entry

@@ -19,15 +19,16 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.baselines import Baseline, baselines
 from rt.boosted import BoostedSettings, every_baseline
-from rt.bootstrap import Bootstrap, TaskPredictions
+from rt.bootstrap import TaskPredictions, intervals
 from rt.context_labels import context_label_means
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
+from rt.named_tasks import named_tasks
 from rt.predict import ContextSettings, predict
 from rt.relbench_folder import label_table, open_dataset, open_task
-from rt.scores import BETTER, Protocol, relbench_score, scored_by
+from rt.scores import BETTER, NoScore, Protocol, check_any, relbench_score, scored_by
 from rt.store import read_arrays
-from rt.tasks import Task, load_tasks
+from rt.tasks import Task
 
 __all__ = ["ContextSettings", "Selection", "evaluate_table", "predict", "store_rows",
            "untrained_like"]  # fmt: skip
@@ -95,7 +96,8 @@ def evaluate_table(
     (`rt.context_labels`):
 
     {"database", "split", "protocol", "max_rows", "seed", "tasks": {task: {"metric", "better",
-    "rows", "of_rows", "entity_column", and under each model's and baseline's name its score}}}.
+    "rows", "of_rows", "entity_column", and under each model's and baseline's name its score}},
+    "skipped": {task whose labels have no score: why}} (where tasks are named this is an error).
     settings: of all tasks, or by the task's name (`rt.tuning`).
     resamples: of the label rows, for intervals: {"intervals": {name: {"value", "low", "high"}},
     "better_by": {name: the same of how much the first model is better}} in each entry; 0: none.
@@ -105,29 +107,47 @@ def evaluate_table(
     """
     selection = selection or Selection()
     dataset = open_dataset(raw_folder)
-    result: dict[str, Any] = {
-        "database": open_meta(store_folder).name,
-        **asdict(selection),
-        "tasks": {},
-    }
-    for task in load_tasks(store_folder, tasks):
-        labelled = label(dataset, store_folder, task, selection)
-        found = chosen_baselines(dataset, labelled, selection.split, selection.protocol, boosted)
-        entry = baseline_entry(labelled, found)
+    head = {"database": open_meta(store_folder).name, **asdict(selection)}
+    result: dict[str, Any] = {**head, "tasks": {}, "skipped": {}}
+    for task in named_tasks(raw_folder, store_folder, tasks):
+        try:
+            context = _context(settings, task.name)
+            labelled = label(dataset, store_folder, task, selection)
+            check_any(task.name, selection.split, labelled.num_rows)
+            found = chosen_baselines(
+                dataset, labelled, selection.split, selection.protocol, boosted
+            )
+            entry = baseline_entry(labelled, found)
+        except NoScore as error:
+            if tasks is not None:
+                raise
+            result["skipped"][task.name] = str(error)
+            continue
         predictions = {name: baseline.prediction for name, baseline in found.items()}
-        context = settings if isinstance(settings, ContextSettings) else settings[task.name]
         of_models = _of_models(models, store_folder, labelled, context, selection, show_progress)
         for name, prediction in of_models.items():
             _, entry[name] = relbench_score(labelled.relbench_task, labelled.table, prediction)
         if resamples:
-            first = next(iter(models), None)
-            entry |= _intervals(labelled, predictions | of_models, first, resamples)
+            compared = _compared(labelled, predictions | of_models)
+            entry |= intervals(compared, next(iter(models), None), resamples)
         if on_predictions is not None:
             on_predictions(result["database"], labelled, of_models)
         result["tasks"][task.name] = entry
     if not result["tasks"]:
-        raise InputError(f"{store_folder}: no binary or regression task to score")
+        reasons = "; ".join(result["skipped"].values()) or "it has none"
+        raise InputError(f"{store_folder}: no binary or regression task to score: {reasons}")
     return result
+
+
+def _context(
+    settings: ContextSettings | Mapping[str, ContextSettings], task: str
+) -> ContextSettings:
+    """The task's; NoScore where none were chosen for it."""
+    if isinstance(settings, ContextSettings):
+        return settings
+    if task not in settings:
+        raise NoScore(f"task {task}: no contexts were chosen: its validation labels have no score")
+    return settings[task]
 
 
 def _of_models(
@@ -152,25 +172,12 @@ def _of_models(
     return found | context_label_means(*rows, **given)
 
 
-def _intervals(
-    labelled: ScoredRows,
-    predictions: Mapping[str, NDArray[np.float64]],
-    first: str | None,
-    resamples: int,
-) -> dict[str, Any]:
-    """The entries `intervals` and `better_by` of `evaluate_table`."""
+def _compared(
+    labelled: Labelled, predictions: Mapping[str, NDArray[np.float64]]
+) -> TaskPredictions:
     metric, truth, scale = scored_by(labelled.relbench_task, labelled.table.df)
-    of_models = {name: prediction[None] for name, prediction in predictions.items()}
-    name = labelled.relbench_task.name
-    drawn = Bootstrap(TaskPredictions(name, metric, truth, of_models, scale), resamples=resamples)
-    entry = {"intervals": {model: found.record() for model, found in drawn.scores().items()}}
-    if first is not None:
-        entry["better_by"] = {
-            model: {"value": -found.value, "low": -found.high, "high": -found.low}
-            for model, found in drawn.better_than(first).items()
-            if model != first
-        }
-    return entry
+    every = {name: found[None] for name, found in predictions.items()}
+    return TaskPredictions(labelled.task.name, metric, truth, every, scale)
 
 
 def label(dataset: Any, store_folder: str | Path, task: Task, selection: Selection) -> Labelled:

@@ -5,9 +5,10 @@ vectors; how much is penalised is chosen on validation rows.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,8 @@ MOST_STEPS = 1000
 class Head:
     """weight f64[F, C], bias f64[C] of vectors (x - mean) / scale, all f64[F]; C is 1 but for
     classes, whose names are `classes`. task: "<database>/<task>" that it was fitted on;
-    model: the fingerprint of the model whose vectors they were."""
+    model: the fingerprint of the model whose vectors they were; contexts: what these were read
+    from, as `rt.recipes.facts_of` has it, {} in heads that do not say."""
 
     task: str
     kind: Kind
@@ -39,6 +41,7 @@ class Head:
     bias: Floats
     classes: tuple[str, ...] = ()
     model: str = ""
+    contexts: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, vectors: Floats) -> Floats:
         """f64[N] probabilities or values, or f64[N, C] probabilities of classes."""
@@ -49,14 +52,22 @@ class Head:
             expit(scores[:, 0]) if self.kind == "binary_classification" else scores[:, 0]
         )
 
-    def check(self, task: str, kind: str, model: str) -> None:
-        """InputError unless the head is for a task of this name and type, and for this model."""
+    def check(self, task: str, kind: str, model: str, contexts: Mapping[str, Any]) -> None:
+        """InputError unless the head is for a task of this name and type, for this model, and for
+        vectors of such contexts."""
         if (self.task.rpartition("/")[2], self.kind) != (task, kind):
             raise InputError(f"the head was fitted on {self.task}, not on {task}: fit another one")
         if self.model != model:
             raise InputError(
                 f"the head for {task} was fitted on another model, whose vectors mean other things:"
                 " fit it again"
+            )
+        names = [n for n in self.contexts if n in contexts and self.contexts[n] != contexts[n]]
+        if names:
+            others = ", ".join(f"{n} {self.contexts[n]}, not {contexts[n]}" for n in names)
+            raise InputError(
+                f"the head for {task} was fitted on contexts of {others}: give the same, or fit it "
+                "again"
             )
 
     def save(self, path: str | Path) -> None:
@@ -66,7 +77,7 @@ class Head:
         }
         facts = {
             "task": self.task, "kind": self.kind, "classes": json.dumps(self.classes),
-            "model": self.model,
+            "model": self.model, "contexts": json.dumps(dict(self.contexts)),
         }  # fmt: skip
         with complete_file(Path(path)) as file:
             save_file(arrays, file, metadata=facts)
@@ -79,9 +90,11 @@ class Head:
                 facts = file.metadata()
                 arrays = {n: file.get_tensor(n) for n in ("mean", "scale", "weight", "bias")}
             classes = tuple(json.loads(facts["classes"]))
+            contexts = json.loads(facts.get("contexts", "{}"))  # older heads do not say
             return cls(
-                facts["task"], facts["kind"], classes=classes, model=facts["model"], **arrays
-            )
+                facts["task"], facts["kind"], classes=classes, model=facts["model"],
+                contexts=contexts, **arrays,
+            )  # fmt: skip
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: no saved head ({error}); fit it again") from None
 

@@ -8,7 +8,7 @@ contexts, or from a head fitted on the frozen model (`fit_head`).
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,18 @@ import torch
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
-from plurel.rng import stream
 from rt.asked import SOURCE_KEY, Entities, RowKeys, frame_of, last_time, new_rows, seconds
 from rt.data import Batch
 from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, different, fit_head
-from rt.labels import LABEL_TYPES
-from rt.meta import StoreMeta, open_meta
 from rt.model import RelationalTransformer
+from rt.opened import Opened, open_task
+from rt.parted_keys import parted_keys
 from rt.precision import Device, Precision, autocast, choose, choose_device
 from rt.predict import Answer, Contexts, ContextSettings, NewRows, of_contexts, predict
+from rt.recipes import facts_of
 from rt.scores import Protocol
-from rt.sources import find_sources, prepare
-from rt.tasks import Split, Task, load_tasks
+from rt.tasks import Split
 
 Rows = NDArray[np.uint32] | NewRows
 PROBABILITY = "probability of "
@@ -97,7 +96,8 @@ class Predictor:
         for tasks with times, the column of times; None: the label rows of `split`. at: the time of
         all rows, None: that of the frame, or else the last time in the database. key: the column of
         the entities' table whose values name them, or `original`, the keys that they had before an
-        import numbered them; None: its primary key, or these if they are texts. protocol: what may
+        import numbered them (of several parts: `rt.parted_keys`); None: its primary key, or these
+        if they are texts of one part. protocol: what may
         be known (`rt.scores`). num_contexts: contexts of each row, whose predictions are averaged.
 
         A frame with the keys and times and a column `prediction`: the probability of a binary
@@ -106,7 +106,7 @@ class Predictor:
         are not there."""
         opened = self._open(database, task, show_progress)
         if head is not None:
-            head.check(task, opened.task.task_type, self._fingerprint())
+            head.check(task, opened.task.task_type, self._fingerprint(), self._contexts())
         asked, which = self._rows(opened, (rows, at, split), key)
         settings: dict[str, Any] = {
             "settings": self.settings, "protocol": protocol, "seed": seed,
@@ -143,7 +143,8 @@ class Predictor:
             }  # fmt: skip
             parts.append(Labelled(self._vectors(opened, rows, settings), labels))
         kind: Kind = opened.task.task_type  # type: ignore[assignment]
-        return replace(fit_head(opened.name, kind, *parts), model=self._fingerprint())
+        head = fit_head(opened.name, kind, *parts)
+        return replace(head, model=self._fingerprint(), contexts=self._contexts())
 
     def explain(
         self,
@@ -161,7 +162,8 @@ class Predictor:
         rows of its contexts (`rt.explain`): a frame of part, cells, `without` (the prediction
         without it), `effect` (the prediction less that) and contexts (those that have the part),
         means over `num_contexts` contexts, the largest effects first. Of a task with classes it is
-        the probability of the likeliest.
+        the probability of the likeliest. Rows are called by their primary keys, or by those of the
+        source where the row is asked for by its own.
         """
         if by not in BY:
             raise InputError(f"by must be {', '.join(BY)}, not {by!r}")
@@ -169,12 +171,12 @@ class Predictor:
             raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
         opened = self._open(database, task)
         meta, found = opened.meta, opened.task
-        _, rows = self._rows(opened, (row, at, "test"), key)
+        asked, rows = self._rows(opened, (row, at, "test"), key)
         if len(rows) != 1:
             raise InputError(f"explain is for one row, not {len(rows)}")
         sample = Contexts(opened.store, found, self.settings, self.model.config.child_counts)
         answer = Answer(self.model, meta, found, self.settings.precision)
-        keys = RowKeys(opened.raw, opened.store, meta)
+        keys = _names_of(opened, asked, key)
         contexts = [sample.arrays(rows, None, seed + number) for number in range(num_contexts)]
         wholes = [answer(Batch.from_arrays(arrays)) for arrays in contexts]
         likeliest = int(torch.cat(wholes).mean(0).argmax())  # one class for all contexts
@@ -192,20 +194,12 @@ class Predictor:
             raise InputError(f"task {task}: the row's context holds nothing but the target")
         return averaged(frames)
 
-    def _open(self, database: str | Path, task: str, show_progress: bool = True) -> "_Opened":
+    def _open(self, database: str | Path, task: str, show_progress: bool = True) -> Opened:
         """The database, made ready, and its task."""
-        (source,) = find_sources([str(database)], pre_dir=self.pre_dir)
-        if source.raw is None:
-            raise InputError(
-                f"{database} is a store, which knows no keys: give the database's folder in "
-                "RelBench's format"
-            )
-        prepare([source], self.settings.embedder, show_progress=show_progress)
-        (found,) = load_tasks(source.store, [task], types=tuple(LABEL_TYPES))
-        return _Opened(source.raw, source.store, open_meta(source.store), found)
+        return open_task(database, task, self.settings.embedder, self.pre_dir, show_progress)
 
     def _rows(
-        self, opened: "_Opened", given: tuple[Any, Any, Split], named_by: str | None
+        self, opened: Opened, given: tuple[Any, Any, Split], named_by: str | None
     ) -> tuple[pd.DataFrame, Rows]:
         """What is asked, as a frame, and the rows that it means."""
         (rows, at, split), meta, task = given, opened.meta, opened.task
@@ -218,21 +212,32 @@ class Predictor:
         if rows is None:
             table, found, target = opened.label_rows(opened.relbench_task(), split)
             return table.drop(columns=target), found
-        entities = Entities(opened.raw, opened.store, meta, str(task.entity_table), named_by)
+        if at is None and time and not (isinstance(rows, pd.DataFrame) and time in rows):
+            last = last_time(opened.store)
+            at = None if last is None else pd.Timestamp(last, unit="s")
+        asked, entity = self._entities(opened, (rows, at), time, named_by)
+        if task.kind == "autocomplete":
+            return asked, entity
+        times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
+        return asked, new_rows(meta, task, entity, times)
+
+    def _entities(
+        self, opened: Opened, given: tuple[Any, Any], time: str | None, named_by: str | None
+    ) -> tuple[pd.DataFrame, NDArray[np.uint32]]:
+        """What is asked, as a frame of keys and times, and the rows of the keys."""
+        (rows, at), task = given, opened.task
+        place = opened.raw, opened.store, opened.meta, str(task.entity_table)
+        parted = parted_keys(*place) if named_by == SOURCE_KEY else None
+        if parted is not None:
+            asked = parted.typed(frame_of(parted.frame(rows), task, time, at, parted.names))
+            return asked, parted.rows(asked)
+        entities = Entities(*place, named_by)
         key = str(task.entity_column or entities.key or "position")
         if named_by not in (None, SOURCE_KEY):
             key = str(named_by)
-        if task.kind == "autocomplete":
-            asked = frame_of(rows, task, None, None, key)
-            asked[key] = entities.typed(asked[key])
-            return asked, entities.rows(asked[key])
-        if at is None and not (isinstance(rows, pd.DataFrame) and time in rows):
-            last = last_time(opened.store)
-            at = None if last is None else pd.Timestamp(last, unit="s")
-        asked = frame_of(rows, task, time, at, key)
+        asked = frame_of(rows, task, time, at, [key])
         asked[key] = entities.typed(asked[key])
-        times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
-        return asked, new_rows(meta, task, entities.rows(asked[key]), times)
+        return asked, entities.rows(asked[key])
 
     def _fingerprint(self) -> str:
         """Of the model's parameters."""
@@ -243,8 +248,12 @@ class Predictor:
             digest.update(flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
+    def _contexts(self) -> dict[str, Any]:
+        """What vectors depend on beside the model."""
+        return facts_of(self.settings.context_length, self.settings.recipe)
+
     def _vectors(
-        self, opened: "_Opened", rows: Rows, settings: dict[str, Any], head: Head | None = None
+        self, opened: Opened, rows: Rows, settings: dict[str, Any], head: Head | None = None
     ) -> Floats:
         """f64[N, d_model]: the vectors of the rows' targets before the model's own heads; or what a
         head says of them, f64[N] or f64[N, C]."""
@@ -264,55 +273,11 @@ class Predictor:
         return found[:, 0] if head is not None and not head.classes else found
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A task of a database: its folder in RelBench's format, and its store."""
-
-    raw: Path
-    store: Path
-    meta: StoreMeta
-    task: Task
-
-    @property
-    def name(self) -> str:
-        """ "<database>/<task>"."""
-        return f"{self.store.name}/{self.task.name}"
-
-    def relbench_task(self) -> Any:
-        """RelBench's own."""
-        from rt.relbench_folder import open_dataset, open_task  # RelBench takes seconds to import
-
-        return open_task(open_dataset(self.raw), self.task.name)
-
-    def label_rows(
-        self, relbench_task: Any, split: Split
-    ) -> tuple[pd.DataFrame, NDArray[np.uint32], str]:
-        """The label table of a split, its rows in the store, and the column of labels."""
-        from rt.evaluate import store_rows  # as above
-        from rt.relbench_folder import label_table
-
-        table = label_table(relbench_task, split)
-        rows = store_rows(self.store, self.meta, self.task, split, table)
-        if not len(rows):
-            raise InputError(f"task {self.task.name}: the label table of {split} is empty")
-        named = [*table.fkey_col_to_pkey_table, table.time_col, relbench_task.target_col]
-        columns = [column for column in named if column in table.df]
-        return table.df[columns].reset_index(drop=True), rows, relbench_task.target_col
-
-    def labelled(
-        self, relbench_task: Any, split: Split, most: int, seed: int
-    ) -> tuple[Rows, NDArray[np.generic]]:
-        """Label rows of a split, drawn at random where there are more than wanted, and the
-        labels."""
-        table, rows, target = self.label_rows(relbench_task, split)
-        order = stream(seed, "head", self.store.name, self.task.name, split).permutation(len(rows))
-        chosen = np.sort(order[:most])
-        labels = table[target].iloc[chosen]
-        if self.task.task_type == "multiclass_classification":
-            if pd.api.types.is_float_dtype(labels.dtype) and (labels % 1 == 0).all():
-                labels = labels.astype("int64")  # named as the store names them: 3, not 3.0
-            return rows[chosen], labels.astype(str).to_numpy(dtype=str)
-        return rows[chosen], labels.astype("Float64").to_numpy(dtype=np.float64)
+def _names_of(opened: Opened, asked: pd.DataFrame, named_by: str | None) -> RowKeys:
+    """What rows are called: as the one that is asked for."""
+    texts = pd.api.types.infer_dtype(asked.iloc[:, 0]) == "string"
+    original = named_by == SOURCE_KEY or (named_by is None and texts)
+    return RowKeys(opened.raw, opened.store, opened.meta, original=original)
 
 
 def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd.DataFrame:

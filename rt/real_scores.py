@@ -7,7 +7,6 @@ them. Test rows are scored once, when training has ended, by the checkpoint that
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +17,13 @@ from rt.config import require
 from rt.context_labels import context_label_means
 from rt.evaluate import Labelled, Selection, chosen_baselines, label
 from rt.model import RelationalTransformer
+from rt.named_tasks import named_tasks
 from rt.predict import ContextSettings, predict
 from rt.ranks import Ranks
 from rt.relbench_folder import open_dataset
 from rt.scores import Protocol, all_metrics, scored_by
 from rt.sources import Source, choose, find_sources, prepare
-from rt.tasks import Task, load_tasks
+from rt.tasks import Task
 
 Floats = NDArray[np.float64]
 Metrics = dict[str, float]
@@ -253,8 +253,9 @@ def _find(config: EvaluationConfig, settings: ContextSettings) -> list[RealTask]
         names = None
         if config.tasks is not None:
             names = [t.split("/")[1] for t in config.tasks if t.split("/")[0] == source.name]
-        found = load_tasks(source.store, names)
+        raw = source.raw or source.store
+        found = named_tasks(raw, source.store, names)
         if found:
-            dataset = open_dataset(Path(source.raw or source.store))
+            dataset = open_dataset(raw)
             tasks += [RealTask(source, dataset, task) for task in found]
     return tasks

@@ -60,6 +60,13 @@ class Recipe:
         return rustler.Recipe(name, **to_dict(self))
 
 
+def facts_of(length: int, recipe: Recipe) -> dict[str, Any]:
+    """What the contexts of predictions depend on, as plain values by name."""
+    fields = {name: value for name, value in vars(recipe).items() if name != "weight"}
+    first = {name: v[0] if isinstance(v, tuple) else v for name, v in fields.items()}
+    return {"context_length": length, **first}
+
+
 _LABELS: dict[str, Any] = {
     "ancestors": (0.2,),
     "own_labels": (0.125,),

@@ -13,6 +13,7 @@ from rt.evaluate import Selection, at_positions, baseline_entry, choose_rows, sp
 from rt.labels import RawTask, read_tasks
 from rt.raw import RawDatabase, read_database
 from rt.relbench_folder import open_dataset
+from rt.scores import check_any
 from rt.tasks import TASK_TYPES
 
 
@@ -53,6 +54,7 @@ def _entry(
     settings: BoostedSettings | None,
 ) -> dict[str, Any]:  # fmt: skip
     task, whole = split_labels(dataset, raw.name, selection.split)
+    check_any(raw.name, selection.split, len(whole.df))
     rows = choose_rows(task, whole, database, selection)
     found = every_baseline(
         dataset, task, selection.split, horizon=raw.horizon, protocol=selection.protocol,
@@ -63,8 +65,13 @@ def _entry(
 
 def _named(database: RawDatabase, names: Sequence[str] | None) -> list[RawTask]:
     """The binary and regression tasks, or those of the given names, in their order."""
-    tasks = {task.name: task for task in read_tasks(database)[0] if task.task_type in TASK_TYPES}
+    found, skipped = read_tasks(database)
+    tasks = {task.name: task for task in found if task.task_type in TASK_TYPES}
     for name in names or ():
+        if name in skipped:
+            raise InputError(
+                f"{database.folder}: task '{name}' can't be scored, since {skipped[name]}"
+            )
         if name not in tasks:
             known = ", ".join(tasks) or "none"
             raise InputError(

@@ -38,6 +38,12 @@ def _value(entry: Mapping[str, Any], name: str) -> str:
     return f"{entry[name]:.3f} ±{(interval['high'] - interval['low']) / 2:.3f}"
 
 
+def print_skipped(result: Mapping[str, Any]) -> None:
+    """A line for each task without a score."""
+    for name, reason in result["skipped"].items():
+        print(f"left out {name}: {reason}")
+
+
 def format_differences(result: Mapping[str, Any], model: str) -> str:
     """By how much the first model is better than each other and each baseline, with intervals, as
     lines of aligned columns; "" without intervals."""

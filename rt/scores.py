@@ -18,6 +18,16 @@ BETTER = {"roc_auc": "higher", "nmae": "lower"}
 _SCORED = (TaskType.BINARY_CLASSIFICATION, TaskType.REGRESSION)
 
 
+class NoScore(InputError):
+    """Labels of which no score is defined."""
+
+
+def check_any(task: str, split: str, num_rows: int) -> None:
+    """NoScore for a split without labels."""
+    if not num_rows:
+        raise NoScore(f"task {task}: its {split} split has no labels to score")
+
+
 def target_values(task: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
     """The labels of a label table as numbers (booleans 0 and 1)."""
     return frame[task.target_col].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -74,7 +84,7 @@ def _check(task: Any, target: NDArray[np.float64], prediction: NDArray[np.float6
             f"task {name}: RelBench has no metric for {task.task_type.value}; leave it out"
         )
     if len(target) == 0:
-        raise InputError(f"task {name}: the label table is empty")
+        raise NoScore(f"task {name}: the label table is empty")
     if prediction.shape != target.shape:
         raise InputError(f"task {name}: {prediction.shape} predictions for {len(target)} labels")
     if not np.isfinite(prediction).all():
@@ -82,9 +92,9 @@ def _check(task: Any, target: NDArray[np.float64], prediction: NDArray[np.float6
         raise InputError(f"task {name}: the prediction of row {bad} is not finite")
     if task.task_type is TaskType.BINARY_CLASSIFICATION:
         if len(np.unique(target)) < 2:
-            raise InputError(
+            raise NoScore(
                 f"task {name}: all {len(target)} labels are of one class, AUROC is not defined; "
                 "score more rows, or leave the task out"
             )
     elif not task.nmae_std > 0:
-        raise InputError(f"task {name}: the train labels are all equal, NMAE is not defined")
+        raise NoScore(f"task {name}: the train labels are all equal, NMAE is not defined")

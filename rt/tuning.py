@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from plurel.errors import InputError
-from rt.evaluate import Selection, label
+from rt.evaluate import Labelled, Selection, label
 from rt.model import RelationalTransformer
+from rt.named_tasks import named_tasks
 from rt.predict import ContextSettings, predict
 from rt.relbench_folder import open_dataset
-from rt.scores import BETTER, relbench_score
+from rt.scores import BETTER, NoScore, check_any, relbench_score
 from rt.settings import Settings
-from rt.tasks import load_tasks
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def tune(
     RelBench's metric on the rows of the validation split that `selection` chooses, under its
     protocol; of equal ones the first.
 
-    Raises InputError where `selection` is of another split, without choices, and where a task's
-    validation rows have no score (one class, no rows).
+    Raises InputError where `selection` is of another split, without choices, and where a named
+    task's validation rows have no score (one class, no rows); others of that kind are left out.
     """
     selection = selection or Selection("val")
     if selection.split != "val":
@@ -70,22 +70,41 @@ def tune(
         raise InputError("no contexts to choose from")
     dataset = open_dataset(raw_folder)
     found = {}
-    for task in load_tasks(store_folder, tasks):
+    for task in named_tasks(raw_folder, store_folder, tasks):
         labelled = label(dataset, store_folder, task, selection)
-        scores = {}
-        for name, settings in choices.items():
-            prediction = predict(
-                model, store_folder, task, labelled.rows,
-                settings=settings, protocol=selection.protocol, seed=selection.seed,
-                progress=f"{task.name}, validation, {name}" if show_progress else None,
-            )  # fmt: skip
-            scored = relbench_score(labelled.relbench_task, labelled.table, prediction)
-            metric, scores[name] = scored
-        best = max if BETTER[metric] == "higher" else min
-        chosen = best(scores, key=scores.__getitem__)
-        record = {
-            "chosen": chosen, "metric": metric, "better": BETTER[metric],
-            "rows": len(labelled.rows), "scores": scores,
-        }  # fmt: skip
-        found[task.name] = Tuned(choices[chosen], record)
+        try:
+            check_any(task.name, "val", labelled.num_rows)
+            found[task.name] = _chosen(
+                model, store_folder, labelled, choices, selection, show_progress
+            )
+        except NoScore:
+            if tasks is not None:
+                raise
     return found
+
+
+def _chosen(
+    model: RelationalTransformer,
+    store_folder: str | Path,
+    labelled: Labelled,
+    choices: Mapping[str, ContextSettings],
+    selection: Selection,
+    show_progress: bool,
+) -> Tuned:
+    """The choice for the task of these rows."""
+    task, scores = labelled.task, {}
+    for name, settings in choices.items():
+        prediction = predict(
+            model, store_folder, task, labelled.rows,
+            settings=settings, protocol=selection.protocol, seed=selection.seed,
+            progress=f"{task.name}, validation, {name}" if show_progress else None,
+        )  # fmt: skip
+        scored = relbench_score(labelled.relbench_task, labelled.table, prediction)
+        metric, scores[name] = scored
+    best = max if BETTER[metric] == "higher" else min
+    chosen = best(scores, key=scores.__getitem__)
+    record = {
+        "chosen": chosen, "metric": metric, "better": BETTER[metric],
+        "rows": len(labelled.rows), "scores": scores,
+    }  # fmt: skip
+    return Tuned(choices[chosen], record)

@@ -67,6 +67,7 @@ def main() -> None:
         "5/6 evaluate on the flights database, without training on it",
         *(python, "scripts/evaluate.py", f"checkpoint={run_dir / 'best'}", f"raw={flights}"),
         *(f"store={pre / 'flights'}", f"tasks=[{','.join(TASKS)}]", "max_rows=2000"),
+        *("baselines=means", "resamples=0"),
         f"out={run_dir / 'summary.json'}",
     )
     pictures = run_dir / "pictures"

@@ -3,6 +3,7 @@
 python scripts/evaluate.py checkpoint=NAME raw=FOLDER store=FOLDER [tasks=[a,b]] [out=summary.json]
 """
 
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ from rt.evaluate import (
 )
 from rt.model import RelationalTransformer
 from rt.precision import Device, choose_device
-from rt.score_tables import format_differences, format_table, format_tuned
+from rt.score_tables import format_differences, format_table, format_tuned, print_skipped
 from rt.settings import Settings
 from rt.submission import write_submission
 from rt.tuning import Tuned, candidates, tune
@@ -70,8 +71,8 @@ class EvaluateConfig:
     embedder: str | None = None
     context_length: int | None = None
     recipe: str | None = None
-    baselines: Literal["means", "all"] = "means"
-    resamples: int = 0
+    baselines: Literal["means", "all"] = "all"
+    resamples: int = 1000
     submission: str | None = None
     tune: Tuning | None = None
 
@@ -123,7 +124,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         settings=settings,
         tasks=config.tasks,
         selection=Selection(config.split, config.protocol, config.max_rows, config.seed),
-        boosted=BoostedSettings(config.seed) if config.baselines == "all" else None,
+        boosted=_boosted(config),
         resamples=config.resamples,
         on_predictions=_submission(config),
     )
@@ -132,6 +133,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         result["tuned"] = {task: found.record for task, found in tuned.items()}
         print(f"{format_tuned(result['tuned'])}\n")
     print(format_table(result))
+    print_skipped(result)
     if config.resamples:
         print(f"\n{format_differences(result, 'pretrained')}")
     if config.out is not None:
@@ -154,6 +156,16 @@ def _tuned(config: EvaluateConfig, model: RelationalTransformer) -> dict[str, Tu
         tasks=config.tasks,
         selection=Selection("val", config.protocol, config.tune.max_rows, config.seed),
     )
+
+
+def _boosted(config: EvaluateConfig) -> BoostedSettings | None:
+    """Of LightGBM, if every baseline is wanted and it is installed; says so where it is not."""
+    if config.baselines != "all":
+        return None
+    if importlib.util.find_spec("lightgbm") is None:
+        print("baselines: means alone; for all pip install 'plurel[baselines]' (lightgbm)\n")
+        return None
+    return BoostedSettings(config.seed)
 
 
 def _submission(config: EvaluateConfig) -> OnPredictions | None:

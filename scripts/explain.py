@@ -18,7 +18,7 @@ WRITERS = (".csv", ".png")
 
 def parse_args() -> argparse.Namespace:
     parser = predictor_parser(__doc__.split("\n\n")[0])
-    parser.add_argument("key", help="of the row to predict")
+    parser.add_argument("key", help="of the row to predict; its parts with commas: 'AMS,3'")
     parser.add_argument("--at", help="its time (the last one in the database)")
     parser.add_argument("--by", choices=("table", "column", "row"), default="column")
     parser.add_argument("--num_contexts", type=int, default=4, help="averaged")

@@ -21,11 +21,12 @@ WRITERS = (".csv", ".parquet")
 
 def parse_args() -> argparse.Namespace:
     parser = predictor_parser(__doc__.split("\n\n")[0])
-    parser.add_argument("--entities", nargs="+", help="keys of the rows to predict")
+    what = "keys of the rows to predict; the parts of one with commas: 'AMS,3'"
+    parser.add_argument("--entities", nargs="+", help=what)
     parser.add_argument("--rows", type=Path, help="the same from a CSV or Parquet file")
     parser.add_argument("--at", help="the time of all rows (the last one in the database)")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="test",
-                        help="the label rows to predict where no rows are named")  # fmt: skip
+    parser.add_argument("--split", choices=("train", "val", "test"),
+                        help="the label rows to predict where none are named (test)")  # fmt: skip
     parser.add_argument("--protocol", choices=("rolling", "split"), default="rolling")
     parser.add_argument("--head", type=Path, help="a head that --fit_head has written")
     parser.add_argument("--fit_head", type=Path, help="fit a head on the task, write and use it")
@@ -41,6 +42,8 @@ def main() -> None:
         check_file_place(args.fit_head)
     if args.entities and args.rows:
         raise InputError("give --entities or --rows, not both")
+    if args.split and (args.entities or args.rows):
+        raise InputError("--split is of label rows: leave it out where rows are named")
     if args.head and args.fit_head:
         raise InputError("give --head or --fit_head, not both")
     rows = read_rows(args.rows) if args.rows else args.entities
@@ -52,7 +55,7 @@ def main() -> None:
         head = predictor.fit_head(args.database, args.task, seed=args.seed)
         head.save(args.fit_head)
     found = predictor.predict(
-        args.database, args.task, rows, at=args.at, key=args.key_column, split=args.split,
+        args.database, args.task, rows, at=args.at, key=args.key_column, split=args.split or "test",
         protocol=args.protocol, num_contexts=args.num_contexts, seed=args.seed, head=head,
     )  # fmt: skip
     if args.out is None:

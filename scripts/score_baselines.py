@@ -23,7 +23,7 @@ from rt.boosted import BoostedSettings
 from rt.config import from_dict
 from rt.evaluate import Selection
 from rt.score_baselines import score_baselines
-from rt.score_tables import format_table
+from rt.score_tables import format_table, print_skipped
 from scripts.hydra_entry import one_line_errors, plain, register
 
 
@@ -56,8 +56,7 @@ def run(config: BaselinesConfig) -> dict[str, Any]:
         ),
     )
     print(format_table(result))
-    for name, reason in result["skipped"].items():
-        print(f"left out {name}: {reason}")
+    print_skipped(result)
     if config.out is not None:
         with complete_file(Path(config.out)) as file:
             file.write_text(json.dumps(result, indent=1) + "\n")

@@ -247,7 +247,7 @@ def test_columns_to_complete_and_what_gives_them_away(shop: Path) -> None:
     assert not (shop / "tasks/late/train.parquet").exists()
     leaks = {leak.column: leak.reason for leak in task.leaks}
     assert leaks.keys() == {"delivered", "complaint"}
-    assert "after the row's own time" in leaks["delivered"]
+    assert leaks["delivered"] == "lies after the row's own time in 100% of label rows"
     assert "by being null predicts the labels alone" in leaks["complaint"]
     assert "warning: orders.delivered lies after" in describe(task)
     hidden = Definition(complete="orders.late", hide=("orders.delivered", "orders.complaint"))
@@ -255,6 +255,20 @@ def test_columns_to_complete_and_what_gives_them_away(shop: Path) -> None:
     assert not task.leaks
     manifest = yaml.safe_load((shop / "tasks/late/manifest.yaml").read_text())
     assert manifest["remove_columns"] == [["orders", "delivered"], ["orders", "complaint"]]
+
+
+def test_the_decisive_sign_comes_first(tmp_path: Path) -> None:
+    """A time that is later than the row, and there only where the answer is yes."""
+    orders = tables()["orders"][["order", "at", "late"]]
+    orders["returned_on"] = (orders["at"] + pd.Timedelta(days=5)).where(orders["late"])
+    folder = write_folder(
+        tmp_path / "shop", database=Database({"orders": Table(orders, {}, "order", "at")}),
+        name="shop", val_timestamp=VAL, test_timestamp=TEST,
+    )  # fmt: skip
+    (task,) = add_tasks(folder, {"late": Definition(complete="orders.late")})
+    (line,) = [str(leak) for leak in task.leaks]
+    assert line.startswith("orders.returned_on by being null predicts the labels alone")
+    assert "and lies after the row's own time in 100% of label rows: hide it" in line
 
 
 def test_the_file_of_definitions(shop: Path, tmp_path: Path) -> None:
@@ -526,3 +540,20 @@ def test_a_parent_gives_the_answer_away(tmp_path: Path) -> None:
 )
 def test_what_values_of_a_column_are(kind: pa.DataType, called: str) -> None:
     assert kinds_of(pa.schema([("x", kind)])) == {"x": called}
+
+
+@pytest.mark.parametrize("tail", ["heavy", "growing"])
+def test_copies_of_numbers_are_found(tail: str) -> None:
+    """Whatever the distribution of the labels: few of them very large, or all beyond train's."""
+    draws = stream(1, "copies")
+    target = draws.lognormal(sigma=2.5, size=1200)
+    if tail == "growing":
+        target = target.clip(max=9) + 10 * np.arange(1200)
+    copy, noise = pd.Series(1.2 * target), pd.Series(draws.lognormal(sigma=2.5, size=1200))
+    truth = target[:1000], target[1000:]
+    sign = telling((copy[:1000], copy[1000:].reset_index(drop=True)), truth)
+    assert sign is not None
+    assert "predicts the labels alone" in sign
+    assert telling((noise[:1000], noise[1000:].reset_index(drop=True)), truth) is None
+    some = copy.where(np.arange(1200) % 3 > 0)  # a third unknown, which says nothing
+    assert (telling((some[:1000], some[1000:].reset_index(drop=True)), truth) or "").endswith(")")

@@ -4,6 +4,7 @@ that may not be known."""
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import relbench
 import torch
@@ -22,8 +23,11 @@ from rt.evaluate import (
 )
 from rt.meta import open_meta
 from rt.model import RelationalTransformer
+from rt.opened import open_task
 from rt.recipes import Recipe
+from rt.score_baselines import score_baselines
 from rt.score_tables import format_differences, format_table
+from rt.store import preprocess
 from rt.submission import write_submission
 from rt.tasks import load_tasks, to_sampler
 from tests.shops import EMBEDDER, shop_folders, varied_model
@@ -229,6 +233,41 @@ def test_bad_requests_end_in_one_line(model, folders, tmp_path):
         _predict(model, folders, "returned", rows=mixed)
     with pytest.raises(InputError, match="row 0 is in none"):
         _predict(model, folders, "returned", rows=np.array([0]))
+
+
+def _without(folders, place, split, name="mean-amount"):
+    """The folders again, where a split of a task has no labels."""
+    raw = shutil.copytree(folders[0], place / "raw")
+    file = raw / "tasks" / name / f"{split}.parquet"
+    pd.read_parquet(file).iloc[:0].to_parquet(file, index=False)
+    return raw, preprocess(raw, place / "store", embedder=EMBEDDER, show_progress=False)
+
+
+def test_a_split_without_labels_is_told(folders, tmp_path):
+    """Of train the task has no place in the store; of another one it has no score."""
+    raw, store = _without(folders, tmp_path / "train", "train")
+    line = "no task 'mean-amount': it was left out, since it has no labels for training"
+    with pytest.raises(InputError, match=line):
+        evaluate_table({}, raw, store, settings=SETTINGS, tasks=["mean-amount"])
+    with pytest.raises(InputError, match=line):
+        open_task(raw, "mean-amount", EMBEDDER, tmp_path / "pre", False)
+    with pytest.raises(InputError, match="can't be scored, since it has no labels for training"):
+        score_baselines(raw, tasks=["mean-amount"], show_progress=False)
+    shutil.copytree(raw / "tasks/any-returned", raw / "tasks/new")
+    with pytest.raises(InputError, match=r"no task 'new': .* make it again"):
+        evaluate_table({}, raw, store, settings=SETTINGS, tasks=["new"])
+    raw, store = _without(folders, tmp_path / "test", "test")
+    line = "task mean-amount: its test split has no labels to score"
+    with pytest.raises(InputError, match=line):
+        evaluate_table({}, raw, store, settings=SETTINGS, tasks=["mean-amount"])
+    found = evaluate_table({}, raw, store, settings=SETTINGS)
+    assert found["skipped"] == {"mean-amount": line}
+    assert set(found["tasks"]) == {"any-returned", "returned"}
+    with pytest.raises(InputError, match=line):
+        score_baselines(raw, tasks=["mean-amount"], show_progress=False)
+    chosen = evaluate_table({}, raw, store, settings={"returned": SETTINGS})
+    assert set(chosen["tasks"]) == {"returned"}
+    assert "no contexts were chosen" in chosen["skipped"]["any-returned"]
 
 
 def test_label_files_that_cannot_be_read_are_named(folders, tmp_path):

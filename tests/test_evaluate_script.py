@@ -21,6 +21,7 @@ from tests.hub_stand_in import write_cache
 from tests.shops import D_TEXT, EMBEDDER, shop_folders
 
 ROOT = Path(__file__).resolve().parent.parent
+QUICK = {"baselines": "means", "resamples": 0}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,14 @@ def trained(tmp_path_factory) -> Path:
 def _config(trained, folders, **changes) -> EvaluateConfig:
     raw, store = map(str, folders)
     return EvaluateConfig(
-        **{"checkpoint": str(trained), "raw": raw, "store": store, "max_rows": 10, **changes}
+        **{
+            "checkpoint": str(trained),
+            "raw": raw,
+            "store": store,
+            "max_rows": 10,
+            **QUICK,
+            **changes,
+        }
     )
 
 
@@ -73,6 +81,22 @@ def test_scores_are_written_and_the_pointers_name_different_models(
         run(_config(trained, folders, tasks=("mean-amount",)))["tasks"]["mean-amount"]
         == (latest["tasks"]["mean-amount"])
     )
+
+
+def test_every_baseline_and_intervals_unless_something_else_is_said(
+    trained, folders, monkeypatch, capsys
+):
+    raw, store = map(str, folders)
+    config = EvaluateConfig(str(trained), raw, store, tasks=("any-returned",), max_rows=10)
+    entry = run(config)["tasks"]["any-returned"]
+    others = {"untrained", "global_mean", "entity_mean", "entity_last_10", "lightgbm_row"}
+    assert set(entry["better_by"]) >= others | {"lightgbm_joined", "context_own"}
+    assert set(entry["intervals"]) == {"pretrained", *entry["better_by"]}
+    assert "pretrained better by" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    entry = run(config)["tasks"]["any-returned"]
+    assert "lightgbm_row" not in entry
+    assert "for all pip install 'plurel[baselines]'" in capsys.readouterr().out
 
 
 def test_context_settings_come_from_the_checkpoint_unless_given(trained, folders):

@@ -1,5 +1,6 @@
 """What a prediction owes to the parts of its context."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,31 @@ def test_rows_are_called_by_their_keys(predictor: Predictor, shop: Path) -> None
         order = orders.iloc[int(key)]
         assert f"{order['at']:%Y-%m-%d %H:%M}" == time
         assert order["item"] == orders["item"][850] or order["user"] == orders["user"][850]
+
+
+def test_rows_are_called_by_the_keys_of_the_source(
+    predictor: Predictor, shop: Path, tmp_path: Path
+) -> None:
+    """Where the row is asked for by its own: of one column, and of two for the items."""
+    raw = Path(shutil.copytree(shop, tmp_path / shop.name))
+    (raw / "keys").mkdir()
+    keys = np.arange(NUM_ORDERS) + 5000
+    pd.DataFrame({"order": keys}).to_parquet(raw / "keys/orders.parquet")
+    items = pd.DataFrame({"shelf": ["a"] * NUM_ITEMS, "place": np.arange(NUM_ITEMS) + 700})
+    items.to_parquet(raw / "keys/items.parquet")
+
+    def parts(row: int, key: str | None) -> set[str]:
+        found = predictor.explain(raw, "late", row, key=key, by="row", num_contexts=1)
+        return {name.split(" of ")[0] for name in found.part}
+
+    item = int(pd.read_parquet(raw / "db/orders.parquet")["item"][850])
+    assert f"items, row a,{700 + item}" in parts(5850, "original")
+    assert f"items, row {item}" in parts(850, "order")
+    wide = Predictor(predictor.model, ContextSettings("hash", context_length=40), predictor.pre_dir)
+    found = wide.explain(raw, "late", 5850, key="original", by="row", num_contexts=1)
+    orders = [name for name in found.part if name.startswith("orders, row")]
+    assert len(orders) > 2
+    assert all(int(name.removeprefix("orders, row ").split()[0]) >= 5000 for name in orders)
 
 
 def test_the_effects_are_of_one_class(

@@ -164,6 +164,10 @@ def test_composite_self_and_several_references(composite: str, tmp_path: Path) -
     assert tables["pass"]["fkeys"] == {"card": "guest"}
     assert column(out, "pass", "card") == [1, 0]
     assert "busy" not in tables
+    # what the rooms were called, part by part
+    assert pq.read_table(out / "keys/room.parquet").to_pydict() == {
+        "house": ["a", "a", "b"], "number": [1, 2, 1],
+    }  # fmt: skip
     assert any("stay: 1 row without came" in message for message in done.messages)
     assert "stay.room_key: 1 row pointed at nothing: null now" in done.messages
 

@@ -56,6 +56,17 @@ def test_servers_that_do_not_answer_and_passwords(tmp_path: Path) -> None:
         "mysql://me:***@host/db?charset=y"
     )
     assert "give a URL such as" in refused("nosuch://host/db", tmp_path)
+    for password in ("se@cret", "se/cret@x", "se?cret", "se:cret@1", "se@/cret", "%40@cret"):
+        message = refused(f"postgresql://u:{password}@localhost:1/x", tmp_path)
+        assert message.startswith("postgresql://u:***@localhost:1/x: ")
+        assert "refused" in message
+        assert "se" not in message.partition("refused")[0].replace("server", "")
+        assert "cret" not in message
+    # a letter is no secret where others stand
+    assert "No module named 'nothing'" in refused("mysql+pymysql://u:p@h/x", tmp_path).replace(
+        "pymysql'", "nothing'"
+    )
+    assert shown("postgresql://u@host/x?options=a@b") == "postgresql://u@host/x?options=a%40b"
 
 
 def test_csv_files_that_are_broken(tmp_path: Path) -> None:
@@ -102,6 +113,38 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
     assert "time_from at is not one of its foreign keys" in told("  a: {time_from: at}")
     assert "x is left out" in told("  a: {primary_key: at}\n  b: {primary_key: x, leave_out: x}")
     assert "'tables' must name at least one table" in told("")
+
+
+def test_keys_of_sqlite_that_point_nowhere(tmp_path: Path) -> None:
+    """To a column that is not there: refused; to a table that is not there: told."""
+    path = tmp_path / "odd.db"
+    script = """CREATE TABLE b (id INTEGER PRIMARY KEY);
+        CREATE TABLE a (at DATE, x INTEGER REFERENCES gone (id), y INTEGER REFERENCES b (nocol));
+        INSERT INTO b VALUES (1), (2); INSERT INTO a VALUES
+        ('2020-01-01', 1, 1), ('2020-01-02', 2, 2), ('2020-01-03', 3, 2);"""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+    message = refused(path, tmp_path)
+    assert message.startswith("table a: foreign key y references column 'nocol' of b, which is not")
+    assert "there are id: name it in a plan's 'to'" in message
+    plan = plan_import(str(path), tmp_path / "plan.yaml")
+    assert [key.to for key in plan.tables["a"].foreign_keys] == [("nocol",)]
+    text = (tmp_path / "plan.yaml").read_text(encoding="utf-8").replace("nocol", "id")
+    (tmp_path / "plan.yaml").write_text(text, encoding="utf-8")
+    done = import_database(str(path), tmp_path / "out", plan=tmp_path / "plan.yaml")
+    assert "a.x: references gone, which is not there: an ordinary column" in done.messages
+
+
+@pytest.mark.parametrize("column", ["id", "word", "price", "nothing"])
+def test_times_that_are_none(tmp_path: Path, column: str) -> None:
+    """Told before timestamps are proposed from them."""
+    lines = "id,at,word,price 1,2020-01-01,x,1.5 2,2020-01-02,y,2.5 3,2020-01-03,z,3.5"
+    folder, plan = write_csv(tmp_path / "csv", a=lines), tmp_path / "plan.yaml"
+    plan.write_text(f"tables:\n  a: {{time_column: {column}}}\n", encoding="utf-8")
+    expected = {"nothing": "table a has no column 'nothing'"}.get(
+        column, f"table a: time column {column} holds"
+    )
+    assert expected in refused(folder, tmp_path, Settings(), plan=plan)
 
 
 def test_options_that_do_not_fit(tmp_path: Path) -> None:

@@ -177,6 +177,10 @@ def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_pat
     assert "no row has the shop 9 (1 of 2" in refused("mean-amount", [1, 9])
     assert "no task 'mean'" in refused("mean", [1])
     assert "is a store, which knows no keys" in refused("mean-amount", [1], database=store)
+    for name in ("one", "other"):
+        shutil.copytree(raw, tmp_path / "two" / name)
+    two = refused("mean-amount", [1], database=tmp_path / "two")
+    assert two == f"{tmp_path / 'two'} holds 2 databases (one, other): give the folder of one"
     shops = pd.DataFrame({"shops": [1]})
     assert "no column 'shop': rename 'shops'" in refused("mean-amount", shops)
     assert "which is no time" in refused("mean-amount", [1], at="yesterday")
@@ -194,8 +198,8 @@ def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_pat
     assert "no folder" in refused("mean-amount", [1], database=tmp_path / "nowhere")
 
 
-def test_a_head_is_of_one_task_and_one_model(
-    predictor: Predictor, folders: tuple[Path, Path]
+def test_a_head_is_of_one_task_one_model_and_one_kind_of_contexts(
+    predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     raw, store = folders
     head = predictor.fit_head(raw, "mean-amount", num_rows=20, show_progress=False)
@@ -205,6 +209,14 @@ def test_a_head_is_of_one_task_and_one_model(
     other = Predictor(RelationalTransformer(config), SETTINGS, store.parent)
     with pytest.raises(InputError, match="fitted on another model"):
         other.predict(raw, "mean-amount", [1], head=head, show_progress=False)
+    longer = replace(SETTINGS, context_length=3000, recipe=Recipe(width=(501, 7)), batch_size=4)
+    wider = Predictor(predictor.model, longer, store.parent)
+    head.save(tmp_path / "head")
+    line = "on contexts of context_length 2000, not 3000, width 500, not 501: give the same, or"
+    with pytest.raises(InputError, match=line):
+        wider.predict(raw, "mean-amount", [1], head=Head.load(tmp_path / "head"))
+    older = replace(head, contexts={})  # does not say
+    assert len(wider.predict(raw, "mean-amount", [1], head=older, show_progress=False)) == 1
 
 
 def test_names_of_classes_are_kept(tmp_path: Path) -> None:
@@ -220,6 +232,12 @@ def test_times_far_away_and_keys_as_texts(predictor: Predictor, folders: tuple[P
         assert len(predictor.predict(raw, "mean-amount", [1], at=at, show_progress=False)) == 1
     assert seconds(["1969-12-31 23:59:58.5", "1970-01-01 00:00:00.1"], "x").tolist() == [-1, 1]
     assert predictor.predict(raw, "mean-amount", [], show_progress=False).empty
+    days = ["2022-12-01", "2022-11-01 10:00", "2022-11-01T10:00:00+01:00"]
+    assert (np.array(seconds(days, "x")) // 3600 % 24).tolist() == [0, 10, 9]
+    with pytest.raises(InputError, match=r"x: 'soon' is no time; write e.g. 2026-01-31"):
+        seconds(["2022-12-01", "soon"], "x")
+    with pytest.raises(InputError, match="x: 1 times are missing"):
+        seconds(["2022-12-01", ""], "x")
     texts = predictor.predict(raw, "mean-amount", ["005", "1"], show_progress=False)
     assert texts.shop.tolist() == [5, 1]
     entities = Entities(raw, store, open_meta(store), "shops")
@@ -240,6 +258,8 @@ def test_keys_of_ones_own(predictor: Predictor, folders: tuple[Path, Path]) -> N
     pd.testing.assert_frame_equal(first, again)
     with pytest.raises(InputError, match="no row has the town 'York'"):
         predictor.predict(raw, "mean-amount", ["York"], key="town", show_progress=False)
+    with pytest.raises(InputError, match=r"sales\.day is not unique: 2020-01-01 .* in 4 rows"):
+        predictor.predict(raw, "returned", ["2020-01-01"], key="day", show_progress=False)
     with pytest.raises(InputError, match="no column 'towns' to name rows by: did you mean 'town'"):
         predictor.predict(raw, "mean-amount", ["York"], key="towns", show_progress=False)
 
@@ -284,6 +304,52 @@ def test_keys_of_the_source(
         rows(named, "original")
 
 
+def test_keys_of_several_parts(
+    predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """One key: a tuple, or its parts with commas between them; a frame has a column of each."""
+    raw = Path(shutil.copytree(folders[0], tmp_path / folders[0].name))
+    (raw / "keys").mkdir()
+    days = pd.to_datetime(["2020-01-01", "2020-01-02"] * 3)
+    kept = pd.DataFrame({"city": ["Ely, C", "Ely, C", "7", "7", "Rye", "Rye"], "opened": days})
+    kept.insert(0, "no", [1, 1, 1, 2, 2, 2])
+    kept.to_parquet(raw / "keys/shops.parquet")
+
+    def asked(rows: object, at: str | None = "2020-03-01") -> pd.DataFrame:
+        return predictor.predict(
+            raw, "mean-amount", rows, at=at, key="original", show_progress=False
+        )
+
+    numbers = predictor.predict(raw, "mean-amount", [4, 0], at="2020-03-01", show_progress=False)
+    found = asked(["2,Rye,2020-01-01", '1,"Ely, C",2020-01-01'])
+    assert found.columns.tolist() == ["no", "city", "opened", "timestamp", "prediction"]
+    assert found[["no", "city"]].to_numpy().tolist() == [[2, "Rye"], [1, "Ely, C"]]
+    assert found.prediction.tolist() == numbers.prediction.tolist()
+    rows = pd.DataFrame({"city": ["Rye", "Ely, C"], "opened": days[[0, 0]], "no": ["2", "1"]})
+    rows["timestamp"] = "2020-03-01"
+    for same in (rows, [(2, "Rye", days[0]), (1, "Ely, C", days[0])]):
+        at = None if same is rows else "2020-03-01"
+        assert asked(same, at).prediction.tolist() == numbers.prediction.tolist()
+    one = predictor.predict(raw, "mean-amount", 3, at="2020-03-01", show_progress=False)
+    for key in ("2,7,2020-01-02", (2, "7", days[1])):
+        assert asked(key).prediction.tolist() == one.prediction.tolist()
+    wrong = {
+        "2,Rye": "has 2 of the 3 parts no, city, opened: write one key as 'no,city,opened'",
+        "x,Rye,2020-01-01": "its keys' no is int64",
+        "9,Rye,2020-01-01": "no row has the no,city,opened of the source '9,Rye,2020-01-01",
+    }
+    for key, message in wrong.items():
+        with pytest.raises(InputError) as raised:
+            asked(key)
+        assert message in str(raised.value)
+    with pytest.raises(InputError, match="no column 'city': rename 'citi'"):
+        asked(rows.rename(columns={"city": "citi"}), None)
+    with pytest.raises(InputError, match=r"to name rows by no, city, opened, .* key=original"):
+        predictor.predict(raw, "mean-amount", ["2,7,2020-01-02"], show_progress=False)
+    # numbers of the import are no keys of several parts
+    assert len(predictor.predict(raw, "mean-amount", ["3"], show_progress=False)) == 1
+
+
 def test_the_command(
     predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -315,6 +381,8 @@ def test_the_command(
     assert pd.read_parquet(path).shop.tolist() == first.shop.tolist()
     asked.write_text("shop,timestamp\n005,2020-02-20\nNA,2020-02-20\n")
     assert read_rows(asked).shop.tolist() == ["005", "NA"]
+    with pytest.raises(InputError, match="--split is of label rows: leave it out where"):
+        command("mean-amount", "--entities", 1, "--split", "val")
     with pytest.raises(InputError, match="give --head or --fit_head, not both"):
         command("any-returned", "--head", head, "--fit_head", head)
     with pytest.raises(InputError, match="context_length must be 1 or more, not 0"):

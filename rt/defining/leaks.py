@@ -4,7 +4,8 @@ Three signs, each a warning and not a proof, over the columns of the entity's ro
 parents' rows that the task does not hide:
 
 - *predicts alone*: what the column by itself says about labels of later rows (validation), learned
-  on train rows: AUROC, or R2, at least `ALONE`. An honest column rarely does;
+  on train rows: AUROC, or R2 of the values or of their ranks, at least `ALONE`. An honest column
+  rarely does;
 - *filled after the event*: being null, by itself, says as much;
 - *later than the row*: a column of times most of which lie after the label row's own time.
 """
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from relbench.base import Database
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 ALONE = 0.95
@@ -29,6 +31,7 @@ FEWEST_ROWS = 30
 MOST_ROWS = 50_000
 """Label rows of a split that are looked at, the latest ones."""
 Floats = NDArray[np.float64]
+Groups = tuple[NDArray[np.int64], NDArray[np.int64], int]
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,15 @@ def find_leaks(task: Any, database: Database, labels: Mapping[str, pd.DataFrame]
     target, found = task.target_col, []
     truth = _numbers(train[target], train[target]), _numbers(val[target], train[target])
     for table, column, values in _columns(task, database, (train, val)):
-        reason = later(values, (train, val), task.time_col)
         own = table == task.entity_table
-        if reason is None and not (own and names_rows(database.table_dict[table].df[column])):
-            reason = telling(values, truth)
-        if reason:
-            found.append(Leak(table, column, reason))
+        named = own and names_rows(database.table_dict[table].df[column])
+        # what decides comes first: when a column is filled may say more than its late times
+        signs = (
+            None if named else telling(values, truth),
+            later(values, (train, val), task.time_col),
+        )
+        if any(signs):
+            found.append(Leak(table, column, " and ".join(filter(None, signs))))
     return found
 
 
@@ -125,34 +131,65 @@ def telling(values: tuple[pd.Series, pd.Series], truth: tuple[Floats, Floats]) -
 
 def _score(train: pd.Series, val: pd.Series, truth: tuple[Floats, Floats]) -> tuple[float, str]:
     """(AUROC or R2, its name) on validation rows of the mean train label of each group."""
-    codes = _groups(train, val)
-    learned, answers = truth
-    sums = np.bincount(codes[0], weights=learned, minlength=codes[2])
-    counts = np.bincount(codes[0], minlength=codes[2])
-    mean = float(learned.mean())
-    # one row of the mean in each group: a group of one row says little
-    prediction = ((sums + mean) / (counts + 1))[codes[1]]
+    codes, answers = _groups(train, val), truth[1]
     if set(np.unique(answers)) <= {0.0, 1.0}:
         if len(np.unique(answers)) < 2:
             return 0.0, "AUROC"
-        return float(roc_auc_score(answers, prediction)), "AUROC"
+        return float(roc_auc_score(answers, _means(codes, truth[0]))), "AUROC"
+    # a few bins say little of the largest of heavy-tailed values, but nearly all of their ranks
+    every = rankdata(np.concatenate(truth))
+    ranks = every[: len(train)], every[len(train) :]
+    found = [
+        (_share(truth[1], _means(codes, truth[0])), "R2"),
+        (_share(ranks[1], _means(codes, ranks[0])), "R2 of ranks"),
+        (_rank_correlation(val, answers) ** 2, "R2 of ranks"),
+    ]
+    return next((pair for pair in found if pair[0] >= ALONE), max(found))
+
+
+def _means(codes: Groups, learned: Floats) -> Floats:
+    """For validation rows the mean of what train rows of their group have."""
+    train, val, count = codes
+    sums = np.bincount(train, weights=learned, minlength=count)
+    # one row of the mean in each group: a group of one row says little
+    means = (sums + learned.mean()) / (np.bincount(train, minlength=count) + 1)
+    return np.asarray(means[val])
+
+
+def _share(answers: Floats, prediction: Floats) -> float:
+    """Of the variance that is explained (R2)."""
     spread = float(np.square(answers - answers.mean()).sum())
-    return (1 - float(np.square(answers - prediction).sum()) / spread if spread else 0.0), "R2"
+    return 1 - float(np.square(answers - prediction).sum()) / spread if spread else 0.0
 
 
-def _groups(train: pd.Series, val: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+def _rank_correlation(values: pd.Series, answers: Floats) -> float:
+    """Spearman's, of numbers or times and labels, which also shows a copy whose validation values
+    lie beyond all of train; 0 for others and for few."""
+    known = values.notna().to_numpy()
+    numbers = _ordered(values)
+    if numbers is None or known.sum() < FEWEST_ROWS:
+        return 0.0
+    ranks = rankdata(numbers[known].astype(float)), rankdata(answers[known])
+    return float(np.corrcoef(*ranks)[0, 1]) if all(np.ptp(rank) for rank in ranks) else 0.0
+
+
+def _ordered(values: pd.Series) -> pd.Series | None:
+    """Numbers, or times as numbers; None for others."""
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return values.astype("int64").where(values.notna())
+    numeric = pd.api.types.is_numeric_dtype(values.dtype)
+    return values if numeric and not pd.api.types.is_bool_dtype(values.dtype) else None
+
+
+def _groups(train: pd.Series, val: pd.Series) -> Groups:
     """A group for each value of both parts, and their number: bins of equal frequency for many
     numbers or times, the values themselves otherwise; nulls are a group."""
     both = pd.concat([train, val], ignore_index=True)
-    if pd.api.types.is_datetime64_any_dtype(both.dtype):
-        both = both.astype("int64").where(both.notna())
-    numeric = pd.api.types.is_numeric_dtype(both.dtype) and not pd.api.types.is_bool_dtype(
-        both.dtype
-    )
-    if numeric and both.nunique() > BINS:
-        both = pd.qcut(both.astype(float), BINS, labels=False, duplicates="drop")
-    elif not numeric:
+    numbers = _ordered(both)
+    if numbers is None:
         both = both.astype(str).where(both.notna())
+    elif numbers.nunique() > BINS:
+        both = pd.qcut(numbers.astype(float), BINS, labels=False, duplicates="drop")
     codes = pd.factorize(both, use_na_sentinel=False)[0].astype(np.int64)
     return codes[: len(train)], codes[len(train) :], int(codes.max(initial=0)) + 1
 

@@ -39,6 +39,13 @@ def check_tables(plan: Plan, names: Sequence[str], where: str) -> None:
             raise InputError(f"{where}: no table {name!r} in the source{hint}")
 
 
+def check_times(plan: Plan, staging: Staging) -> None:
+    """InputError unless the time columns of a plan are there and hold times."""
+    for name, table in plan.tables.items():
+        _check_names(name, [] if table.time_column is None else [table.time_column], staging)
+        _check_time(name, table, staging)
+
+
 def _check_columns(name: str, table: TablePlan, staging: Staging) -> None:
     keys = [column for key in table.foreign_keys for column in key.columns]
     one = [*([] if table.time_column is None else [table.time_column]), *table.time_from]
@@ -94,7 +101,14 @@ def _checked_key(key: KeyPlan, name: str, plan: Plan, staging: Staging) -> KeyPl
     to = key.to or parent.primary_key
     if not to:
         raise InputError(f"{where} references {key.references}, which has no primary key; give one")
-    _check_names(key.references, to, staging)
+    there = staging.tables[key.references].names
+    for column in to:
+        if column not in there:
+            hint = did_you_mean(column, there) or f"; there are {', '.join(there)}"
+            raise InputError(
+                f"{where} references column {column!r} of {key.references}, which is not there"
+                f"{hint.removesuffix('?')}: name it in a plan's 'to', or take the key out there"
+            )
     if len(to) != len(key.columns):
         raise InputError(
             f"{where} has {len(key.columns)} columns, but references {len(to)} of "

@@ -43,7 +43,8 @@ class Link:
 class TableLayout:
     """One table of the folder. `source` is its name in the source; time: None or a column; renamed:
     the names of columns that had to change, by their old names; dropped: a key whose values were
-    not kept as a column, or ""; numbered: the column of the source whose values became numbers."""
+    not kept as a column, or ""; named_by: the columns of the source's primary key, whose place a
+    number takes."""
 
     source: str
     name: str
@@ -53,7 +54,7 @@ class TableLayout:
     links: tuple[Link, ...]
     renamed: dict[str, str]
     dropped: str
-    numbered: str | None
+    named_by: tuple[str, ...]
 
 
 class _Names:
@@ -129,7 +130,7 @@ class _Layout:
             tuple(self._links),
             self._renamed,
             self._dropped,
-            own,
+            self._table.primary_key,
         )
 
     def _own_key(self) -> str | None:

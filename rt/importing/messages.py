@@ -28,9 +28,10 @@ def about_source(plan: Plan, staging: Staging) -> Iterator[str]:
                 )
         for reference in staging.tables[name].references:
             if reference.parent not in plan.tables:
+                why = "is not there" if reference.missing else "is not imported"
                 yield (
                     f"{name}.{', '.join(reference.columns)}: references {reference.parent}, which "
-                    "is not imported: an ordinary column"
+                    f"{why}: an ordinary column"
                 )
         for column in staging.tables[name].columns:
             if column.note and column.name not in table.leave_out:

@@ -87,18 +87,19 @@ def _with_times(plan: Plan, staging: Staging) -> Plan:
         column, why = propose_time(staging, name)
         tables[name] = replace(table, time_column=column, why_time=why)
     plan = replace(plan, tables=tables)
-    changed = True
-    while changed:
-        changed = False
-        for name, table in plan.tables.items():
-            if table.time_column is not None or table.time_from:
-                continue
-            columns, why = propose_time_from(plan, name, staging.num_rows)
+    own = {name: table.why_time for name, table in plan.tables.items()}
+    wanted = [name for name, table in plan.tables.items() if table.time_column is None]
+    # once more for each: others may have got a time since
+    for _ in range(len(wanted) + 1):
+        before = plan
+        for name in wanted:
+            columns, why = propose_time_from(plan, name, staging)
             if columns:
-                why = "; ".join(filter(None, [why, table.why_time]))
-                taken = replace(table, time_from=columns, why_time=why)
+                why = "; ".join(filter(None, [why, own[name]]))
+                taken = replace(plan.tables[name], time_from=columns, why_time=why)
                 plan = replace(plan, tables={**plan.tables, name: taken})
-                changed = True
+        if plan == before:
+            break
     return plan
 
 

@@ -15,7 +15,7 @@ from plurel.atomic import check_file_place, new_folder
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST, PROVENANCE
 from plurel.nearest import did_you_mean
-from rt.importing.check import check_plan, check_tables
+from rt.importing.check import check_plan, check_tables, check_times
 from rt.importing.layout import TableLayout, lay_out
 from rt.importing.messages import about_layouts, about_source
 from rt.importing.names import KEYS
@@ -178,6 +178,7 @@ def _decided(given: Plan | None, staging: Staging, settings: Settings, name: str
         plan = replace(plan, val_timestamp=moment_text(val, "--val-timestamp"))
     if test is not None:
         plan = replace(plan, test_timestamp=moment_text(test, "--test-timestamp"))
+    check_times(plan, staging)  # timestamps are proposed from them
     return with_timestamps(plan, staging)
 
 

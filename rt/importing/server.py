@@ -4,10 +4,11 @@ All tables are read in one transaction, in PostgreSQL as of one moment. Rows arr
 on the server, so that memory holds one piece of them.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -23,6 +24,9 @@ from rt.importing.tables import BATCH_ROWS, Column, Reference, SourceTable
 from rt.importing.values import to_array
 
 _SECRETS = ("password", "passwd", "pwd", "sslpassword", "token", "secret", "api_key")
+_LOGIN = re.compile(r"(?P<user>[^:/@]*://[^:/@]*):(?P<password>.*)@", re.DOTALL)
+_TELLING = 4
+"""Letters from which on a password in a message is one."""
 _CONNECT_SECONDS = 10
 _INHERITED = """
     SELECT n.nspname, c.relname, p.relname FROM pg_inherits i
@@ -39,8 +43,8 @@ Place = tuple[str, str]
 def shown(url: str | URL) -> str:
     """A URL as it may be shown and kept: without passwords, wherever they stand in it."""
     try:
-        parsed = make_url(url)
-    except ArgumentError:
+        parsed = make_url(_escaped(url) if isinstance(url, str) else url)
+    except (ArgumentError, ValueError):
         return str(url).partition("://")[0] + "://..."
     secret = [key for key in parsed.query if key.lower() in _SECRETS]
     return parsed.difference_update_query(secret).render_as_string(hide_password=True)
@@ -53,10 +57,10 @@ class ServerSource:
         self.label = shown(url)
         self._url = url
         try:
-            self._engine = sa.create_engine(_driver_url(url), poolclass=sa.NullPool)
+            self._engine = sa.create_engine(_driver_url(_as_meant(url)), poolclass=sa.NullPool)
             self._postgres = self._engine.dialect.name == "postgresql"
             self._connection = self._connect()
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        except (ArgumentError, ValueError, NoSuchModuleError, ImportError) as error:
             raise self._error(
                 error, "give a URL such as postgresql://user@host/name, and install its driver"
             ) from None
@@ -196,9 +200,7 @@ class ServerSource:
         original = getattr(error, "orig", None) or error
         lines = dict.fromkeys(text.strip() for text in str(original).splitlines() if text.strip())
         reason = " ".join(lines) or type(original).__name__
-        for secret in _passwords(self._url):
-            reason = reason.replace(secret, "***")
-        return InputError(f"{self.label}: {reason}; {remedy}")
+        return InputError(f"{self.label}: {_without_passwords(reason, self._url)}; {remedy}")
 
     def close(self) -> None:
         self._connection.close()
@@ -226,13 +228,42 @@ def _driver_url(url: str) -> str:
     return f"postgresql+psycopg://{place}?{urlencode(options)}"
 
 
-def _passwords(url: str) -> list[str]:
+def _escaped(url: str) -> str:
+    """The URL with its password escaped, which ends at the last @ before the options."""
+    head, mark, query = url.partition("?")
+    if "@" not in head:  # the ? is one of the password
+        head, mark, query = url, "", ""
+    found = _LOGIN.match(head)
+    if found is None:
+        return url
+    password = quote(unquote(found["password"]), safe="")
+    return f"{found['user']}:{password}@{head[found.end() :]}{mark}{query}"
+
+
+def _as_meant(url: str) -> str:
+    """The URL, its password escaped where SQLAlchemy would take the end of it for the server."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        return []
+    except (ArgumentError, ValueError):
+        return _escaped(url)
+    cut = "@" in (parsed.host or parsed.database or "") or "?" in (parsed.password or "")
+    return _escaped(url) if cut else url
+
+
+def _without_passwords(text: str, url: str) -> str:
+    """A message without the URL's passwords: as they stand in the URL, and as words, unless they
+    are so short that they stand in other words' places."""
+    text = text.replace(url, shown(url))
+    try:
+        parsed = make_url(_escaped(url))
+    except (ArgumentError, ValueError):
+        return text
     values = [str(v) for key, v in parsed.query.items() if key.lower() in _SECRETS]
-    return [secret for secret in (parsed.password, *values) if secret]
+    given = [secret for secret in (parsed.password, *values) if secret]
+    for secret in (*given, *map(quote, given)):
+        if len(secret) >= _TELLING:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return text
 
 
 def _remedy(error: Exception) -> str:

@@ -93,16 +93,19 @@ class SqliteSource:
             keys.setdefault(row[0], []).append(row)
         for _, rows in sorted(keys.items(), reverse=True):  # SQLite counts from the last one
             rows.sort(key=lambda row: row[1])
+            mine = self._ask(f"PRAGMA table_xinfo({quoted(name)})")
+            own_spelled = {row[1].lower(): row[1] for row in mine}
+            columns = tuple(own_spelled[row[3].lower()] for row in rows)
+            # SQLite takes references to tables and columns that are not there
+            given = [str(row[4]) for row in rows if row[4] is not None]
             parent = lowered.get(rows[0][2].lower())
             if parent is None:
+                yield Reference(columns, rows[0][2], tuple(given), missing=True)
                 continue
             info = self._ask(f"PRAGMA table_xinfo({quoted(parent)})")
             own = [row[1] for row in sorted(info, key=lambda row: row[5]) if row[5]]
             spelled = {row[1].lower(): row[1] for row in info}
-            mine = self._ask(f"PRAGMA table_xinfo({quoted(name)})")
-            own_spelled = {row[1].lower(): row[1] for row in mine}
-            named = [spelled.get(str(row[4]).lower(), "") for row in rows if row[4] is not None]
-            columns = tuple(own_spelled[row[3].lower()] for row in rows)
+            named = [spelled.get(column.lower(), column) for column in given]
             yield Reference(columns, parent, tuple(named or own))
 
     def _facts(self, name: str, columns: list[str]) -> tuple[list[_Facts], int]:

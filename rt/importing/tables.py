@@ -30,11 +30,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Reference:
-    """A foreign key: `columns` hold values of `parent_columns` of table `parent`."""
+    """A foreign key: `columns` hold values of `parent_columns` of table `parent`. missing: the
+    source declares the key, but has no such table."""
 
     columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
+    missing: bool = False
 
 
 @dataclass(frozen=True)

@@ -102,26 +102,28 @@ class Writer:
         return {link.output: count - given for link, count, given in found}
 
     def write_keys(self, name: str, path: Path) -> None:
-        """The keys that a table's rows had in the source, in the order of its file, for users to
-        name rows by; no file where they are the numbers that the rows have now."""
-        column = self._layouts[name].numbered
-        if column is None:
+        """The keys that a table's rows had in the source, a column each part, in the order of its
+        file, for users to name rows by; no file where they are the numbers that the rows have
+        now."""
+        columns = self._layouts[name].named_by
+        if not columns:
             return
-        place = self._staging.columns(name, [column])[0]
+        places = self._staging.columns(name, columns)
+        parts = ", ".join(f"s.{place} AS k{i}" for i, place in enumerate(places))
         order = f"read_parquet({text_literal(self._orders[name])})"
         sql = (
-            f"SELECT s.{place} AS key FROM {self._staging.relation(name)} s "
+            f"SELECT {parts} FROM {self._staging.relation(name)} s "
             f"JOIN {order} o ON s.file_row_number = o.n ORDER BY o.row"
         )
-        schema = pa.schema([(column, self._staging.type(name, column))])
+        schema = pa.schema([(column, self._staging.type(name, column)) for column in columns])
         path.parent.mkdir(exist_ok=True)
-        same = True
+        same = len(columns) == 1 and pa.types.is_integer(schema.types[0])
         with PieceWriter(path, schema) as writer:
             for start, batch in self._numbered(sql):
-                keys = batch.column(0).cast(schema.field(0).type)
-                numbers = pa.array(np.arange(start, start + len(keys)))
-                same = same and pa.types.is_integer(keys.type) and keys.cast(pa.int64()) == numbers
-                writer.write(pa.record_batch([keys], schema))
+                keys = [c.cast(kind) for c, kind in zip(batch.columns, schema.types, strict=True)]
+                numbers = pa.array(np.arange(start, start + batch.num_rows))
+                same = same and keys[0].cast(pa.int64()) == numbers
+                writer.write(pa.record_batch(keys, schema))
         if same:
             path.unlink()
             with suppress(OSError):  # those of other tables are there
