@@ -22,7 +22,7 @@ from plurel.nearest import nearest
 from rt.importing.names import KEYS
 from rt.keys import NO_ROW, KeyIndex
 from rt.meta import StoreMeta
-from rt.predict import NewRows
+from rt.predictions import NewRows
 from rt.raw import read_database
 from rt.tasks import Task
 from rt.unpack import ARRAYS_FILE, read_arrays

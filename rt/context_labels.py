@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from plurel.errors import InputError
 from rt.data import BOOLEAN, TEXT, Batch
 from rt.meta import SEMANTIC_TYPES, open_meta
-from rt.predict import ContextSettings, NewRows, of_contexts
+from rt.predictions import ContextSettings, NewRows, of_contexts
 from rt.ranks import Ranks
 from rt.scores import Protocol
 from rt.tasks import Task

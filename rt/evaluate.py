@@ -24,7 +24,7 @@ from rt.context_labels import context_label_means
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.named_tasks import named_tasks
-from rt.predict import ContextSettings, predict
+from rt.predictions import ContextSettings, predict
 from rt.relbench_folder import label_table, open_dataset, open_task
 from rt.scores import BETTER, NoScore, Protocol, check_any, relbench_score, scored_by
 from rt.store import read_arrays

@@ -1,301 +1,289 @@
-"""Predictions of a model for rows of a task: contexts from the store, one forward pass a batch.
+"""Predictions on a database of one's own, from a checkpoint: `Predictor`.
 
-The context of a row is a function of the store, the settings, the protocol, the seed and the row
-alone, so a prediction does not depend on which other rows are asked for.
+    predictor = Predictor.from_pretrained("my-run/best")
+    predictor.predict("data/raw/shop", "churn", [17, 23], at="2026-01-31")
+
+The answers come from the model as it is, with the labels that are known by the rows' times in its
+contexts, or from a head fitted on the frozen model (`fit_head`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-import rustler
 from plurel.errors import InputError
-from rt.data import BOOLEAN, DATETIME, TEXT, Batch
-from rt.embedding_file import check_fingerprint
-from rt.losses import class_probabilities
-from rt.meta import SEMANTIC_TYPES, StoreMeta, open_meta
+from rt.asked import SOURCE_KEY, Entities, RowKeys, frame_of, last_time, new_rows, seconds
+from rt.data import Batch
+from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
+from rt.heads import Floats, Head, Kind, Labelled, different, fit_head
 from rt.model import RelationalTransformer
-from rt.precision import autocast
-from rt.ranks import Ranks
-from rt.recipes import Recipe, context_of
-from rt.scores import PROTOCOLS, Protocol
-from rt.settings import Settings
-from rt.tasks import Task, to_sampler
-from rt.text import HUB_EMBEDDER
+from rt.opened import Opened, open_task
+from rt.parted_keys import parted_keys
+from rt.precision import Device, Precision, autocast, choose, choose_device
+from rt.predictions import Answer, Contexts, ContextSettings, NewRows, of_contexts, predict
+from rt.recipes import facts_of
+from rt.scores import Protocol
+from rt.tasks import Split
 
-SPLITS = ("train", "val", "test")
+Rows = NDArray[np.uint32] | NewRows
+PROBABILITY = "probability of "
+CELLS_AT_A_TIME = {"cpu": 1 << 14, "cuda": 1 << 18}
+"""Of a forward pass."""
 
 
-@dataclass(frozen=True)
-class ContextSettings:
-    """How contexts are sampled (see `rustler.Sampler`) and passed to the model.
+class Predictor:
+    """A model, how its contexts are sampled, and where the stores of databases are made (None:
+    `plurel.paths.pre_dir()`)."""
 
-    fingerprint: of the embedder that the model was trained with (see `rt.embedding_file`), None if
-    it is unknown.
-    batch_size: contexts of one forward pass. precision: of the forward pass. Neither batch_size
-    nor num_threads changes a prediction beyond rounding.
-    """
-
-    embedder: str
-    context_length: int = 1024
-    recipe: Recipe = field(default_factory=Recipe)
-    batch_size: int = 32
-    num_threads: int = 1
-    precision: Literal["fp32", "bf16"] = "fp32"
-    fingerprint: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("context_length", "batch_size", "num_threads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if self.precision not in ("fp32", "bf16"):
-            raise InputError(f"precision must be fp32 or bf16, not {self.precision!r}")
+    def __init__(
+        self,
+        model: RelationalTransformer,
+        settings: ContextSettings,
+        pre_dir: str | Path | None = None,
+    ) -> None:
+        self.model, self.settings, self.pre_dir = model.eval(), settings, pre_dir
 
     @classmethod
-    def of(
+    def from_pretrained(
         cls,
-        trained: Settings,
+        checkpoint: str | Path,
         *,
-        embedder: str | None = None,
+        device: Device = "auto",
+        precision: Precision = "auto",
         context_length: int | None = None,
         recipe: str | None = None,
-        **passes: Any,
-    ) -> "ContextSettings":
-        """Contexts as a model was trained with (its `settings`), where nothing else is given.
-        passes: batch_size, num_threads, precision. InputError if nobody names the embedder."""
-        embedder = embedder or trained.embedder
-        if embedder is None:
+        embedder: str | None = None,
+        num_threads: int = 1,
+        pre_dir: str | Path | None = None,
+    ) -> "Predictor":
+        """The model of a checkpoint (a path, a `.pt` file, OWNER/NAME of the Hub). Contexts are
+        those that it was trained with, unless their length or recipe is given."""
+        model = RelationalTransformer.from_pretrained(checkpoint)
+        place = choose_device(device)
+        bf16 = choose(precision, place) == "bf16"
+        settings = ContextSettings.of(
+            model.settings, embedder=embedder, context_length=context_length, recipe=recipe,
+            num_threads=num_threads, precision="bf16" if bf16 else "fp32",
+        )  # fmt: skip
+        size = max(1, CELLS_AT_A_TIME[place.type] // settings.context_length)
+        return cls(model.to(place), replace(settings, batch_size=size), pre_dir)
+
+    def predict(
+        self,
+        database: str | Path,
+        task: str,
+        rows: Any = None,
+        *,
+        at: Any = None,
+        key: str | None = None,
+        split: Split = "test",
+        protocol: Protocol = "rolling",
+        num_contexts: int = 1,
+        seed: int = 0,
+        head: Head | None = None,
+        show_progress: bool = True,
+    ) -> pd.DataFrame:
+        """The predictions for rows of a task, in their order.
+
+        database: a folder in RelBench's format; its store is made where it is not there yet
+        (`rt.sources`). rows: keys of the task's entities, or a frame with the column of keys and,
+        for tasks with times, the column of times; None: the label rows of `split`. at: the time of
+        all rows, None: that of the frame, or else the last time in the database. key: the column of
+        the entities' table whose values name them, or `original`, the keys that they had before an
+        import numbered them (of several parts: `rt.parted_keys`); None: its primary key, or these
+        if they are texts of one part. protocol: what may
+        be known (`rt.scores`). num_contexts: contexts of each row, whose predictions are averaged.
+
+        A frame with the keys and times and a column `prediction`: the probability of a binary
+        task's true, the value on the original scale of a regression, or the likeliest class, beside
+        `probability of <class>` of each. Raises InputError for tables, tasks, keys and times that
+        are not there."""
+        opened = self._open(database, task, show_progress)
+        if head is not None:
+            head.check(task, opened.task.task_type, self._fingerprint(), self._contexts())
+        asked, which = self._rows(opened, (rows, at, split), key)
+        settings: dict[str, Any] = {
+            "settings": self.settings, "protocol": protocol, "seed": seed,
+            "num_contexts": num_contexts, "progress": opened.name if show_progress else None,
+        }  # fmt: skip
+        if head is None:
+            found = predict(self.model, opened.store, opened.task, which, **settings)
+            return _answers(asked, found, tuple(name for name, _ in opened.task.classes))
+        found = self._vectors(opened, which, settings, head)
+        return _answers(asked, found, head.classes)
+
+    def fit_head(
+        self,
+        database: str | Path,
+        task: str,
+        *,
+        num_rows: int = 2000,
+        seed: int = 0,
+        show_progress: bool = True,
+    ) -> Head:
+        """A head for a task, fitted on at most num_rows of its train rows; the penalty is chosen on
+        at most as many validation rows. Test rows take no part. Raises InputError as `predict`
+        does, and for train labels that are all equal."""
+        opened, parts = self._open(database, task, show_progress), []
+        relbench_task = opened.relbench_task()
+        splits: tuple[Split, ...] = ("train", "val")
+        for split in splits:
+            rows, labels = opened.labelled(relbench_task, split, num_rows, seed)
+            if split == "train":
+                different(opened.name, labels)  # before the vectors, which take minutes
+            settings = {
+                "settings": self.settings, "protocol": "rolling", "seed": seed,
+                "progress": f"{opened.name}, {split}" if show_progress else None,
+            }  # fmt: skip
+            parts.append(Labelled(self._vectors(opened, rows, settings), labels))
+        kind: Kind = opened.task.task_type  # type: ignore[assignment]
+        head = fit_head(opened.name, kind, *parts)
+        return replace(head, model=self._fingerprint(), contexts=self._contexts())
+
+    def explain(
+        self,
+        database: str | Path,
+        task: str,
+        row: Any,
+        *,
+        at: Any = None,
+        key: str | None = None,
+        by: By = "column",
+        num_contexts: int = 4,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """What the prediction for one row, named as in `predict`, owes to the tables, columns or
+        rows of its contexts (`rt.explain`): a frame of part, cells, `without` (the prediction
+        without it), `effect` (the prediction less that) and contexts (those that have the part),
+        means over `num_contexts` contexts, the largest effects first. Of a task with classes it is
+        the probability of the likeliest. Rows are called by their primary keys, or by those of the
+        source where the row is asked for by its own.
+        """
+        if by not in BY:
+            raise InputError(f"by must be {', '.join(BY)}, not {by!r}")
+        if num_contexts < 1:
+            raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
+        opened = self._open(database, task)
+        meta, found = opened.meta, opened.task
+        asked, rows = self._rows(opened, (row, at, "test"), key)
+        if len(rows) != 1:
+            raise InputError(f"explain is for one row, not {len(rows)}")
+        sample = Contexts(opened.store, found, self.settings, self.model.config.child_counts)
+        answer = Answer(self.model, meta, found, self.settings.precision)
+        keys = _names_of(opened, asked, key)
+        contexts = [sample.arrays(rows, None, seed + number) for number in range(num_contexts)]
+        wholes = [answer(Batch.from_arrays(arrays)) for arrays in contexts]
+        likeliest = int(torch.cat(wholes).mean(0).argmax())  # one class for all contexts
+        frames = []
+        for arrays, whole in zip(contexts, wholes, strict=True):
+            parts = parts_of(arrays, meta, by, keys)
+            ablated = [
+                answer(Batch.from_arrays(without(arrays, some)))[:, likeliest]
+                for some in chunks(parts, self.settings.batch_size)
+            ]
+            if parts:
+                values = torch.cat(ablated).tolist()
+                frames.append(explanation(parts, float(whole[0, likeliest]), values))
+        if not frames:
+            raise InputError(f"task {task}: the row's context holds nothing but the target")
+        return averaged(frames)
+
+    def _open(self, database: str | Path, task: str, show_progress: bool = True) -> Opened:
+        """The database, made ready, and its task."""
+        return open_task(database, task, self.settings.embedder, self.pre_dir, show_progress)
+
+    def _rows(
+        self, opened: Opened, given: tuple[Any, Any, Split], named_by: str | None
+    ) -> tuple[pd.DataFrame, Rows]:
+        """What is asked, as a frame, and the rows that it means."""
+        (rows, at, split), meta, task = given, opened.meta, opened.task
+        time = None if task.kind == "autocomplete" else meta.tables[task.table].time_column
+        if at is not None and (rows is None or time is None):
             raise InputError(
-                "the model does not say which text embedder it was trained with: give "
-                f"embedder=NAME ({HUB_EMBEDDER} for the published .pt files)"
+                f"task {task.name}: at is the time of named rows of a task with times; "
+                + ("name rows" if rows is None else "here each row has its own, leave it out")
             )
-        length, chosen = context_of(trained.context, context_length, recipe)
-        return cls(embedder, length, chosen, fingerprint=trained.fingerprint, **passes)
+        if rows is None:
+            table, found, target = opened.label_rows(opened.relbench_task(), split)
+            return table.drop(columns=target), found
+        if at is None and time and not (isinstance(rows, pd.DataFrame) and time in rows):
+            last = last_time(opened.store)
+            at = None if last is None else pd.Timestamp(last, unit="s")
+        asked, entity = self._entities(opened, (rows, at), time, named_by)
+        if task.kind == "autocomplete":
+            return asked, entity
+        times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
+        return asked, new_rows(meta, task, entity, times)
+
+    def _entities(
+        self, opened: Opened, given: tuple[Any, Any], time: str | None, named_by: str | None
+    ) -> tuple[pd.DataFrame, NDArray[np.uint32]]:
+        """What is asked, as a frame of keys and times, and the rows of the keys."""
+        (rows, at), task = given, opened.task
+        place = opened.raw, opened.store, opened.meta, str(task.entity_table)
+        parted = parted_keys(*place) if named_by == SOURCE_KEY else None
+        if parted is not None:
+            asked = parted.typed(frame_of(parted.frame(rows), task, time, at, parted.names))
+            return asked, parted.rows(asked)
+        entities = Entities(*place, named_by)
+        key = str(task.entity_column or entities.key or "position")
+        if named_by not in (None, SOURCE_KEY):
+            key = str(named_by)
+        asked = frame_of(rows, task, time, at, [key])
+        asked[key] = entities.typed(asked[key])
+        return asked, entities.rows(asked[key])
+
+    def _fingerprint(self) -> str:
+        """Of the model's parameters."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            flat = value.detach().cpu().reshape(-1).contiguous()  # a scalar has no bytes to view
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _contexts(self) -> dict[str, Any]:
+        """What vectors depend on beside the model."""
+        return facts_of(self.settings.context_length, self.settings.recipe)
+
+    def _vectors(
+        self, opened: Opened, rows: Rows, settings: dict[str, Any], head: Head | None = None
+    ) -> Floats:
+        """f64[N, d_model]: the vectors of the rows' targets before the model's own heads; or what a
+        head says of them, f64[N] or f64[N, C]."""
+        device = next(self.model.parameters()).device
+
+        def vectors(batch: Batch) -> torch.Tensor:
+            with torch.no_grad(), autocast(device, self.settings.precision):
+                found = self.model.hidden(batch.to(device), targets_only=True).double().cpu()
+            return found if head is None else torch.from_numpy(head(found.numpy()))
+
+        config = self.model.config
+        width = config.d_model if head is None else max(1, len(head.classes))
+        found = of_contexts(
+            vectors, opened.store, opened.task, rows, width=width,
+            child_counts=config.child_counts, **settings,
+        )  # fmt: skip
+        return found[:, 0] if head is not None and not head.classes else found
 
 
-@dataclass(frozen=True)
-class NewRows:
-    """N label rows that the store lacks: an entity each, a row of the store (u32[N]), the time in
-    seconds (i64[N], `rustler.NO_TIME` for none) and its normalised value (f32[N], NaN for none)."""
-
-    entity: NDArray[np.uint32]
-    time: NDArray[np.int64]
-    time_value: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.entity)
-
-    def __getitem__(self, part: slice) -> "NewRows":
-        return NewRows(self.entity[part], self.time[part], self.time_value[part])
+def _names_of(opened: Opened, asked: pd.DataFrame, named_by: str | None) -> RowKeys:
+    """What rows are called: as the one that is asked for."""
+    texts = pd.api.types.infer_dtype(asked.iloc[:, 0]) == "string"
+    original = named_by == SOURCE_KEY or (named_by is None and texts)
+    return RowKeys(opened.raw, opened.store, opened.meta, original=original)
 
 
-def predict(
-    model: RelationalTransformer,
-    store_folder: str | Path,
-    task: Task,
-    rows: NDArray[np.integer] | NewRows,
-    *,
-    settings: ContextSettings,
-    protocol: Protocol = "split",
-    seed: int = 0,
-    progress: str | None = "predict",
-    ranks: Ranks | None = None,
-    num_contexts: int = 1,
-) -> NDArray[np.float64]:
-    """f64[N]: a prediction for each of the N rows, in their order: rows of the store that are of
-    the task's table, or new ones. For a binary task the probability of true, for a regression the
-    value on the original scale. For a task with C classes, which a model with the variant
-    `class_targets` predicts, f64[N, C]: the probability of each, in the order of `task.classes`.
-
-    protocol: `split`, nothing after the timestamp that opens the rows' split is visible (all rows
-    from one split; new rows are test rows); `rolling`, everything known by a row's own time is.
-    progress: what the progress display is called, None for none. num_contexts: contexts of each
-    row, of the seeds from `seed` on, whose predictions are averaged.
-    Raises InputError for rows outside the task's splits, for targets that are texts or times, and
-    for a store whose texts were embedded by another model than the one trained with.
-    """
-    answer = Answer(model, open_meta(store_folder), task, settings.precision)
-    found = of_contexts(
-        answer, store_folder, task, rows, settings=settings, protocol=protocol, seed=seed,
-        progress=progress, ranks=ranks, child_counts=model.config.child_counts,
-        width=len(task.classes) or 1, num_contexts=num_contexts,
-    )  # fmt: skip
-    return found if task.classes else found[:, 0]
-
-
-class Answer:
-    """What a model says of a task's targets."""
-
-    def __init__(
-        self, model: RelationalTransformer, meta: StoreMeta, task: Task, precision: str
-    ) -> None:
-        self.model, self.precision = model, precision
-        self._to_scale = _scale(meta, task, model.config.class_targets)
-
-    def __call__(self, batch: Batch) -> torch.Tensor:
-        """f64[B, C]: probabilities, or values on the original scale; C is 1 but for classes."""
-        found = self._to_scale(_target_outputs(self.model, batch, self.precision))
-        return torch.from_numpy(found).view(batch.num_contexts, -1)
-
-
-class Contexts:
-    """Contexts of given rows of a task, as a model was trained with."""
-
-    def __init__(
-        self, store_folder: str | Path, task: Task, settings: ContextSettings, child_counts: bool
-    ) -> None:
-        check_fingerprint(store_folder, settings.embedder, settings.fingerprint)
-        self._sampler = rustler.Sampler(
-            [store_folder],
-            [to_sampler(task, 0)],
-            embedder=settings.embedder,
-            context_length=settings.context_length,
-            recipes=[settings.recipe.to_sampler("recipe")],
-            num_threads=settings.num_threads,
-            child_counts=child_counts,
-        )
-
-    def arrays(
-        self, rows: NDArray[np.uint32] | NewRows, cutoff: int | None, seed: int
-    ) -> dict[str, NDArray[Any]]:
-        """The arrays of `rustler.Sampler.contexts` for rows of the store, or new ones."""
-        if isinstance(rows, NewRows):
-            given = rows.entity, rows.time, rows.time_value
-            return self._sampler.new_contexts(0, *given, cutoff=cutoff, seed=seed)
-        return self._sampler.contexts(0, rows, cutoff=cutoff, seed=seed)
-
-
-def of_contexts(
-    function: Callable[[Batch], torch.Tensor],
-    store_folder: str | Path,
-    task: Task,
-    rows: NDArray[np.integer] | NewRows,
-    *,
-    settings: ContextSettings,
-    protocol: Protocol,
-    width: int,
-    seed: int = 0,
-    progress: str | None = None,
-    ranks: Ranks | None = None,
-    child_counts: bool = False,
-    num_contexts: int = 1,
-) -> NDArray[np.float64]:
-    """f64[N, width]: what a function gives for the context of each row, f64[B, width] of a batch;
-    the other arguments are `predict`'s. InputError for fewer than one context a row."""
-    if num_contexts < 1:
-        raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
-    cutoff = cutoff_of(open_meta(store_folder), task, rows, protocol)
-    sample = Contexts(store_folder, task, settings, child_counts)
-    ranks, size = ranks or Ranks(), settings.batch_size
-    if not isinstance(rows, NewRows):
-        rows = np.asarray(rows, dtype=np.uint32)
-
-    def contexts(asked: tuple[NDArray[np.uint32] | NewRows, int]) -> Batch:
-        return Batch.from_arrays(sample.arrays(asked[0], cutoff, asked[1]))
-
-    turns = ranks.turns(-(-len(rows) // size)) * num_contexts
-    seeds = np.repeat(seed + np.arange(num_contexts), len(turns) // num_contexts).tolist()
-    asked = [
-        (rows[number * size : (number + 1) * size], own)
-        for (number, _), own in zip(turns, seeds, strict=True)
-    ]
-    found, total = torch.zeros(len(rows), width, dtype=torch.float64), num_contexts * len(rows)
-    with tqdm(total=total, desc=progress, unit="ctx", disable=progress is None) as bar:
-        for (number, counts), batch in zip(turns, _ahead(contexts, asked), strict=True):
-            part = function(batch).view(-1, width)
-            if counts:
-                found[number * size : number * size + len(part)] += part
-            bar.update(min(ranks.world_size * size, total - bar.n))
-    return ranks.total(found).numpy() / num_contexts
-
-
-def cutoff_of(
-    meta: StoreMeta, task: Task, rows: NDArray[np.integer] | NewRows, protocol: Protocol
-) -> int | None:
-    """The time, in seconds, after which nothing is visible for `rows`; None for `rolling`."""
-    if protocol not in PROTOCOLS:
-        raise InputError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    if isinstance(rows, NewRows):
-        return None if protocol == "rolling" else meta.test_timestamp
-    found = set()
-    for name in SPLITS:
-        start, end = task.splits[name]
-        inside = (rows >= start) & (rows < end)
-        if inside.any():
-            found.add(name)
-        rows = rows[~inside]
-    if len(rows):
-        raise InputError(
-            f"task {task.name}: row {rows[0]} is in none of the task's splits; choose others"
-        )
-    if protocol == "rolling":
-        return None
-    if len(found) > 1:
-        raise InputError(
-            f"task {task.name}: rows of {' and '.join(sorted(found))} have different cutoffs under "
-            "the protocol split; predict one split at a time"
-        )
-    return meta.test_timestamp if "test" in found else meta.val_timestamp
-
-
-def _scale(
-    meta: StoreMeta, task: Task, class_targets: bool
-) -> Callable[[torch.Tensor], NDArray[np.float64]]:
-    """What turns the head's output into a probability or a value on the original scale."""
-    column = meta.columns[task.column]
-    kind = SEMANTIC_TYPES.index(column.type)
-    if kind == TEXT and class_targets and task.classes:
-        return lambda probability: probability.numpy()
-    if kind in (TEXT, DATETIME):
-        raise InputError(
-            f"task {task.name}: predictions of {column.type} columns are not possible; choose a "
-            "task with a number or a boolean, or for one with classes fit a head (--fit_head of "
-            "scripts/predict.py, Predictor.fit_head) or take a model with class_targets"
-        )
-
-    def to_scale(output: torch.Tensor) -> NDArray[np.float64]:
-        if kind == BOOLEAN:
-            return torch.sigmoid(output).numpy()
-        value = output.numpy() * column.std + column.mean
-        return value.clip(0, 1) if task.task_type == "binary_classification" else value
-
-    return to_scale
-
-
-def _target_outputs(model: RelationalTransformer, batch: Batch, precision: str) -> torch.Tensor:
-    """f64[B] on the CPU: the outputs at the contexts' own targets, by the head of their type; of
-    texts the probabilities of classes, f64[B, C]."""
-    device = next(model.parameters()).device
-    kind = int(batch.target_type[0])
-    slot = batch.target_slot.long()[:, None].to(device)
-    training = model.training
-    model.eval()
-    with torch.no_grad(), autocast(device, precision):
-        batch = batch.to(device)
-        outputs = model(batch, targets_only=True)
-        if kind == TEXT:
-            found = class_probabilities(outputs, batch)
-        else:
-            found = outputs.of_type(kind).gather(1, slot)[:, 0]
-    model.train(training)
-    return found.double().cpu()
-
-
-def _ahead(make: Callable[[Any], Batch], chunks: Sequence[Any]) -> Iterator[Batch]:
-    """make(chunk) for each chunk, in order, one prepared while the caller works on the last."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pending = [pool.submit(make, chunk) for chunk in chunks[:1]]
-        for chunk in [*chunks[1:], None]:
-            if not pending:
-                return
-            ready = pending.pop().result()
-            if chunk is not None:
-                pending.append(pool.submit(make, chunk))
-            yield ready
+def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The rows with what is predicted of them."""
+    if found.ndim == 1:
+        return asked.assign(prediction=found)
+    likeliest = np.array(classes, dtype=object)[found.argmax(1)]
+    named = {f"{PROBABILITY}{name}": found[:, i] for i, name in enumerate(classes)}
+    return asked.assign(prediction=likeliest, **named)

@@ -18,7 +18,7 @@ from rt.context_labels import context_label_means
 from rt.evaluate import Labelled, Selection, chosen_baselines, label
 from rt.model import RelationalTransformer
 from rt.named_tasks import named_tasks
-from rt.predict import ContextSettings, predict
+from rt.predictions import ContextSettings, predict
 from rt.ranks import Ranks
 from rt.relbench_folder import open_dataset
 from rt.scores import Protocol, all_metrics, scored_by

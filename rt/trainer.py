@@ -33,7 +33,7 @@ from rt.losses import Outputs, target_losses
 from rt.model import RelationalTransformer, target_loss
 from rt.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from rt.precision import autocast, choose
-from rt.predict import ContextSettings
+from rt.predictions import ContextSettings
 from rt.ranks import Ranks
 from rt.real_scores import SCORE, RealTasks, flat, mean_scores, with_mean
 from rt.runs import Run

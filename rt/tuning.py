@@ -11,7 +11,7 @@ from plurel.errors import InputError
 from rt.evaluate import Labelled, Selection, label
 from rt.model import RelationalTransformer
 from rt.named_tasks import named_tasks
-from rt.predict import ContextSettings, predict
+from rt.predictions import ContextSettings, predict
 from rt.relbench_folder import open_dataset
 from rt.scores import BETTER, NoScore, check_any, relbench_score
 from rt.settings import Settings

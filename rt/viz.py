@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import rustler
 from plurel.errors import InputError
 from rt.meta import NO_TIME, StoreMeta, open_meta
-from rt.predict import cutoff_of
+from rt.predictions import cutoff_of
 from rt.recipes import PRESETS, Recipe, named
 from rt.scores import Protocol
 from rt.store import read_arrays, read_texts

@@ -27,7 +27,7 @@ from rt.bootstrap import TaskPredictions
 from rt.config import from_dict, require
 from rt.model import RelationalTransformer
 from rt.precision import choose
-from rt.predict import ContextSettings
+from rt.predictions import ContextSettings
 from rt.ranks import Ranks, join_ranks
 from rt.real_scores import EvaluationConfig, Floats, RealTask, RealTasks
 from rt.regimes import comparison, format_comparison

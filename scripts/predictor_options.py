@@ -10,7 +10,7 @@ from plurel.cli import Parser
 from plurel.errors import InputError
 
 if TYPE_CHECKING:
-    from rt.predictor import Predictor
+    from rt.predict import Predictor
 
 
 def predictor_parser(description: str) -> Parser:
@@ -31,7 +31,7 @@ def predictor_parser(description: str) -> Parser:
 
 def open_predictor(args: argparse.Namespace) -> "Predictor":
     """The predictor that the options name."""
-    from rt.predictor import Predictor  # torch takes seconds
+    from rt.predict import Predictor  # torch takes seconds
 
     return Predictor.from_pretrained(
         args.checkpoint, device=args.device, context_length=args.context_length,

@@ -19,7 +19,7 @@ from rt.data import TEXT, Batch
 from rt.losses import class_probabilities, target_losses
 from rt.meta import open_meta
 from rt.model import ModelConfig, RelationalTransformer
-from rt.predict import ContextSettings, predict
+from rt.predictions import ContextSettings, predict
 from rt.store import read_texts
 from rt.tasks import text_tasks, to_sampler
 from rt.train import run

@@ -9,7 +9,7 @@ import pytest
 from plurel.errors import InputError
 from rt.context_labels import context_label_means
 from rt.meta import open_meta
-from rt.predict import ContextSettings, NewRows
+from rt.predictions import ContextSettings, NewRows
 from rt.recipes import Recipe, named
 from rt.tasks import Task, load_tasks
 from tests.shops import EMBEDDER, shop_folders

@@ -18,8 +18,8 @@ from rt.config import from_dict
 from rt.data import Batch
 from rt.explain import BY, parts_of, plot_explanation, without
 from rt.meta import open_meta
-from rt.predict import Contexts, ContextSettings
-from rt.predictor import Predictor
+from rt.predict import Predictor
+from rt.predictions import Contexts, ContextSettings
 from rt.store import preprocess
 from rt.tasks import load_tasks
 from rt.train import run
@@ -191,7 +191,7 @@ def test_the_effects_are_of_one_class(
             values = next(answers, [0.25, 0.75])
             return torch.tensor([values] * batch.num_contexts, dtype=torch.float64)
 
-    monkeypatch.setattr("rt.predictor.Answer", Stub)
+    monkeypatch.setattr("rt.predict.Answer", Stub)
     found = predictor.explain(shop, "late", 3, by="table", num_contexts=2)
     assert found.without.tolist() == pytest.approx([0.25] * len(found))
     assert found.effect.tolist() == pytest.approx([0.65 - 0.25] * len(found))

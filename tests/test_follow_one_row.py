@@ -21,7 +21,7 @@ import rustler
 from rt.checkpoint import Settings, load_settings, save_pretrained
 from rt.data import Batch
 from rt.model import ModelConfig, RelationalTransformer
-from rt.predict import ContextSettings, predict
+from rt.predictions import ContextSettings, predict
 from rt.store import open_meta, preprocess
 from rt.tasks import load_tasks, to_sampler
 from rt.unpack import read_arrays

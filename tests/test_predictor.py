@@ -17,8 +17,8 @@ from rt.heads import Head, Labelled, fit_head
 from rt.labels import LABEL_TYPES
 from rt.meta import open_meta
 from rt.model import RelationalTransformer
-from rt.predict import ContextSettings
-from rt.predictor import Predictor
+from rt.predict import Predictor
+from rt.predictions import ContextSettings
 from rt.recipes import Recipe
 from rt.relbench_folder import label_table, open_dataset, open_task
 from rt.scores import Protocol

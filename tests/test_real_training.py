@@ -16,7 +16,7 @@ from rt import checkpoint
 from rt.corpus import open_corpus
 from rt.evaluate import Selection, label
 from rt.logs import read_metrics
-from rt.predict import ContextSettings, predict
+from rt.predictions import ContextSettings, predict
 from rt.ranks import Ranks
 from rt.real_scores import EvaluationConfig, RealTasks, mean_scores
 from rt.relbench_folder import open_dataset

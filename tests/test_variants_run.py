@@ -12,7 +12,7 @@ from rt.config import from_dict
 from rt.logs import read_metrics
 from rt.meta import open_meta
 from rt.model import RelationalTransformer
-from rt.predict import ContextSettings, predict
+from rt.predictions import ContextSettings, predict
 from rt.tasks import column_tasks
 from rt.train import run
 from rt.train_config import TrainConfig
