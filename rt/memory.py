@@ -1,10 +1,21 @@
-"""Memory of the process."""
+"""Memory of the process and of devices."""
 
 import ctypes
+import os
+
+import torch
 
 # of glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MOST_INT, _MOST_MMAP_THRESHOLD = 2**31 - 1, 2**25
+
+
+def free_memory(device: torch.device | str) -> int:
+    """Bytes that nobody uses, of a GPU or of the machine."""
+    place = torch.device(device)
+    if place.type == "cuda":
+        return torch.cuda.mem_get_info(place)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def keep_freed_memory() -> bool:

@@ -10,7 +10,6 @@ and how they are padded, shows in the last bit at most.
 
 import hashlib
 import importlib.util
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -187,15 +186,12 @@ def _fingerprint(model: Any) -> str:
 
 def _batch_tokens(model: Any, device: str, dimension: int) -> int:
     """Tokens whose activations fit into a quarter of the free memory of a device."""
-    import torch
+    from rt.memory import free_memory  # torch takes a second
 
     config = getattr(getattr(model[0], "auto_model", None), "config", None)
     hidden = getattr(config, "hidden_size", dimension)
     wide = getattr(config, "intermediate_size", 4 * hidden)
     scores = getattr(config, "num_attention_heads", 12) * (model.max_seq_length or 512)
     token_bytes = 4 * (8 * hidden + 2 * wide + 2 * scores)
-    if device == "cpu":
-        free, most = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), CPU_TOKENS
-    else:
-        free, most = torch.cuda.mem_get_info(device)[0], GPU_TOKENS
-    return int(np.clip(free // 4 // token_bytes, 1, most))
+    most = CPU_TOKENS if device == "cpu" else GPU_TOKENS
+    return int(np.clip(free_memory(device) // 4 // token_bytes, 1, most))

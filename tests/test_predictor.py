@@ -389,3 +389,17 @@ def test_the_command(
         command("any-returned", "--context_length", 0)
     with pytest.raises(InputError, match="the name must end in"):
         command("any-returned", "--out", tmp_path / "found.txt")
+
+
+@pytest.mark.parametrize(("cells", "contexts"), [(10**9, 163), (16_000, 160), (7, 1)])
+def test_contexts_at_a_time_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int, contexts: int
+) -> None:
+    """A quarter of what is free holds so many cells."""
+    model = varied_model()
+    cell_bytes = 4 * (8 * model.config.d_model + 4 * model.config.d_ff)
+    context = {"context_length": [100], "recipes": {"published": {}}}
+    checkpoint = save_pretrained(model, tmp_path / "model", Settings(EMBEDDER, context))
+    monkeypatch.setattr("rt.predict.free_memory", lambda place: 4 * cell_bytes * cells)
+    found = Predictor.from_pretrained(checkpoint, device="cpu")
+    assert found.settings.batch_size == contexts
