@@ -1,7 +1,10 @@
 """How fast contexts are sampled, by recipe: on made-up shops of users, items, orders and reviews,
-and on given stores (of generated databases, of the flights).
+on generated databases of 8 tables, and on given stores (of the flights).
 
-    python benchmarks/sampler.py [--rows 10000 1000000] [--store FOLDER ...] [--context_length 1024]
+    python benchmarks/sampler.py [--rows 10000 1000000] [--generated 10000 1000000 20000000]
+        [--store FOLDER ...] [--context_length 1024]
+
+Generated databases are those of preprocess.py, made once and kept in --cache.
 
 Prints a line for each store, recipe and number of threads, then one JSON object, whose first three
 figures are those of the largest shop. Cells are cells, not slots; times are those of the processor
@@ -19,12 +22,16 @@ from typing import Any
 
 import numpy as np
 from _report import finish, print_table
+from preprocess import generated
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 import rustler
+from plurel.paths import raw_dir
+from rt.embedding import embed_stores
 from rt.meta import open_meta
 from rt.recipes import named
+from rt.store import write_store
 from rt.tasks import column_tasks, load_tasks, to_sampler
 
 KINDS = ["number"] * 7 + ["datetime"] * 2 + ["boolean"] * 2 + ["text"] * 2
@@ -182,6 +189,8 @@ def measure_store(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 1_000_000])
+    parser.add_argument("--generated", type=int, nargs="*", default=[])
+    parser.add_argument("--cache", type=Path, default=raw_dir(), help="of generated databases")
     parser.add_argument("--store", type=Path, nargs="*", default=[])
     parser.add_argument("--context_length", type=int, default=1024)
     options = parser.parse_args()
@@ -198,6 +207,12 @@ def main() -> None:
             task = rustler.Task(0, 2, 2 * len(KINDS) + TARGET, splits)
             results[path.name] = measure_store(path, [task], options.context_length)
             shutil.rmtree(path)
+        for rows in sorted(options.generated):
+            raw = generated(options.cache, "numeric", rows)
+            store = write_store(raw, Path(folder) / raw.name)
+            embed_stores([store], "hash", show_progress=False)
+            results[raw.name] = measure_store(store, tasks_of(store), options.context_length)
+            shutil.rmtree(store)
         for store in options.store:
             results[store.name] = measure_store(store, tasks_of(store), options.context_length)
     lines = [

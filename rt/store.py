@@ -248,7 +248,10 @@ def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool
     if texts != meta.num_texts:
         raise InputError(f"{out_folder}: holds no complete store; {advice}")
     if meta.provenance != provenance:
-        raise InputError(f"{out_folder}: was made from other input or by another version; {advice}")
+        raise InputError(
+            f"{out_folder}: was made from other input or by another version; {advice}, or choose "
+            "another folder if it is another database's of the same name"
+        )
     return True
 
 
