@@ -8,6 +8,7 @@ contexts, or from a head fitted on the frozen model (`fit_head`).
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,18 @@ from rt.asked import SOURCE_KEY, Entities, RowKeys, frame_of, last_time, new_row
 from rt.data import Batch
 from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, different, fit_head
-from rt.memory import free_memory
+from rt.memory import cells_at_a_time
 from rt.model import RelationalTransformer
 from rt.opened import Opened, open_task
 from rt.parted_keys import parted_keys
 from rt.precision import Device, Precision, autocast, choose, choose_device
-from rt.predictions import Answer, Contexts, ContextSettings, NewRows, of_contexts, predict
+from rt.predictions import Answer, Contexts, ContextSettings, NewRows, of_contexts
 from rt.recipes import facts_of
 from rt.scores import Protocol
 from rt.tasks import Split
 
 Rows = NDArray[np.uint32] | NewRows
 PROBABILITY = "probability of "
-MOST_CELLS = {"cpu": 1 << 14, "cuda": 1 << 18}
-"""Of a forward pass: more of them are no quicker."""
 
 
 class Predictor:
@@ -72,7 +71,7 @@ class Predictor:
             model.settings, embedder=embedder, context_length=context_length, recipe=recipe,
             num_threads=num_threads, precision="bf16" if bf16 else "fp32",
         )  # fmt: skip
-        size = max(1, _cells_at_a_time(model, place) // settings.context_length)
+        size = max(1, cells_at_a_time(model.config, place) // settings.context_length)
         return cls(model.to(place), replace(settings, batch_size=size), pre_dir)
 
     def predict(
@@ -106,18 +105,15 @@ class Predictor:
         `probability of <class>` of each. Raises InputError for tables, tasks, keys and times that
         are not there."""
         opened = self._open(database, task, show_progress)
-        if head is not None:
-            head.check(task, opened.task.task_type, self._fingerprint(), self._contexts())
+        answer = self._answer(opened, head)
         asked, which = self._rows(opened, (rows, at, split), key)
         settings: dict[str, Any] = {
             "settings": self.settings, "protocol": protocol, "seed": seed,
             "num_contexts": num_contexts, "progress": opened.name if show_progress else None,
         }  # fmt: skip
-        if head is None:
-            found = predict(self.model, opened.store, opened.task, which, **settings)
-            return _answers(asked, found, tuple(name for name, _ in opened.task.classes))
-        found = self._vectors(opened, which, settings, head)
-        return _answers(asked, found, head.classes)
+        classes = [name for name, _ in opened.task.classes] if head is None else head.classes
+        found = self._of_contexts(answer, opened, which, len(classes) or 1, settings)
+        return _answers(asked, found, tuple(classes))
 
     def fit_head(
         self,
@@ -142,7 +138,9 @@ class Predictor:
                 "settings": self.settings, "protocol": "rolling", "seed": seed,
                 "progress": f"{opened.name}, {split}" if show_progress else None,
             }  # fmt: skip
-            parts.append(Labelled(self._vectors(opened, rows, settings), labels))
+            width = self.model.config.d_model
+            vectors = self._of_contexts(self._vectors, opened, rows, width, settings)
+            parts.append(Labelled(vectors, labels))
         kind: Kind = opened.task.task_type  # type: ignore[assignment]
         head = fit_head(opened.name, kind, *parts)
         return replace(head, model=self._fingerprint(), contexts=self._contexts())
@@ -158,13 +156,14 @@ class Predictor:
         by: By = "column",
         num_contexts: int = 4,
         seed: int = 0,
+        head: Head | None = None,
     ) -> pd.DataFrame:
         """What the prediction for one row, named as in `predict`, owes to the tables, columns or
         rows of its contexts (`rt.explain`): a frame of part, cells, `without` (the prediction
         without it), `effect` (the prediction less that) and contexts (those that have the part),
         means over `num_contexts` contexts, the largest effects first. Of a task with classes it is
-        the probability of the likeliest. Rows are called by their primary keys, or by those of the
-        source where the row is asked for by its own.
+        the probability of the likeliest; head: as in `predict`. Rows are called by their primary
+        keys, or by those of the source where the row is asked for by its own.
         """
         if by not in BY:
             raise InputError(f"by must be {', '.join(BY)}, not {by!r}")
@@ -172,11 +171,11 @@ class Predictor:
             raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
         opened = self._open(database, task)
         meta, found = opened.meta, opened.task
+        answer = self._answer(opened, head)
         asked, rows = self._rows(opened, (row, at, "test"), key)
         if len(rows) != 1:
             raise InputError(f"explain is for one row, not {len(rows)}")
         sample = Contexts(opened.store, found, self.settings, self.model.config.child_counts)
-        answer = Answer(self.model, meta, found, self.settings.precision)
         keys = _names_of(opened, asked, key)
         contexts = [sample.arrays(rows, None, seed + number) for number in range(num_contexts)]
         wholes = [answer(Batch.from_arrays(arrays)) for arrays in contexts]
@@ -253,25 +252,38 @@ class Predictor:
         """What vectors depend on beside the model."""
         return facts_of(self.settings.context_length, self.settings.recipe)
 
-    def _vectors(
-        self, opened: Opened, rows: Rows, settings: dict[str, Any], head: Head | None = None
-    ) -> Floats:
-        """f64[N, d_model]: the vectors of the rows' targets before the model's own heads; or what a
-        head says of them, f64[N] or f64[N, C]."""
+    def _answer(self, opened: Opened, head: Head | None) -> Callable[[Batch], torch.Tensor]:
+        """What the model, or a head, says of a batch: f64[B, C]."""
+        if head is None:
+            return Answer(self.model, opened.meta, opened.task, self.settings.precision)
+        task = opened.task
+        head.check(task.name, task.task_type, self._fingerprint(), self._contexts())
+
+        def answer(batch: Batch) -> torch.Tensor:
+            found = head(self._vectors(batch).numpy())
+            return torch.from_numpy(found).view(batch.num_contexts, -1)
+
+        return answer
+
+    def _vectors(self, batch: Batch) -> torch.Tensor:
+        """f64[B, d_model]: of the contexts' targets, before the model's own heads."""
         device = next(self.model.parameters()).device
+        with torch.no_grad(), autocast(device, self.settings.precision):
+            return self.model.hidden(batch.to(device), targets_only=True).double().cpu()
 
-        def vectors(batch: Batch) -> torch.Tensor:
-            with torch.no_grad(), autocast(device, self.settings.precision):
-                found = self.model.hidden(batch.to(device), targets_only=True).double().cpu()
-            return found if head is None else torch.from_numpy(head(found.numpy()))
-
-        config = self.model.config
-        width = config.d_model if head is None else max(1, len(head.classes))
-        found = of_contexts(
-            vectors, opened.store, opened.task, rows, width=width,
-            child_counts=config.child_counts, **settings,
-        )  # fmt: skip
-        return found[:, 0] if head is not None and not head.classes else found
+    def _of_contexts(
+        self,
+        function: Callable[[Batch], torch.Tensor],
+        opened: Opened,
+        rows: Rows,
+        width: int,
+        settings: dict[str, Any],
+    ) -> Floats:
+        """f64[N, width]: what a function says of the rows' contexts."""
+        counts = self.model.config.child_counts
+        return of_contexts(
+            function, opened.store, opened.task, rows, width=width, child_counts=counts, **settings
+        )
 
 
 def _names_of(opened: Opened, asked: pd.DataFrame, named_by: str | None) -> RowKeys:
@@ -282,16 +294,9 @@ def _names_of(opened: Opened, asked: pd.DataFrame, named_by: str | None) -> RowK
 
 
 def _answers(asked: pd.DataFrame, found: Floats, classes: tuple[str, ...]) -> pd.DataFrame:
-    """The rows with what is predicted of them."""
-    if found.ndim == 1:
-        return asked.assign(prediction=found)
+    """The rows with what is predicted of them, f64[N, C]."""
+    if not classes:
+        return asked.assign(prediction=found[:, 0])
     likeliest = np.array(classes, dtype=object)[found.argmax(1)]
     named = {f"{PROBABILITY}{name}": found[:, i] for i, name in enumerate(classes)}
     return asked.assign(prediction=likeliest, **named)
-
-
-def _cells_at_a_time(model: RelationalTransformer, place: torch.device) -> int:
-    """Cells of a forward pass whose activations fit into a quarter of the free memory."""
-    config = model.config
-    cell_bytes = 4 * (8 * config.d_model + 4 * config.d_ff)  # measured, in fp32
-    return min(MOST_CELLS[place.type], free_memory(place) // 4 // cell_bytes)

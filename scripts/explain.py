@@ -11,7 +11,13 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; th
 
 from plurel.atomic import complete_file
 from plurel.cli import clean_exit
-from scripts.predictor_options import check_out, open_predictor, predictor_parser
+from scripts.predictor_options import (
+    check_head,
+    check_out,
+    head_of,
+    open_predictor,
+    predictor_parser,
+)
 
 WRITERS = (".csv", ".png")
 
@@ -29,12 +35,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     check_out(args.out, WRITERS)
+    check_head(args)
     from rt.explain import plot_explanation  # matplotlib takes seconds
 
     predictor = open_predictor(args)
     found = predictor.explain(
         args.database, args.task, [args.key], at=args.at, key=args.key_column, by=args.by,
-        num_contexts=args.num_contexts, seed=args.seed,
+        num_contexts=args.num_contexts, seed=args.seed, head=head_of(predictor, args),
     )  # fmt: skip
     print(found.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     if args.out is not None and args.out.suffix == ".png":

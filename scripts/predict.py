@@ -11,10 +11,16 @@ import pandas as pd
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; the rest is installed
 
-from plurel.atomic import check_file_place, complete_file
+from plurel.atomic import complete_file
 from plurel.cli import clean_exit
 from plurel.errors import InputError
-from scripts.predictor_options import check_out, open_predictor, predictor_parser
+from scripts.predictor_options import (
+    check_head,
+    check_out,
+    head_of,
+    open_predictor,
+    predictor_parser,
+)
 
 WRITERS = (".csv", ".parquet")
 
@@ -28,8 +34,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", choices=("train", "val", "test"),
                         help="the label rows to predict where none are named (test)")  # fmt: skip
     parser.add_argument("--protocol", choices=("rolling", "split"), default="rolling")
-    parser.add_argument("--head", type=Path, help="a head that --fit_head has written")
-    parser.add_argument("--fit_head", type=Path, help="fit a head on the task, write and use it")
     parser.add_argument("--num_contexts", type=int, default=1, help="averaged for each row")
     parser.add_argument("--out", type=Path, help="a .parquet or .csv file; else a table is printed")
     return parser.parse_args()
@@ -38,25 +42,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     check_out(args.out, WRITERS)
-    if args.fit_head is not None:
-        check_file_place(args.fit_head)
+    check_head(args)
     if args.entities and args.rows:
         raise InputError("give --entities or --rows, not both")
     if args.split and (args.entities or args.rows):
         raise InputError("--split is of label rows: leave it out where rows are named")
-    if args.head and args.fit_head:
-        raise InputError("give --head or --fit_head, not both")
     rows = read_rows(args.rows) if args.rows else args.entities
-    from rt.heads import Head  # scikit-learn takes seconds
-
     predictor = open_predictor(args)
-    head = Head.load(args.head) if args.head else None
-    if args.fit_head is not None:
-        head = predictor.fit_head(args.database, args.task, seed=args.seed)
-        head.save(args.fit_head)
     found = predictor.predict(
         args.database, args.task, rows, at=args.at, key=args.key_column, split=args.split or "test",
-        protocol=args.protocol, num_contexts=args.num_contexts, seed=args.seed, head=head,
+        protocol=args.protocol, num_contexts=args.num_contexts, seed=args.seed,
+        head=head_of(predictor, args),
     )  # fmt: skip
     if args.out is None:
         print(found.to_string(index=False))

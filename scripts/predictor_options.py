@@ -10,6 +10,7 @@ from plurel.cli import Parser
 from plurel.errors import InputError
 
 if TYPE_CHECKING:
+    from rt.heads import Head
     from rt.predict import Predictor
 
 
@@ -26,7 +27,28 @@ def predictor_parser(description: str) -> Parser:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--pre_dir", type=Path, help="where the database's store is, or is made")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--head", type=Path, help="a head that --fit_head has written")
+    parser.add_argument("--fit_head", type=Path, help="fit a head on the task, write and use it")
     return parser
+
+
+def check_head(args: argparse.Namespace) -> None:
+    """InputError for a head that is read and written."""
+    if args.fit_head is not None:
+        check_file_place(args.fit_head)
+    if args.head and args.fit_head:
+        raise InputError("give --head or --fit_head, not both")
+
+
+def head_of(predictor: "Predictor", args: argparse.Namespace) -> "Head | None":
+    """The head that the options name: read, or fitted and written."""
+    from rt.heads import Head  # scikit-learn takes seconds
+
+    if args.fit_head is None:
+        return Head.load(args.head) if args.head else None
+    head = predictor.fit_head(args.database, args.task, seed=args.seed)
+    head.save(args.fit_head)
+    return head
 
 
 def open_predictor(args: argparse.Namespace) -> "Predictor":

@@ -1,6 +1,7 @@
 """What a prediction owes to the parts of its context."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rt.checkpoint import load_model, load_settings
 from rt.config import from_dict
 from rt.data import Batch
 from rt.explain import BY, parts_of, plot_explanation, without
+from rt.heads import Head
 from rt.meta import open_meta
 from rt.predict import Predictor
 from rt.predictions import Contexts, ContextSettings
@@ -110,6 +112,29 @@ def test_the_column_that_decides_is_found(predictor: Predictor, shop: Path, by: 
     whole = predictor.predict(shop, "late", [order], show_progress=False).prediction[0]
     assert (found.without + found.effect).tolist() == pytest.approx([whole] * len(found), abs=1e-3)
     assert (found.contexts == 4).all()
+
+
+def test_what_a_head_says_is_explained(
+    predictor: Predictor, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = asked(predictor, shop)
+    head = predictor.fit_head(shop, "late", num_rows=200, show_progress=False)
+    found = predictor.explain(shop, "late", order, by="table", head=head)
+    assert found.part[0] == "items"
+    assert found.effect[0] > 0.2
+    whole = predictor.predict(shop, "late", [order], head=head, show_progress=False).prediction[0]
+    assert (found.without + found.effect).tolist() == pytest.approx([whole] * len(found), abs=1e-3)
+    # of classes, which the model alone has no answer for, the likeliest one's
+    classes = replace(
+        head, kind="multiclass_classification", classes=("no", "yes"),
+        weight=np.hstack([-head.weight / 2, head.weight / 2]),
+        bias=np.concatenate([-head.bias / 2, head.bias / 2]),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="fitted on shop/late, not on late"):
+        predictor.explain(shop, "late", order, head=classes)
+    monkeypatch.setattr(Head, "check", lambda *_: None)
+    same = predictor.explain(shop, "late", order, by="table", head=classes)
+    assert same.effect.tolist() == pytest.approx(found.effect.tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("by", BY)

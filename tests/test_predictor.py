@@ -400,6 +400,6 @@ def test_contexts_at_a_time_fit_into_memory(
     cell_bytes = 4 * (8 * model.config.d_model + 4 * model.config.d_ff)
     context = {"context_length": [100], "recipes": {"published": {}}}
     checkpoint = save_pretrained(model, tmp_path / "model", Settings(EMBEDDER, context))
-    monkeypatch.setattr("rt.predict.free_memory", lambda place: 4 * cell_bytes * cells)
+    monkeypatch.setattr("rt.memory.free_memory", lambda place: 4 * cell_bytes * cells)
     found = Predictor.from_pretrained(checkpoint, device="cpu")
     assert found.settings.batch_size == contexts
