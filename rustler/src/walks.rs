@@ -330,6 +330,8 @@ impl Walker {
 }
 
 /// Whether a step goes along a key that is not hidden.
+#[cold]
+#[inline(never)]
 fn linked(builder: &Builder, step: &Move) -> bool {
     let (task, arrays) = (builder.request.task, &builder.arrays);
     match step.kind {
