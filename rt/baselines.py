@@ -193,8 +193,13 @@ def _entity_columns(
     if task.kind != "autocomplete":
         return {task.entity_col: own}
     table = dataset.make_db().table_dict[task.entity_table]
+    removed = {column for name, column in task.remove_columns if name == task.entity_table}
     # primary keys are row positions (RelBench's contract), so they index the parents' keys
-    parents = {column: _keys(table.df[column]) for column in table.fkey_col_to_pkey_table}
+    parents = {
+        column: _keys(table.df[column])
+        for column in table.fkey_col_to_pkey_table
+        if column not in removed
+    }
     return {c: {split: keys[own[split]] for split in frames} for c, keys in parents.items()}
 
 

@@ -8,10 +8,11 @@ import pytest
 from relbench.manifest import TableSpec, TaskManifest
 
 import rustler
+from rt.baselines import _entity_columns
 from rt.embedding import embed_stores
 from rt.joined.tables import read_tables
 from rt.meta import open_meta
-from rt.relbench_folder import open_dataset
+from rt.relbench_folder import label_table, open_dataset, open_task
 from rt.store import write_store
 from rt.tasks import load_tasks, to_sampler
 from rt.viz import Asked, sample_context
@@ -81,6 +82,14 @@ def test_the_picture_says_so(made: tuple[bool, Path, Path]) -> None:
     seen = sample_context(store, Asked("crashed", embedder="hash"))
     told = [line for line in seen.absent if "results.status" in line]
     assert (told == ["results.status: leaks the label, so nothing is reached by it"]) == removed
+
+
+def test_no_entity_is_told_by_it(made: tuple[bool, Path, Path]) -> None:
+    removed, raw, _ = made
+    task = open_task(open_dataset(raw), "crashed")
+    frames = {"val": label_table(task, "val").df}
+    columns = _entity_columns(open_dataset(raw), task, frames)
+    assert list(columns) == (["race"] if removed else ["race", "status"])
 
 
 def test_the_joined_baseline_does_not_follow_it(made: tuple[bool, Path, Path]) -> None:

@@ -62,6 +62,8 @@ def test_servers_that_do_not_answer_and_passwords(tmp_path: Path) -> None:
         assert "refused" in message
         assert "se" not in message.partition("refused")[0].replace("server", "")
         assert "cret" not in message
+    for place in ("localhost:1/x?user=u&password=se@cret", "u@localhost:1/x?PassWord=se@cret"):
+        assert "cret" not in refused(f"postgresql://{place}", tmp_path)
     # a letter is no secret where others stand
     assert "No module named 'nothing'" in refused("mysql+pymysql://u:p@h/x", tmp_path).replace(
         "pymysql'", "nothing'"

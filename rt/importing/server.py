@@ -25,6 +25,7 @@ from rt.importing.values import to_array
 
 _SECRETS = ("password", "passwd", "pwd", "sslpassword", "token", "secret", "api_key")
 _LOGIN = re.compile(r"(?P<user>[^:/@]*://[^:/@]*):(?P<password>.*)@", re.DOTALL)
+_OPTION = re.compile(rf"([?&](?:{'|'.join(_SECRETS)})=)([^&]*)", re.IGNORECASE)
 _TELLING = 4
 """Letters from which on a password in a message is one."""
 _CONNECT_SECONDS = 10
@@ -230,6 +231,7 @@ def _driver_url(url: str) -> str:
 
 def _escaped(url: str) -> str:
     """The URL with its password escaped, which ends at the last @ before the options."""
+    url = _OPTION.sub(lambda found: found[1] + found[2].replace("@", "%40"), url)
     head, mark, query = url.partition("?")
     if "@" not in head:  # the ? is one of the password
         head, mark, query = url, "", ""
