@@ -184,11 +184,37 @@ def test_parts_of_rows_with_a_composite_key_have_their_times(tmp_path: Path) -> 
     out = tmp_path / "out"
     source = str(sqlite(tmp_path / "shop.db", script))
     done = import_database(source, out)
-    assert done.plan.tables["lines"].time_from == ("shop", "number")
+    assert done.plan.tables["lines"].time_from == (("shop", "number"),)
     assert manifest(out)["tables"]["lines"]["time_col"] == "ordered_at"
     assert column(out, "lines", "price") == [5.0, 7.0, 1.0, 2.0]
     assert column(out, "lines", "ordered_at") == [day(1), day(2), day(3), day(3)]
     assert "time_from: [shop, number]" in (out / "plan.yaml").read_text(encoding="utf-8")
+    import_database(source, tmp_path / "again", plan=out / "plan.yaml")
+    assert manifest(tmp_path / "again")["tables"] == manifest(out)["tables"]
+
+
+def test_a_pair_is_there_once_both_its_rows_are(tmp_path: Path) -> None:
+    """Cinemas that open before or after the release of a film, and seats sold there for it; pairs
+    of which one row is missing have the time of the other."""
+    script = """CREATE TABLE films (id INTEGER PRIMARY KEY, released DATE);
+    CREATE TABLE cinemas (id INTEGER PRIMARY KEY, opened DATE);
+    CREATE TABLE showings (film INTEGER REFERENCES films, cinema INTEGER REFERENCES cinemas,
+        seats INTEGER, PRIMARY KEY (film, cinema));
+    CREATE TABLE seats (film INTEGER, cinema INTEGER, seat INTEGER, price REAL,
+        PRIMARY KEY (film, cinema, seat), FOREIGN KEY (film, cinema) REFERENCES showings);
+    INSERT INTO films VALUES (1, '2020-01-02'), (2, '2020-01-05'), (3, '2020-01-06');
+    INSERT INTO cinemas VALUES (1, '2020-01-04'), (2, '2020-01-01'), (3, '2020-01-03');
+    INSERT INTO showings VALUES (1, 1, 10), (1, 2, 20), (2, 1, 30), (8, 3, 40), (1, 9, 50);
+    INSERT INTO seats VALUES (2, 1, 1, 9.0), (1, 1, 1, 7.0), (1, 2, 5, 8.0);"""
+    out, source = tmp_path / "out", str(sqlite(tmp_path / "films.db", script))
+    done = import_database(source, out)
+    assert done.plan.tables["showings"].time_from == (("film",), ("cinema",))
+    assert done.plan.tables["seats"].time_from == (("film", "cinema"),)
+    assert column(out, "showings", "seats") == [20, 50, 40, 10, 30]
+    assert column(out, "showings", "released") == [day(2), day(2), day(3), day(4), day(5)]
+    assert column(out, "seats", "price") == [8.0, 7.0, 9.0]
+    assert column(out, "seats", "released") == [day(2), day(4), day(5)]
+    assert "time_from: [[film], [cinema]]" in (out / "plan.yaml").read_text(encoding="utf-8")
     import_database(source, tmp_path / "again", plan=out / "plan.yaml")
     assert manifest(tmp_path / "again")["tables"] == manifest(out)["tables"]
 

@@ -113,6 +113,12 @@ def test_keys_that_are_none(tmp_path: Path) -> None:
     assert "references table 'a', which is not imported" in told(f"  b: {{{key}}}]}}")
     assert "did you mean 'accept'?" in told(f"  b: {{{key}, acept: true}}]}}")
     assert "time_from at is not one of its foreign keys" in told("  a: {time_from: at}")
+    assert "time_from at is not one of its foreign keys" in told("  a: {time_from: [[at], [id]]}")
+    assert "table a: time_from leads to b, which has no time column" in told(
+        "  b: {primary_key: x}\n  a: {time_from: id, foreign_keys: [{columns: id, references: b}]}"
+    )
+    own = "primary_key: x, foreign_keys: [{columns: x, references: b}]"
+    assert "table b: time_from goes in a circle (b)" in told(f"  b: {{{own}, time_from: x}}")
     assert "x is left out" in told("  a: {primary_key: at}\n  b: {primary_key: x, leave_out: x}")
     assert "'tables' must name at least one table" in told("")
 

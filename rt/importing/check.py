@@ -35,8 +35,7 @@ def check_tables(plan: Plan, names: Sequence[str], where: str) -> None:
     """InputError unless every table of the plan is in the source."""
     for name in plan.tables:
         if name not in names:
-            hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
-            raise InputError(f"{where}: no table {name!r} in the source{hint}")
+            raise InputError(f"{where}: no table {name!r} in the source{_instead(name, names)}")
 
 
 def check_times(plan: Plan, staging: Staging) -> None:
@@ -48,7 +47,8 @@ def check_times(plan: Plan, staging: Staging) -> None:
 
 def _check_columns(name: str, table: TablePlan, staging: Staging) -> None:
     keys = [column for key in table.foreign_keys for column in key.columns]
-    one = [*([] if table.time_column is None else [table.time_column]), *table.time_from]
+    sources = [column for columns in table.time_from for column in columns]
+    one = [*([] if table.time_column is None else [table.time_column]), *sources]
     _check_names(name, (*table.primary_key, *one, *keys, *table.leave_out), staging)
     used = {*table.primary_key, *one} | {
         c for k in table.foreign_keys if k.accept for c in k.columns
@@ -66,8 +66,12 @@ def _check_names(name: str, columns: Iterable[str], staging: Staging) -> None:
     there = staging.tables[name].names
     for column in columns:
         if column not in there:
-            hint = did_you_mean(column, there) or f"; there are {', '.join(there)}"
-            raise InputError(f"table {name} has no column {column!r}{hint}")
+            raise InputError(f"table {name} has no column {column!r}{_instead(column, there)}")
+
+
+def _instead(name: str, there: Iterable[str]) -> str:
+    """What to write in place of a name that is not there."""
+    return did_you_mean(name, there) or f"; there are {', '.join(there)}"
 
 
 def _check_given(staging: Staging, name: str, columns: Sequence[str]) -> None:
@@ -104,10 +108,10 @@ def _checked_key(key: KeyPlan, name: str, plan: Plan, staging: Staging) -> KeyPl
     there = staging.tables[key.references].names
     for column in to:
         if column not in there:
-            hint = did_you_mean(column, there) or f"; there are {', '.join(there)}"
             raise InputError(
                 f"{where} references column {column!r} of {key.references}, which is not there"
-                f"{hint.removesuffix('?')}: name it in a plan's 'to', or take the key out there"
+                f"{_instead(column, there).removesuffix('?')}: name it in a plan's 'to', or take "
+                "the key out there"
             )
     if len(to) != len(key.columns):
         raise InputError(
@@ -134,23 +138,23 @@ def _check_time(name: str, table: TablePlan, staging: Staging) -> None:
         )
 
 
-def _check_time_from(name: str, plan: Plan) -> None:
-    seen = [name]
+def _check_time_from(name: str, plan: Plan, seen: tuple[str, ...] = ()) -> None:
+    """InputError unless the times of a table lead to columns of times, without a circle."""
     table = plan.tables[name]
-    while table.time_from:
-        key = next((k for k in table.foreign_keys if k.columns == table.time_from), None)
-        if key is None:
-            raise InputError(
-                f"table {seen[-1]}: time_from {', '.join(table.time_from)} is not one of its "
-                "foreign keys; name the columns of one"
-            )
-        if key.references in seen:
-            raise InputError(
-                f"table {name}: time_from goes in a circle ({', '.join(seen)}); name a time column"
-            )
-        seen.append(key.references)
-        table = plan.tables[key.references]
-    if len(seen) > 1 and table.time_column is None:
+    if seen and not table.time_from and table.time_column is None:
         raise InputError(
-            f"table {name}: time_from leads to {seen[-1]}, which has no time column; name one there"
+            f"table {seen[0]}: time_from leads to {name}, which has no time column; name one there"
         )
+    if name in seen:
+        raise InputError(
+            f"table {name}: time_from goes in a circle ({', '.join(seen)}); name a time column"
+        )
+    there = [key.columns for key in table.foreign_keys]
+    for columns in table.time_from:
+        if columns not in there:
+            raise InputError(
+                f"table {name}: time_from {', '.join(columns)} is not one of its foreign keys; "
+                "name the columns of one, or a list of such lists"
+            )
+    for key in plan.time_sources(name):
+        _check_time_from(key.references, plan, (*seen, name))

@@ -23,8 +23,8 @@ _UUID = re.compile(r"\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?|
 
 @dataclass(frozen=True)
 class Output:
-    """A column of the folder. sql: its value, of the row `s` or of a referenced one `m0`, `m1`;
-    None: the number of the row."""
+    """A column of the folder. sql: its value, of the row `s`, of a referenced one `m0`, `m1`, or of
+    the order of rows, `o`; None: the number of the row."""
 
     name: str
     type: pa.DataType
@@ -196,19 +196,16 @@ class _Layout:
         if self._table.time_column is not None:
             self._time = names[self._table.time_column]
         elif self._table.time_from:
-            links = [link.key.columns for link in self._links]
-            place = links.index(self._table.time_from)
             self._time = self._names.take(_time_name(self._plan, self._name))
-            self._outputs.append(Output(self._time, MOMENT, f"m{place}.time"))
+            self._outputs.append(Output(self._time, MOMENT, "o.time"))
 
 
 def _time_name(plan: Plan, name: str) -> str:
-    """The name of the time column that a table takes its times from."""
+    """The name of the time column that a table takes its times from, of several the first."""
     table = plan.tables[name]
-    while table.time_column is None:
-        key = next(key for key in table.foreign_keys if key.columns == table.time_from)
-        table = plan.tables[key.references]
-    return table.time_column
+    if table.time_column is not None:
+        return table.time_column
+    return _time_name(plan, plan.time_sources(name)[0].references)
 
 
 def _written(kind: pa.DataType) -> pa.DataType:

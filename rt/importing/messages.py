@@ -82,8 +82,9 @@ def _times(plan: Plan, staging: Staging) -> Iterator[str]:
         if table.time_column is not None:
             yield f"time of {name}: {table.time_column} ({table.why_time or DECLARED})"
         elif table.time_from:
-            place = ", ".join(table.time_from)
-            yield f"time of {name}: that of {place} ({table.why_time or DECLARED})"
+            keys = " and ".join(", ".join(columns) for columns in table.time_from)
+            taken = "that of" if len(table.time_from) == 1 else "the latest of those of"
+            yield f"time of {name}: {taken} {keys} ({table.why_time or DECLARED})"
         elif staging.num_rows[name]:
             yield f"time of {name}: none" + (f" ({table.why_time})" if table.why_time else "")
     yield f"validation after {plan.val_timestamp}, test after {plan.test_timestamp}"

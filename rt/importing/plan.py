@@ -30,7 +30,7 @@ class KeyPlan:
 @dataclass(frozen=True)
 class TablePlan:
     """primary_key: columns, () for none. time_column: when a row came to be, None for never, or
-    time_from: the columns of a foreign key whose parent's time it is, () for none.
+    time_from: foreign keys, each by its columns, the latest of whose parents' times it is, ().
     leave_out: columns that are not imported. keep_key: whether the values of the primary key stay
     as a column beside the numbers; None: where they are text that says something.
 
@@ -39,7 +39,7 @@ class TablePlan:
 
     primary_key: tuple[str, ...] = ()
     time_column: str | None = None
-    time_from: tuple[str, ...] = ()
+    time_from: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[KeyPlan, ...] = ()
     leave_out: tuple[str, ...] = ()
     keep_key: bool | None = None
@@ -57,6 +57,20 @@ class Plan:
     tables: dict[str, TablePlan]
     val_timestamp: str | None = None
     test_timestamp: str | None = None
+
+    def time_sources(self, name: str) -> list[KeyPlan]:
+        """The foreign keys that a table's `time_from` names; columns that reference several tables
+        mean those with times."""
+        found, table = [], self.tables[name]
+        for columns in table.time_from:
+            keys = [key for key in table.foreign_keys if key.columns == columns]
+            found += [key for key in keys if self.has_time(key.references)] or keys[:1]
+        return found
+
+    def has_time(self, name: str) -> bool:
+        """Whether a table is imported and has times, of its own or of other rows."""
+        table = self.tables.get(name)
+        return table is not None and bool(table.time_column or table.time_from)
 
     def references(self) -> Iterator[tuple[str, KeyPlan]]:
         """All foreign keys, with their tables."""

@@ -6,7 +6,7 @@
     tables:
       orders:                         # 830 rows
         primary_key: order_id         # or [a, b], or null
-        time_column: order_date       # or null; or time_from: the columns of a foreign key
+        time_column: order_date       # or null; or time_from: a foreign key, as below
         leave_out: [picture]          # columns
         keep_key: true                # keep the key's own values as a column beside the numbers
         foreign_keys:
@@ -15,7 +15,9 @@
             to: customer_id           # by default the primary key there
             accept: true              # by default
 
-A table that is not named is not imported. Comments say why something was proposed.
+A table that is not named is not imported. Rows may take the time of a row that they are part of:
+`time_from: order_id`, of a key of two columns `time_from: [shop, number]`, and the latest of
+several `time_from: [[user_id], [group_id]]`. Comments say why something was proposed.
 """
 
 import datetime as dt
@@ -63,7 +65,9 @@ def _table_lines(name: str, table: TablePlan, num_rows: int | None) -> Iterable[
     if not table.time_from:
         yield _commented(f"    time_column: {_plain(table.time_column)}", table.why_time)
     else:
-        yield _commented(f"    time_from: {_columns(table.time_from)}", table.why_time)
+        keys = [list(columns) for columns in table.time_from]
+        written = _plain(keys) if len(keys) > 1 else _columns(keys[0])
+        yield _commented(f"    time_from: {written}", table.why_time)
     if table.leave_out:
         why = "; ".join(dict.fromkeys(table.why_left_out.values()))
         yield _commented(f"    leave_out: {_plain(list(table.leave_out))}", why)
@@ -128,7 +132,7 @@ def _table(spec: Any, where: str) -> TablePlan:
     return TablePlan(
         primary_key=_names(found.get("primary_key"), f"{where}: primary_key"),
         time_column=_name(found.get("time_column"), f"{where}: time_column"),
-        time_from=_names(found.get("time_from"), f"{where}: time_from"),
+        time_from=_keys(found.get("time_from"), f"{where}: time_from"),
         foreign_keys=tuple(_key(key, where) for key in keys),
         leave_out=_names(found.get("leave_out"), f"{where}: leave_out"),
         keep_key=_flag(found.get("keep_key"), f"{where}: keep_key"),
@@ -172,6 +176,13 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
     if len(set(found)) < len(found):
         raise InputError(f"{where}: a name stands there twice")
     return found
+
+
+def _keys(value: Any, where: str) -> tuple[tuple[str, ...], ...]:
+    """The columns of a key, or a list of those of several."""
+    several = isinstance(value, list) and any(isinstance(item, list) for item in value)
+    found = [_names(item, where) for item in (value if several else [value])]
+    return tuple(key for key in found if key)
 
 
 def _flag(value: Any, where: str) -> bool | None:

@@ -93,10 +93,10 @@ def _with_times(plan: Plan, staging: Staging) -> Plan:
     for _ in range(len(wanted) + 1):
         before = plan
         for name in wanted:
-            columns, why = propose_time_from(plan, name, staging)
-            if columns:
+            keys, why = propose_time_from(plan, name)
+            if keys:
                 why = "; ".join(filter(None, [why, own[name]]))
-                taken = replace(plan.tables[name], time_from=columns, why_time=why)
+                taken = replace(plan.tables[name], time_from=keys, why_time=why)
                 plan = replace(plan, tables={**plan.tables, name: taken})
         if plan == before:
             break

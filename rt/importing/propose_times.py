@@ -10,7 +10,6 @@ import datetime as dt
 import pyarrow as pa
 
 from plurel.errors import InputError
-from rt.importing.latest import latest
 from rt.importing.names import singular, table_stem, words
 from rt.importing.plan import KeyPlan, Plan, TablePlan
 from rt.importing.staging import Staging
@@ -88,48 +87,32 @@ def _without_unit(word: str) -> tuple[str, ...]:
     return (word,)
 
 
-def propose_time_from(plan: Plan, name: str, staging: Staging) -> tuple[tuple[str, ...], str]:
-    """The foreign key whose parent's time is the table's, and why: for rows that are part of a row
-    there, as the lines of an order are. They have the key in their own, or are called after it; a
-    customer is no part of the employee who looks after him. Of several the one whose time is the
-    latest in most rows, of equal ones that of the largest parent."""
+def propose_time_from(plan: Plan, name: str) -> tuple[tuple[tuple[str, ...], ...], str]:
+    """The foreign keys, each by its columns, whose parents' times are the table's, and why: for
+    rows that are part of a row there, as the lines of an order are. They have the key in their own,
+    or are called after it; a customer is no part of the employee who looks after him. A pair of
+    rows is there only when both of them are, so it has the latest time of all of them."""
     table = plan.tables[name]
     timed = [
         key
         for key in table.foreign_keys
         if key.accept
-        and _has_time(plan.tables.get(key.references))
+        and plan.has_time(key.references)
         and not _goes_through(plan, key.references, name)
         and (_in_key(key, table) or _is_called_after(name, key.references))
     ]
     if not timed:
         return (), ""
-    timed.sort(key=lambda key: -staging.num_rows.get(key.references, 0))
-    if len(timed) == 1:
-        best, later = timed[0], 0
-    else:
-        found = latest(plan, staging, name, timed)
-        best, later = found.key, found.later
-    why = f"no time of its own: its rows are parts of those of {best.references}"
-    if len(timed) > 1:
-        others = " or ".join(", ".join(key.columns) for key in timed if key != best)
-        times = f"later in {later:,} of {staging.num_rows[name]:,} rows" if later else "never later"
-        why += f"; that of {others} is {times}"
-    return best.columns, why
+    parents = " and ".join(dict.fromkeys(key.references for key in timed))
+    why = f"no time of its own: its rows are parts of those of {parents}"
+    return tuple(dict.fromkeys(key.columns for key in timed)), why
 
 
 def _goes_through(plan: Plan, name: str, through: str) -> bool:
     """Whether a table is that one, or its times lead to it."""
-    seen = set()
-    while name not in seen:
-        if name == through:
-            return True
-        seen.add(name)
-        table = plan.tables[name]
-        if not table.time_from:
-            return False
-        name = next(k.references for k in table.foreign_keys if k.columns == table.time_from)
-    return False
+    return name == through or any(
+        _goes_through(plan, key.references, through) for key in plan.time_sources(name)
+    )
 
 
 def _in_key(key: KeyPlan, table: TablePlan) -> bool:
@@ -139,10 +122,6 @@ def _in_key(key: KeyPlan, table: TablePlan) -> bool:
 def _is_called_after(name: str, parent: str) -> bool:
     own, other = table_stem(name), table_stem(parent)
     return own != other and own[: len(other)] == other
-
-
-def _has_time(table: TablePlan | None) -> bool:
-    return table is not None and bool(table.time_column or table.time_from)
 
 
 def propose_timestamps(staging: Staging, times: dict[str, str]) -> tuple[str, str]:

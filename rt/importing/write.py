@@ -39,17 +39,21 @@ class Writer:
         if name in self._orders:
             return
         layout, table = self._layouts[name], self._plan.tables[name]
-        link = next((k for k in layout.links if k.key.columns == table.time_from), None)
-        time, joined = "CAST(NULL AS TIMESTAMP)", ""
-        if layout.time is not None and link is None:
-            time = f"s.{self._staging.columns(name, [table.time_column or ''])[0]}"
-        elif layout.time is not None and link is not None:
-            self._order(link.key.references)
-            time, joined = "m0.time", self._join(name, link, 0)
+        sources = self._plan.time_sources(name)
+        links = [link for link in layout.links if link.key in sources]
+        time, joins = "CAST(NULL AS TIMESTAMP)", []
+        if layout.time is not None and table.time_column is not None:
+            time = f"s.{self._staging.columns(name, [table.time_column])[0]}"
+        elif layout.time is not None:
+            for place, link in enumerate(links):
+                self._order(link.key.references)
+                joins.append(self._join(name, link, place))
+            # a reference to nothing, or to a row without a time, has no say
+            time = f"greatest({', '.join(f'm{place}.time' for place in range(len(links)))})"
         keys = "".join(f", s.{c}" for c in self._staging.columns(name, table.primary_key))
         sql = (
             f"SELECT s.file_row_number AS n, {time} AS time FROM {self._staging.relation(name)} s "
-            f"{joined} ORDER BY time NULLS LAST{keys}, n"
+            f"{' '.join(joins)} ORDER BY time NULLS LAST{keys}, n"
         )
         path = self._folder / f"order{len(self._orders)}.parquet"
         with PieceWriter(path, _ORDER) as writer:
