@@ -1,5 +1,6 @@
 """Bad input to an import: one clear line each, nothing left behind."""
 
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -56,9 +57,12 @@ def test_servers_that_do_not_answer_and_passwords(tmp_path: Path) -> None:
         "mysql://me:***@host/db?charset=y"
     )
     assert "give a URL such as" in refused("nosuch://host/db", tmp_path)
-    for password in ("se@cret", "se/cret@x", "se?cret", "se:cret@1", "se@/cret", "%40@cret"):
-        message = refused(f"postgresql://u:{password}@localhost:1/x", tmp_path)
-        assert message.startswith("postgresql://u:***@localhost:1/x: ")
+    passwords = (
+        "se@cret se/cret@x se?cret se:cret@1 se@/cret %40@cret se@/?cret se/c?r@cret se?x=cret"
+    )
+    for place, password in itertools.product(["x", "x?application_name=a"], passwords.split()):
+        message = refused(f"postgresql://u:{password}@localhost:1/{place}", tmp_path)
+        assert message.startswith(f"postgresql://u:***@localhost:1/{place}: ")
         assert "refused" in message
         assert "se" not in message.partition("refused")[0].replace("server", "")
         assert "cret" not in message

@@ -26,6 +26,7 @@ from rt.importing.values import to_array
 _SECRETS = ("password", "passwd", "pwd", "sslpassword", "token", "secret", "api_key")
 _LOGIN = re.compile(r"(?P<user>[^:/@]*://[^:/@]*):(?P<password>.*)@", re.DOTALL)
 _OPTION = re.compile(rf"([?&](?:{'|'.join(_SECRETS)})=)([^&]*)", re.IGNORECASE)
+_OPTIONS = re.compile(r"\?([\w.-]+=[^&?]*(&[\w.-]+=[^&?]*)*)?")
 _TELLING = 4
 """Letters from which on a password in a message is one."""
 _CONNECT_SECONDS = 10
@@ -58,7 +59,7 @@ class ServerSource:
         self.label = shown(url)
         self._url = url
         try:
-            self._engine = sa.create_engine(_driver_url(_as_meant(url)), poolclass=sa.NullPool)
+            self._engine = sa.create_engine(_driver_url(_escaped(url)), poolclass=sa.NullPool)
             self._postgres = self._engine.dialect.name == "postgresql"
             self._connection = self._connect()
         except (ArgumentError, ValueError, NoSuchModuleError, ImportError) as error:
@@ -232,24 +233,22 @@ def _driver_url(url: str) -> str:
 def _escaped(url: str) -> str:
     """The URL with its password escaped, which ends at the last @ before the options."""
     url = _OPTION.sub(lambda found: found[1] + found[2].replace("@", "%40"), url)
-    head, mark, query = url.partition("?")
-    if "@" not in head:  # the ? is one of the password
-        head, mark, query = url, "", ""
+    head, options = _parted(url)
     found = _LOGIN.match(head)
     if found is None:
         return url
     password = quote(unquote(found["password"]), safe="")
-    return f"{found['user']}:{password}@{head[found.end() :]}{mark}{query}"
+    return f"{found['user']}:{password}@{head[found.end() :]}{options}"
 
 
-def _as_meant(url: str) -> str:
-    """The URL, its password escaped where SQLAlchemy would take the end of it for the server."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        return _escaped(url)
-    cut = "@" in (parsed.host or parsed.database or "") or "?" in (parsed.password or "")
-    return _escaped(url) if cut else url
+def _parted(url: str) -> tuple[str, str]:
+    """The URL up to its options, and these from their ? on: names with values, to its end. A ? that
+    is followed by anything else, or after which the server comes, is one of the password."""
+    for found in re.finditer(r"\?", url):
+        head, options = url[: found.start()], url[found.start() :]
+        if _OPTIONS.fullmatch(options) and ("@" in head or "@" not in options):
+            return head, options
+    return url, ""
 
 
 def _without_passwords(text: str, url: str) -> str:
