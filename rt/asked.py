@@ -138,7 +138,7 @@ class Entities:
         if of_source == "integer" and not self._only_original and len(keys):
             raise InputError(
                 f"{self.table}: {keys.iloc[0]} may be the key of a row in the source or the number "
-                f"that the import gave one: say which, key={SOURCE_KEY} or key={self.key}"
+                f"that the import gave one: say which, key={SOURCE_KEY} or key={self.key} (--key)"
             )
         return keys
 

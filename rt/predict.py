@@ -115,6 +115,22 @@ class Predictor:
         found = self._of_contexts(answer, opened, which, len(classes) or 1, settings)
         return _answers(asked, found, tuple(classes))
 
+    def asked(
+        self,
+        database: str | Path,
+        task: str,
+        rows: Any = None,
+        *,
+        at: Any = None,
+        key: str | None = None,
+        split: Split = "test",
+        show_progress: bool = True,
+    ) -> pd.DataFrame:
+        """The keys and times of the rows that `predict` would answer for, without the answers;
+        InputError, as there, for what is not there."""
+        opened = self._open(database, task, show_progress)
+        return self._rows(opened, (rows, at, split), key)[0]
+
     def fit_head(
         self,
         database: str | Path,

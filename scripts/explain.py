@@ -39,9 +39,10 @@ def main() -> None:
     from rt.explain import plot_explanation  # matplotlib takes seconds
 
     predictor = open_predictor(args)
+    which = {"at": args.at, "key": args.key_column}
     found = predictor.explain(
-        args.database, args.task, [args.key], at=args.at, key=args.key_column, by=args.by,
-        num_contexts=args.num_contexts, seed=args.seed, head=head_of(predictor, args),
+        args.database, args.task, [args.key], **which, by=args.by, num_contexts=args.num_contexts,
+        seed=args.seed, head=head_of(predictor, args, [args.key], **which),
     )  # fmt: skip
     print(found.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     if args.out is not None and args.out.suffix == ".png":

@@ -49,10 +49,10 @@ def main() -> None:
         raise InputError("--split is of label rows: leave it out where rows are named")
     rows = read_rows(args.rows) if args.rows else args.entities
     predictor = open_predictor(args)
+    which = {"at": args.at, "key": args.key_column, "split": args.split or "test"}
     found = predictor.predict(
-        args.database, args.task, rows, at=args.at, key=args.key_column, split=args.split or "test",
-        protocol=args.protocol, num_contexts=args.num_contexts, seed=args.seed,
-        head=head_of(predictor, args),
+        args.database, args.task, rows, **which, protocol=args.protocol, seed=args.seed,
+        num_contexts=args.num_contexts, head=head_of(predictor, args, rows, **which),
     )  # fmt: skip
     if args.out is None:
         print(found.to_string(index=False))

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plurel.atomic import check_file_place
 from plurel.cli import Parser
@@ -40,12 +40,16 @@ def check_head(args: argparse.Namespace) -> None:
         raise InputError("give --head or --fit_head, not both")
 
 
-def head_of(predictor: "Predictor", args: argparse.Namespace) -> "Head | None":
-    """The head that the options name: read, or fitted and written."""
+def head_of(
+    predictor: "Predictor", args: argparse.Namespace, rows: Any, **which: Any
+) -> "Head | None":
+    """The head that the options name: read, or fitted and written. rows, which: what will be asked,
+    as for `Predictor.asked`; InputError for what is not there, before minutes go into a head."""
     from rt.heads import Head  # scikit-learn takes seconds
 
     if args.fit_head is None:
         return Head.load(args.head) if args.head else None
+    predictor.asked(args.database, args.task, rows, **which)
     head = predictor.fit_head(args.database, args.task, seed=args.seed)
     head.save(args.fit_head)
     return head
