@@ -30,6 +30,7 @@ from plurel.errors import InputError
 from rt import hub
 from rt.model import ModelConfig, RelationalTransformer
 from rt.settings import Settings
+from rt.shipped import find_shipped, shipped_models
 from rt.state import ADVICE, check_state, config_of, plain_names, read_tensors, read_torch
 
 __all__ = ["Settings", "find_checkpoint", "load_config", "load_model", "load_settings",
@@ -67,15 +68,24 @@ def save_checkpoint(
 
 
 def save_pretrained(
-    model: RelationalTransformer, path: AnyPath, settings: Settings | None = None
+    model: RelationalTransformer,
+    path: AnyPath,
+    settings: Settings | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    texts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the model alone to the folder `path`, which `load_model` reads, here or as a repository
-    of the Hub; settings: None for the model's own."""
+    of the Hub; settings: None for the model's own; dtype: of the parameters in the file; texts:
+    further files by name, such as a model card."""
     folder = Path(path)
     if (folder / TRAINER_FILE).exists():
         raise InputError(f"{folder} belongs to a training run: choose another place for the model")
     with new_folder(folder, marker=MODEL_FILE, overwrite=True) as place:
-        _write_model(place, model, settings or model.settings, None)
+        state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+        _write_model(place, model, settings or model.settings, None, state)
+        for name, text in (texts or {}).items():
+            (place / name).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -100,7 +110,8 @@ def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
     except OSError:
         raise InputError(
             f"{folder} is no checkpoint: it has neither {MODEL_FILE} nor the file {pointer}; "
-            "give a step_<n> folder, a run's folder, a .pt file or OWNER/NAME of the Hub"
+            "give a step_<n> folder, a run's folder, a .pt file, OWNER/NAME of the Hub"
+            + "".join(f" or {name}" for name in shipped_models()[:1])
         ) from None
     if not (named / MODEL_FILE).is_file():
         raise InputError(
@@ -111,10 +122,13 @@ def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
 
 def resolve(name: AnyPath) -> Path:
     """The checkpoint folder or `.pt` file that a name means: a path of this machine if there is one
-    (see `find_checkpoint`), else a repository of the Hugging Face Hub (see `rt.hub`)."""
+    (see `find_checkpoint`), else a model that comes with the package (`rt.shipped`), else a
+    repository of the Hugging Face Hub (see `rt.hub`)."""
     path = Path(name)
     if path.suffix == ".pt" and path.is_file():
         return path
+    if not path.exists() and (found := find_shipped(os.fspath(name))) is not None:
+        return found
     reference = None if path.exists() else hub.parse(os.fspath(name))
     if reference is not None:
         return hub.fetch(reference)

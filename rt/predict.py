@@ -31,6 +31,7 @@ from rt.precision import Device, Precision, autocast, choose, choose_device
 from rt.predictions import Answer, Contexts, ContextSettings, NewRows, of_contexts
 from rt.recipes import facts_of
 from rt.scores import Protocol
+from rt.shipped import DEFAULT
 from rt.tasks import Split
 
 Rows = NDArray[np.uint32] | NewRows
@@ -52,7 +53,7 @@ class Predictor:
     @classmethod
     def from_pretrained(
         cls,
-        checkpoint: str | Path,
+        checkpoint: str | Path = DEFAULT,
         *,
         device: Device = "auto",
         precision: Precision = "auto",
@@ -62,8 +63,9 @@ class Predictor:
         num_threads: int = 1,
         pre_dir: str | Path | None = None,
     ) -> "Predictor":
-        """The model of a checkpoint (a path, a `.pt` file, OWNER/NAME of the Hub). Contexts are
-        those that it was trained with, unless their length or recipe is given."""
+        """The model of a checkpoint (a path, a `.pt` file, OWNER/NAME of the Hub), or the one that
+        comes with the package (`rt.shipped`). Contexts are those that it was trained with, unless
+        their length or recipe is given."""
         model = RelationalTransformer.from_pretrained(checkpoint)
         place = choose_device(device)
         bf16 = choose(precision, place) == "bf16"

@@ -1,0 +1,160 @@
+"""A run's model as a folder to publish: weights in bfloat16, config, model card, license.
+
+The folder is what `rt.checkpoint.load_model` reads, here, as data of the package (`rt.shipped`) or
+as a repository of the Hugging Face Hub. The card says what the run's own files and the scores that
+are given say, and nothing else; what only people know stands in the notes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from plurel.errors import InputError
+from rt.checkpoint import MODEL_FILE, load_model, save_pretrained
+from rt.logs import read_metrics
+from rt.run_files import RunFiles, group, number, open_run
+from rt.score_tables import format_differences, format_table
+
+CARD, LICENSE = "README.md", "LICENSE"
+_HEADER = {
+    "license": "mit",
+    "library_name": "plurel",
+    "pipeline_tag": "tabular-classification",
+    "tags": ["relational-databases", "relational-deep-learning", "synthetic-data", "tabular"],
+}
+
+
+@dataclass(frozen=True)
+class Released:
+    """The folder that was written; parameters of the model; bytes of its weights."""
+
+    folder: Path
+    parameters: int
+    bytes: int
+
+
+def release(
+    run: Path,
+    out: Path,
+    name: str,
+    license_text: str,
+    *,
+    checkpoint: str = "best",
+    scores: Sequence[Path] = (),
+    notes: str = "",
+) -> Released:
+    """Write the model of a finished run to the folder `out`, whole or not at all.
+
+    checkpoint: `best`, `latest` or a step's folder in the run. scores: files of `evaluate.py out=`
+    of this model. notes: Markdown for the card. Raises InputError for a run that is not finished,
+    and for scores that can't be read.
+    """
+    files = open_run(run)
+    if files.result is None:
+        raise InputError(f"{run} is not finished: start it again with the same command, it goes on")
+    tables = [_read_scores(path) for path in scores]
+    model = load_model(run / checkpoint)
+    card = _card(name, files, sum(p.numel() for p in model.parameters()), tables, notes)
+    texts = {CARD: card, LICENSE: license_text}
+    save_pretrained(model, out, dtype=torch.bfloat16, texts=texts)
+    size = (out / MODEL_FILE).stat().st_size
+    return Released(out, sum(p.numel() for p in model.parameters()), size)
+
+
+def _read_scores(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: can't be read ({error}); give a file of evaluate.py") from None
+    if not isinstance(found, dict) or not {"database", "tasks", "protocol"} <= set(found):
+        raise InputError(f"{path}: holds no scores of one database; give a file of evaluate.py")
+    return found
+
+
+def _card(
+    name: str, files: RunFiles, parameters: int, scores: Sequence[Mapping[str, Any]], notes: str
+) -> str:
+    """The model card, Markdown with the Hub's YAML header."""
+    header = yaml.safe_dump(_HEADER, sort_keys=False).strip()
+    parts = [
+        f"---\n{header}\n---\n",
+        f"# {name}\n",
+        "A relational transformer that predicts on databases it has not seen: a binary or numeric "
+        "target of any\ntable, from the rows around it that were known by then.\n",
+        _use(name),
+        "## Training\n",
+        _training(files, parameters),
+    ]
+    if notes:
+        parts += ["## What was used for what\n", notes.strip() + "\n"]
+    if scores:
+        parts.append("## Scores\n")
+        for result in scores:
+            differences = format_differences(result, "pretrained")
+            shown = format_table(result) + (f"\n\n{differences}" if differences else "")
+            parts.append(f"```\n{shown}\n```\n")
+    config = yaml.safe_dump(_without_places(files.config), sort_keys=False).strip()
+    parts += ["## The run's config\n", f"```yaml\n{config}\n```\n"]
+    return "\n".join(parts)
+
+
+def _use(name: str) -> str:
+    return (
+        "    from rt.predict import Predictor\n\n"
+        f'    predictor = Predictor.from_pretrained("{name}")  # or the path of this folder\n'
+        '    predictor.predict("my-database", "churn", [17, 23], at="2026-01-31")\n'
+    )
+
+
+def _training(files: RunFiles, parameters: int) -> str:
+    """What the run's files say, a line each."""
+    result, where = files.result or {}, files.folder
+    data = group(files.config, "data", where)
+    databases = group(files.facts, "databases", where).get("train", [])
+    tokens = number(result, "tokens", where)
+    lines = [
+        f"{parameters:,} parameters; text embedder {data['embedder']}",
+        f"regime {files.config.get('regime')}: {len(databases):,} databases, "
+        f"{tokens:,.0f} tokens (cells without padding) in {number(result, 'steps', where):,.0f} "
+        f"steps, {number(result, 'seconds', where) / 3600:.1f} hours, "
+        f"{number(result, 'tokens_per_s', where):,.0f} tokens/s",
+    ]
+    heldout = result.get("heldout", {}).get("loss")
+    if heldout:
+        curve = [
+            f"{record['heldout_loss']:.3f}"
+            for record in _spread([r for r in read_metrics(where) if "heldout_loss" in r], 8)
+        ]
+        lines.append(
+            f"loss on held-out databases {' → '.join(curve)}; of a constant answer "
+            f"{heldout['constant']:.3f}"
+        )
+    start = files.facts.get("start")
+    if start is not None:
+        lines.append(f"began from {_without_places(start)}")
+    versions = ", ".join(f"{name} {version}" for name, version in files.facts["versions"].items())
+    lines.append(f"seed {files.config.get('seed')}; {versions}")
+    if files.facts.get("git_revision"):
+        lines.append(f"source revision {files.facts['git_revision']}")
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def _without_places(values: Any) -> Any:
+    """Plain values, of paths in them the last name: the others are those of one machine."""
+    if isinstance(values, Mapping):
+        return {key: _without_places(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_without_places(value) for value in values]
+    return Path(values).name if isinstance(values, str) and "/" in values else values
+
+
+def _spread(records: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most that many of the records, evenly, the first and the last among them."""
+    if len(records) <= most:
+        return list(records)
+    return [records[round(i * (len(records) - 1) / (most - 1))] for i in range(most)]

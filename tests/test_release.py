@@ -1,0 +1,129 @@
+"""A run's model as a folder to publish, and the models that come with the package."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hub_stand_in import Hub, serving, use
+from huggingface_hub import constants
+from safetensors.torch import load_file
+from small_stores import small_run, write_stores
+
+from plurel.errors import InputError
+from rt import checkpoint, shipped
+from rt.model import RelationalTransformer
+from rt.predict import Predictor
+from rt.train import run
+from scripts.release import main
+
+SCORES = {
+    "database": "shop", "split": "test", "protocol": "rolling",
+    "tasks": {"churn": {"metric": "auroc", "better": "higher", "rows": 10, "of_rows": 10,
+                        "entity_column": "user", "pretrained": 0.7531, "global_mean": 0.5}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("release")
+    return run(small_run(write_stores(place / "pre", 3), place / "runs" / "first"))
+
+
+@pytest.fixture(scope="module")
+def released(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("out")
+    (place / "scores.json").write_text(json.dumps(SCORES))
+    (place / "notes.md").write_text("No real database was trained on.\n")
+    words = [finished, "--name", "lab-tiny", "--out", place / "model", "--checkpoint", "latest"]
+    words += ["--scores", place / "scores.json", "--notes", place / "notes.md"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sys.argv", ["release.py", *map(str, words)])
+        main()
+    return place / "model"
+
+
+def test_the_folder_is_the_model_in_half_the_bytes(finished: Path, released: Path) -> None:
+    names = {"model.safetensors", "config.yaml", "README.md", "LICENSE"}
+    assert {path.name for path in released.iterdir()} == names
+    step = checkpoint.find_checkpoint(finished)
+    state = load_file(released / "model.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.bfloat16}
+    trained = checkpoint.load_model(step).state_dict()
+    loaded = RelationalTransformer.from_pretrained(released)
+    assert loaded.settings == checkpoint.load_settings(step)
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, trained[name].bfloat16().float())
+
+
+def test_the_card_says_what_the_run_says(finished: Path, released: Path) -> None:
+    card = (released / "README.md").read_text()
+    _, header, text = card.split("---\n", 2)
+    assert yaml.safe_load(header)["license"] == "mit"
+    result = json.loads((finished / "training.json").read_text())
+    assert f"{result['tokens']:,} tokens" in text
+    assert "2 databases" in text
+    assert "text embedder hash" in text
+    assert f"{result['heldout']['loss']['start']:.3f} → " in text
+    assert "No real database was trained on." in text
+    assert "0.7531" in text
+    config = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert config["optim"]["lr"] == 0.01
+    assert config["trainer"]["run_dir"] == "first"
+    assert str(finished.parent) not in card  # nor any other place of this machine
+
+
+def test_it_is_a_repository_of_the_hub(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    files = {path.name: path.read_bytes() for path in released.iterdir()}
+    with serving(Hub()) as server:
+        use(monkeypatch, server.url)
+        server.repositories["lab/tiny"] = {"main": files}
+        found = RelationalTransformer.from_pretrained("lab/tiny").state_dict()
+    expected = RelationalTransformer.from_pretrained(released).state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_models_of_the_package_go_by_their_names(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "MODELS", released.parent)
+    monkeypatch.chdir(tmp_path)
+    assert shipped.shipped_models() == ["model"]
+    assert checkpoint.resolve("model") == released
+    assert Predictor.from_pretrained("model").settings.embedder == "hash"
+    with pytest.raises(InputError, match=r"OWNER/NAME of the Hub or model"):
+        checkpoint.resolve("modell")
+    # a folder of this name comes first
+    (tmp_path / "model").mkdir()
+    with pytest.raises(InputError, match="model is no checkpoint"):
+        checkpoint.resolve("model")
+
+
+def test_what_is_refused(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*words: object) -> str:
+        monkeypatch.setattr("sys.argv", ["release.py", *map(str, words), "--name", "x"])
+        with pytest.raises(InputError) as raised:
+            main()
+        assert not (tmp_path / "out").exists()
+        return str(raised.value)
+
+    out = ("--out", tmp_path / "out")
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text("[1]")
+    assert "no scores of one database" in refused(finished, *out, "--scores", wrong)
+    wrong.write_text("{")
+    assert "give a file of evaluate.py" in refused(finished, *out, "--scores", wrong)
+    assert "nothing.md: can't be read" in refused(
+        finished, *out, "--notes", tmp_path / "nothing.md"
+    )
+    copy = tmp_path / "unfinished"
+    copy.mkdir()
+    for name in ("config.yaml", "run.json"):
+        (copy / name).write_bytes((finished / name).read_bytes())
+    assert "is not finished" in refused(copy, *out)
+    assert "step_99" in refused(finished, *out, "--checkpoint", "step_99")
