@@ -30,8 +30,9 @@ class DataConfig:
     num_dbs: databases trained on, null for all that are not held out. max_foreign_keys: databases
     where a table has more are left out (null: none is).
     tasks: what is trained on: every number and boolean column of every table (columns), the binary
-    and regression tasks that the database declares (declared), or both; task: <database>/<task>,
-    the only one.
+    and regression tasks that the database declares (declared), or both; declared_share: of both,
+    the share of a database's contexts that are of declared tasks where it has any, null for what
+    `mix` gives; task: <database>/<task>, the only one.
     heldout: whether databases or rows are held out; heldout_dbs: how many databases;
     heldout_tasks, heldout_rows, heldout_split: tasks of each database that measure the loss, rows
     of each task, and the split that they are drawn from (test only for columns of databases that
@@ -53,6 +54,7 @@ class DataConfig:
     num_dbs: int | None = None
     max_foreign_keys: int | None = None
     tasks: Literal["columns", "declared", "both"] = "columns"
+    declared_share: float | None = None
     task: str | None = None
     heldout: Literal["databases", "rows"] = "databases"
     heldout_dbs: int = 8
@@ -83,6 +85,10 @@ class DataConfig:
         need = "two shares in rising order within [0, 1]"
         require(ordered, "data.extra_target_share", need, [low, high])
         require(bool(self.root), "data.root", "one place or more", list(self.root))
+        if self.declared_share is not None:
+            inside = 0 < self.declared_share < 1
+            require(inside, "data.declared_share", "above 0 and below 1", self.declared_share)
+            require(self.tasks == "both", "data.tasks", "both with data.declared_share", self.tasks)
         if self.task is not None:
             named = self.task.count("/") == 1 and all(self.task.split("/"))
             require(named, "data.task", "<database>/<task>", self.task)
@@ -98,11 +104,12 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Database:
-    """A store and the tasks on it that a run uses."""
+    """A store and the tasks on it that a run uses; the first `num_declared` are its own."""
 
     path: Path
     meta: StoreMeta
     tasks: tuple[Task, ...]
+    num_declared: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,11 +171,12 @@ def _open(path: Path, config: DataConfig) -> Database:
     columns = column_tasks(meta) if config.tasks != "declared" or config.task else []
     declared = load_tasks(path) if config.tasks != "columns" or config.task else []
     tasks = [*declared, *columns]
-    if config.task is not None:
-        name = config.task.split("/")[1]
-        tasks = [task for task in tasks if task.name == name][:1]
-        if not tasks:
-            load_tasks(path, [name])  # says which there are
+    if config.task is None:
+        return Database(path, meta, tuple(tasks), len(declared))
+    name = config.task.split("/")[1]
+    tasks = [task for task in tasks if task.name == name][:1]
+    if not tasks:
+        load_tasks(path, [name])  # says which there are
     return Database(path, meta, tuple(tasks))
 
 
@@ -183,9 +191,9 @@ def build_sampler(
     """A sampler over the tasks of the databases, weighted as `config.mix` says. child_counts: the
     model reads them."""
     tasks = [
-        to_sampler(task, store, weight=_weight(task, database, config))
+        to_sampler(task, store, weight=weight)
         for store, database in enumerate(databases)
-        for task in database.tasks
+        for task, weight in zip(database.tasks, _weights(database, config), strict=True)
     ]
     return rustler.Sampler(
         [database.path for database in databases],
@@ -201,11 +209,19 @@ def build_sampler(
     )
 
 
-def _weight(task: Task, database: Database, config: DataConfig) -> float:
+def _weights(database: Database, config: DataConfig) -> list[float]:
+    """How often each task of a database is drawn, beside those of others."""
+    count, declared = len(database.tasks), database.num_declared
     if config.mix == "row":
-        start, end = task.splits["train"]
-        return float(end - start)
-    return 1.0 if config.mix == "task" else 1 / len(database.tasks)
+        rows = [task.splits["train"] for task in database.tasks]
+        weights = [float(end - start) for start, end in rows]
+    else:
+        weights = [1.0 if config.mix == "task" else 1 / count] * count
+    share, of_declared = config.declared_share, sum(weights[:declared]) / (sum(weights) or 1)
+    if share is None or not 0 < of_declared < 1:
+        return weights
+    more, less = share / of_declared, (1 - share) / (1 - of_declared)
+    return [w * (more if i < declared else less) for i, w in enumerate(weights)]
 
 
 def text_width(store: Path, embedder: str) -> int:

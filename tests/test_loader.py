@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import pickle
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -277,3 +277,31 @@ def test_databases_tasks_or_rows_are_drawn_equally_often(pre: Path, mix: str) ->
         rows = [task.splits["train"][1] - task.splits["train"][0] for task in database.tasks]
         expected = {"database": [1 / len(mine)] * len(mine), "task": [1.0] * len(mine), "row": rows}
         assert mine == pytest.approx(expected[mix])
+
+
+@pytest.mark.parametrize("mix", ["database", "task", "row"])
+def test_declared_tasks_have_the_share_that_they_are_given(pre: Path, mix: str) -> None:
+    def weights(share: float | None) -> list[list[float]]:
+        settings = config(pre, mix=mix, tasks="both", declared_share=share)
+        databases = open_corpus(settings).train
+        # the stores declare none: the first of each plays it, and one has none but such
+        numbers = [1, len(databases[1].tasks), 0]
+        databases = tuple(
+            replace(database, num_declared=number)
+            for database, number in zip(databases, numbers, strict=True)
+        )
+        sampler = build_sampler(databases, settings, extra_target_share=(0.0, 0.0), seed=0)
+        (_, tasks), _ = sampler.__getnewargs_ex__()
+        found = iter([task.__getnewargs__()[6] for task in tasks])
+        return [[next(found) for _ in database.tasks] for database in databases]
+
+    plain, shared = weights(None), weights(0.75)
+    assert shared[1:] == plain[1:]
+    assert sum(shared[0]) == pytest.approx(sum(plain[0]))
+    assert shared[0][0] == pytest.approx(0.75 * sum(plain[0]))
+    others = [one / other for one, other in zip(shared[0][1:], plain[0][1:], strict=True)]
+    assert others == pytest.approx([others[0]] * len(others))
+    with pytest.raises(InputError, match=r"data.tasks must be both with data.declared_share"):
+        config(pre, declared_share=0.5)
+    with pytest.raises(InputError, match=r"data.declared_share must be above 0 and below 1"):
+        config(pre, tasks="both", declared_share=1.0)
