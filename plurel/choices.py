@@ -16,8 +16,6 @@ from plurel.errors import InputError
 from plurel.nearest import did_you_mean
 
 KINDS = ("range", "set")
-
-
 LARGEST_POWER_LAW = 10_000_000
 """A power law over integers adds up the chances of all of them."""
 
