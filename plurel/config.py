@@ -220,6 +220,15 @@ PRESETS: dict[str, dict[str, Any]] = {
             "popularity_share_choices": _between(0.0, 1.0),
         },
     },
+    # rows of one entity resemble each other as well, by what no column says
+    "lifelike": {
+        "scm_params": {
+            "popularity_choices": _between(0.0, 1.5),
+            "popularity_share_choices": _between(0.0, 1.0),
+            "trait_share_choices": _one_of(0.0, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+            "trait_drift_choices": _between(0.0, 6.0),
+        },
+    },
     # small databases for a first run
     "demo": {
         "database_params": {

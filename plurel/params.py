@@ -130,6 +130,10 @@ class SCMParams(_Group):
     drawn per foreign key; 0, as published, weighs all alike. popularity_share_choices: the share of
     that spread which the referenced row's own columns decide. Neither has an effect on tables of a
     schema file. (`plurel.popularity`; not of the paper.)
+    trait_share_choices: the share of a column's variance that a hidden trait of a referenced row
+    decides, drawn per column; 0, as published, none. trait_drift_choices: the angle by which the
+    traits of a foreign key's rows turn from the first to the last time. (`plurel.traits`; not of
+    the paper.)
     """
 
     KEY = "scm_params"
@@ -146,6 +150,8 @@ class SCMParams(_Group):
     bi_hsbm_clusters_per_level_choices: Choices = _integers(1, 3, 1, MOST_CLUSTERS)
     popularity_choices: Choices = _floats(0.0, 0.0, 0.0, 4.0)
     popularity_share_choices: Choices = _floats(0.0, 0.0, 0.0, 1.0)
+    trait_share_choices: Choices = _floats(0.0, 0.0, 0.0, 1.0)
+    trait_drift_choices: Choices = _floats(0.0, 0.0, 0.0, 100.0)
     ts_trend_alpha_choices: Choices = _floats(0.0, 2.0, 0.0, 1e6)
     activity_table_ts_trend_scale_choices: Choices = _scales(-1.0, 1.0)
     entity_table_ts_trend_scale: float = _ruled(0.0, Number(-LARGEST, LARGEST))

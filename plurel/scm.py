@@ -34,6 +34,7 @@ from plurel.sources import (
     draw_numeric_source,
 )
 from plurel.spill import IN_MEMORY, Spill, release
+from plurel.traits import follow_traits
 from plurel.values import LAZY, TableValues
 
 CHUNK_ROWS = 1 << 16
@@ -281,6 +282,10 @@ def generate_table(
                 draw = rng.stream(seed, *names, "thresholds", place)
                 codes = cut_into_categories(values[place], column.num_categories, params, draw)
                 values[place] = spill.keep(codes)
+    for place, found in enumerate(values):
+        moved = follow_traits(found, place, table, links, params, seed, names)
+        if moved is not found:
+            values[place] = spill.keep(moved)
     order = np.argsort(blueprint.column_nodes).tolist()
     return TableValues(
         tuple(table.columns[place] for place in order),
