@@ -48,8 +48,6 @@ def child_counts(batch: Batch, names: Tensor) -> ChildCounts:
             "the model reads counts of children, but the batch has none: make the sampler with "
             "child_counts=True"
         )
-    cell = batch.plan.cell
-    first_row = batch.context_row_ptr.index_select(0, cell // batch.num_slots)
     each = batch.count_ptr.diff()
     rows = torch.arange(num_rows, device=each.device)
     return ChildCounts(
@@ -57,6 +55,6 @@ def child_counts(batch: Batch, names: Tensor) -> ChildCounts:
         amount=(batch.count.float().log1p() / USUAL_LOG).to(names.dtype),
         key=batch.count_key.long(),
         row=torch.repeat_interleave(rows, each, output_size=len(batch.count)),
-        cell_row=first_row + batch.row.reshape(-1)[cell],
+        cell_row=batch.cell_row,
         num_rows=num_rows,
     )

@@ -120,6 +120,12 @@ class Batch:
         return self.plan.cell.shape[0]
 
     @property
+    def cell_row(self) -> Tensor:
+        """i64[N]: the row of each packed cell, among those of the batch."""
+        cell = self.plan.cell
+        return self.context_row_ptr[cell // self.num_slots] + self.row.reshape(-1)[cell]
+
+    @property
     def d_text(self) -> int:
         """Length of a text embedding."""
         return self.text_embedding.shape[1]

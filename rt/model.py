@@ -26,6 +26,7 @@ from rt.counts import ChildCounts, child_counts
 from rt.data import TEXT, Batch
 from rt.losses import SCALAR_TYPES, TYPE_NAMES, Outputs, target_loss, target_losses
 from rt.model_config import SIZES, ModelConfig, Variants
+from rt.roles import NUM_ROLES, row_roles
 from rt.settings import Settings
 
 __all__ = ["SIZES", "ModelConfig", "Outputs", "RelationalTransformer", "Variants", "target_loss",
@@ -65,6 +66,9 @@ class RelationalTransformer(nn.Module):
         temperature = torch.tensor(math.log(1 / FIRST_TEMPERATURE))
         self.class_scale = nn.Parameter(temperature) if config.class_targets else None
         self.w_count = nn.Linear(d, d, bias=False) if config.child_counts else None
+        self.w_role = nn.Linear(NUM_ROLES, d, bias=False) if config.row_roles else None
+        if self.w_role is not None:
+            nn.init.zeros_(self.w_role.weight)  # at first the model is the published one
         if config.zero_init:
             self._zero_outputs()
         self.freeze_unused()
@@ -136,6 +140,8 @@ class RelationalTransformer(nn.Module):
             if self.w_count is not None:
                 counts = self._counts(batch)
                 x = x + counts.per_cell(self.w_count(counts.names))
+            if self.w_role is not None:
+                x = x + self.w_role(row_roles(batch).to(x.dtype))
         form = choose_form(self.attention, x.device)
         blocks = list(self.blocks)
         return self.norm_out(run_blocks(x, blocks, batch.plan, form, counts, targets_only))

@@ -35,6 +35,9 @@ class Variants:
     (Principal Neighbourhood Aggregation, arXiv 2004.05718, section 3.2; see `rt.counts`).
     class_targets: text targets are scored against the embeddings of their task's classes, however
     many there are (`rt.losses`). Without it they are left out.
+    row_roles: cells read which part of the context their row is in (the target's own row, a label
+    of its entity, a label of another, ...) and how long before the target its time lies
+    (`rt.roles`).
     zero_init: the last matrix of every layer (`wo`, `w2`) and the heads of numbers begin at 0, so
     that each block begins as the identity and the outputs as 0 (Fixup, arXiv 1901.09321, section
     3).
@@ -44,6 +47,7 @@ class Variants:
     log_keys: bool = False
     child_counts: bool = False
     class_targets: bool = False
+    row_roles: bool = False
     zero_init: bool = False
 
     @property

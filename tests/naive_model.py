@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rt.data import Batch
+from rt.meta import NO_TIME
 from rt.model import RelationalTransformer
 
 KINDS = ("number", "text", "datetime", "boolean")
@@ -28,8 +29,8 @@ EPS = torch.finfo(torch.float32).eps
 @dataclass(frozen=True)
 class Cell:
     """One cell of one context. column: its store and its number there; children: of its row, how
-    many by each foreign key, and the key's name; classes: of a context's own text target, the
-    texts among which it is scored and its place among them."""
+    many by each foreign key, and the key's name; role: what its row is to the target; classes: of a
+    context's own text target, the texts among which it is scored and its place among them."""
 
     slot: int
     row: int
@@ -40,6 +41,7 @@ class Cell:
     name: Tensor
     is_target: bool
     children: list[tuple[int, Tensor]]
+    role: list[float]
     classes: tuple[list[Tensor], int] | None
 
 
@@ -63,6 +65,7 @@ def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], 
                     embedding[arrays["column_text"][column]],
                     bool(arrays["is_target"][b, slot]),
                     children_of(arrays, first + int(arrays["row"][b, slot]), embedding),
+                    role_of(arrays, b, slot),
                     classes_of(arrays, b, slot, embedding),
                 )
             )
@@ -84,6 +87,20 @@ def children_of(
     span = slice(*arrays["count_ptr"][row : row + 2].tolist())
     pairs = zip(arrays["count"][span].tolist(), arrays["count_key"][span].tolist(), strict=True)
     return [(count, embedding[arrays["key_text"][key]]) for count, key in pairs]
+
+
+def role_of(arrays: Mapping[str, NDArray[Any]], b: int, slot: int) -> list[float]:
+    """Six numbers, of which that of the part is 1; whether both times are known, the age and its
+    square."""
+    first = int(arrays["context_row_ptr"][b])
+    row = first + int(arrays["row"][b, slot])
+    target = first + int(arrays["row"][b, arrays["target_slot"][b]])
+    then, now = (int(arrays["row_time"][place]) for place in (row, target))
+    part = [1.0 if number == arrays["row_part"][row] else 0.0 for number in range(6)]
+    if NO_TIME in (then, now):
+        return [*part, 0.0, 0.0, 0.0]
+    age = math.log(1 + max(0, now - then) / 3600) / 10
+    return [*part, 1.0, age, age**2]
 
 
 def classes_of(
@@ -121,6 +138,8 @@ class NaiveModel:
         if "w_count.weight" in self.parameters:
             for count, key in cell.children:
                 name = name + math.log(1 + count) / 4 * self.linear("w_count", self.name(key))
+        if "w_role.weight" in self.parameters:
+            name = name + self.linear("w_role", torch.tensor(cell.role, dtype=torch.float64))
         if cell.is_target:
             return name + self.parameters[f"mask_embs.{cell.kind}"]
         value = torch.tensor([cell.value], dtype=torch.float64)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt.data import NUMBER, TEXT, Batch
+from rt.meta import NO_TIME
 
 
 def random_arrays(
@@ -41,6 +42,8 @@ def random_arrays(
     ]
     total = int(num_rows.sum())
     text = np.where(is_text, rng.integers(max_columns, num_texts, shape), -1)
+    role = np.random.default_rng((seed, 1))
+    time = role.integers(-(10**9), 2 * 10**9, total)
     return {
         "row": row,
         "column": column,
@@ -57,9 +60,9 @@ def random_arrays(
         "context_row_ptr": np.append(0, num_rows.cumsum()).astype(np.int64),
         "row_number": rng.permutation(total).astype(np.uint32),
         "row_table": np.zeros(total, np.int32),
-        "row_time": np.zeros(total, np.int64),
+        "row_time": np.where(role.random(total) < 0.2, NO_TIME, time),
         "row_depth": np.zeros(total, np.int32),
-        "row_part": np.zeros(total, np.uint8),
+        "row_part": role.integers(0, 6, total).astype(np.uint8),
         "row_origin": np.full(total, -1, np.int32),
         "parent_ptr": np.append(0, np.cumsum([len(p) for p in parents])).astype(np.int64),
         "parent": np.concatenate(parents).astype(np.int32),

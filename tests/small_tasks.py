@@ -19,12 +19,14 @@ D_TEXT = 16
 @dataclass
 class Row:
     """cells: (column, value) each, all numbers; parents: positions of rows in the context; counts:
-    (foreign key, children) each, keys named by the texts of columns. The first cell of a context's
-    first row is its target."""
+    (foreign key, children) each, keys named by the texts of columns; part, time: of `row_part` and
+    `row_time`. The first cell of a context's first row is its target."""
 
     cells: Sequence[tuple[int, float]]
     parents: Sequence[int] = ()
     counts: Sequence[tuple[int, int]] = ()
+    part: int = 0
+    time: int = 0
 
 
 def arrays_of(contexts: Sequence[Sequence[Row]], num_columns: int) -> dict[str, NDArray[Any]]:
@@ -59,9 +61,9 @@ def arrays_of(contexts: Sequence[Sequence[Row]], num_columns: int) -> dict[str, 
         "context_row_ptr": np.append(0, np.cumsum([len(rows) for rows in contexts])),
         "row_number": rows_of.astype(np.uint32),
         "row_table": rows_of,
-        "row_time": rows_of.astype(np.int64),
+        "row_time": np.array([r.time for r in every], np.int64),
         "row_depth": rows_of,
-        "row_part": rows_of.astype(np.uint8),
+        "row_part": np.array([r.part for r in every], np.uint8),
         "row_origin": rows_of - 1,
         "parent_ptr": np.append(0, np.cumsum([len(p) for p in parents])).astype(np.int64),
         "parent": np.array([at for p in parents for at in p], np.int32),

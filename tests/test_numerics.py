@@ -20,6 +20,7 @@ EVERY: dict[str, Any] = {
     "log_keys": True,
     "child_counts": True,
     "class_targets": True,
+    "row_roles": True,
 }
 
 

@@ -15,8 +15,10 @@ from torch import nn
 from plurel.errors import InputError
 from rt.blocks import Attention, run_blocks
 from rt.data import Batch
+from rt.meta import NO_TIME
 from rt.model import ModelConfig, RelationalTransformer, Variants
 from rt.plan import Groups
+from rt.roles import row_roles
 
 __all__ = ["form"]  # a fixture
 
@@ -27,6 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "counts of children": {"child_counts": True},
     "all but zero init": {"attention_gate": "head", "log_keys": True, "child_counts": True},
     "classes as targets": {"class_targets": True},
+    "roles of rows": {"row_roles": True},
     "zero init": {"zero_init": True},
 }
 
@@ -158,6 +161,43 @@ def test_counts_tell_3_children_from_300(
     plain, counting = (trained(config(child_counts=on), batches, 120) for on in (False, True))
     assert unexplained(plain, asked) > left
     assert unexplained(counting, asked) < left / 4
+
+
+def own_and_others(rng: np.random.Generator) -> list[Row]:
+    """Labels of the target's entity, more of others, all of which look alike, and rows of which
+    only the age says how much they count: what is the mean of its own, late ones?"""
+    mean, others = rng.normal(size=2)
+    rows = [Row([(0, mean)], part=0, time=10**8)]
+    for part, value, age in ((2, mean, 10**4), (2, rng.normal(), 10**8), (3, others, 10**4)):
+        rows += [Row([(0, value + 0.1 * rng.normal())], part=part, time=10**8 - age)] * 2
+    return rows
+
+
+def test_roles_tell_own_labels_from_others_and_late_from_early() -> None:
+    batches, asked = (
+        [Batch.from_arrays(arrays_of(drawn(own_and_others, seed, n), 1)) for seed in seeds]
+        for n, seeds in ((32, range(8)), (256, [99]))
+    )
+    plain, knowing = (trained(config(row_roles=on), batches, 200) for on in (False, True))
+    assert unexplained(plain, asked[0]) > 0.5
+    assert unexplained(knowing, asked[0]) < 0.1
+
+
+def test_roles_are_of_the_row_and_its_time() -> None:
+    contexts = [
+        [Row([(0, 1.0)], part=0, time=7200), Row([(0, 1.0), (0, 1.0)], part=2, time=3600)],
+        [Row([(0, 1.0)], part=0, time=3600), Row([(0, 1.0)], part=5, time=7200)],
+        [Row([(0, 1.0)], part=0, time=NO_TIME), Row([(0, 1.0)], part=1, time=7200)],
+        [Row([(0, 1.0)], part=0, time=2**62), Row([(0, 1.0)], part=1, time=NO_TIME)],
+    ]
+    found = row_roles(Batch.from_arrays(arrays_of(contexts, 1)))
+    assert found[:, :6].argmax(1).tolist() == [0, 2, 2, 0, 5, 0, 1, 0, 1]
+    assert found[:, :6].sum(1).tolist() == [1] * 9
+    assert found[:, 6].tolist() == [1, 1, 1, 1, 1, 0, 0, 1, 0]
+    hour = np.log(2) / 10
+    expected = [0, hour, hour, 0, 0, 0, 0, 0, 0]
+    assert found[:, 7].tolist() == pytest.approx(expected)
+    assert found[:, 8].tolist() == pytest.approx(np.square(expected).tolist())
 
 
 def test_a_model_that_counts_needs_counts() -> None:

@@ -21,6 +21,7 @@ ON: dict[str, Any] = {
     "attention_gate": "channel",
     "log_keys": True,
     "child_counts": True,
+    "row_roles": True,
     "zero_init": True,
 }
 
