@@ -191,8 +191,8 @@ def _one_of(*values: Any) -> dict[str, Any]:
     return {"kind": "set", "value": list(values)}
 
 
-def _between(low: float, high: float) -> dict[str, Any]:
-    return {"kind": "range", "value": [low, high]}
+def _between(low: float, high: float, exponent: float = 0.0) -> dict[str, Any]:
+    return {"kind": "range", "value": [low, high], "exponent": exponent}
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -220,8 +220,12 @@ PRESETS: dict[str, dict[str, Any]] = {
             "popularity_share_choices": _between(0.0, 1.0),
         },
     },
-    # rows of one entity resemble each other as well, by what no column says
+    # rows of one entity resemble each other as well, by what no column says, and there are many
     "lifelike": {
+        "database_params": {
+            "num_rows_entity_table_choices": _between(30, 1000, 1.0),
+            "num_rows_activity_table_choices": _between(1000, 10000, 1.0),
+        },
         "scm_params": {
             "popularity_choices": _between(0.0, 1.5),
             "popularity_share_choices": _between(0.0, 1.0),
@@ -235,7 +239,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "num_tables_choices": _between(3, 6),
             "num_rows_entity_table_choices": _between(100, 200),
             "num_rows_activity_table_choices": _between(400, 800),
-            "num_cols_choices": {"kind": "range", "value": [3, 12], "exponent": 1.0},
+            "num_cols_choices": _between(3, 12, 1.0),
         },
     },
 }
