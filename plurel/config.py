@@ -195,6 +195,10 @@ def _between(low: float, high: float, exponent: float = 0.0) -> dict[str, Any]:
     return {"kind": "range", "value": [low, high], "exponent": exponent}
 
 
+_POPULARITY = {
+    "popularity_choices": _between(0.0, 1.5),
+    "popularity_share_choices": _between(0.0, 1.0),
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # what the first release of PluRel drew from
@@ -215,10 +219,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # not of the paper: rows differ in how often they are referenced, and their columns say so
     "eventful": {
-        "scm_params": {
-            "popularity_choices": _between(0.0, 1.5),
-            "popularity_share_choices": _between(0.0, 1.0),
-        },
+        "scm_params": _POPULARITY,
     },
     # rows of one entity resemble each other as well, by what no column says, and there are many
     "lifelike": {
@@ -227,8 +228,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "num_rows_activity_table_choices": _between(1000, 10000, 1.0),
         },
         "scm_params": {
-            "popularity_choices": _between(0.0, 1.5),
-            "popularity_share_choices": _between(0.0, 1.0),
+            **_POPULARITY,
             "trait_share_choices": _one_of(0.0, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
             "trait_drift_choices": _between(0.0, 6.0),
         },

@@ -18,3 +18,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'x'?" where a known name resembles `name`, else nothing."""
     near = nearest(name, known)
     return "" if near is None else f"; did you mean '{near}'?"
+
+
+def instead(name: str, known: Iterable[str]) -> str:
+    """`did_you_mean`, or where nothing resembles it all that there are."""
+    known = list(known)
+    return did_you_mean(name, known) or f"; there are {', '.join(known)}"

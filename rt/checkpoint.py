@@ -111,7 +111,7 @@ def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
         raise InputError(
             f"{folder} is no checkpoint: it has neither {MODEL_FILE} nor the file {pointer}; "
             "give a step_<n> folder, a run's folder, a .pt file, OWNER/NAME of the Hub"
-            + "".join(f" or {name}" for name in shipped_models()[:1])
+            + "".join(f" or {name}" for name in shipped_models())
         ) from None
     if not (named / MODEL_FILE).is_file():
         raise InputError(
@@ -127,12 +127,15 @@ def resolve(name: AnyPath) -> Path:
     path = Path(name)
     if path.suffix == ".pt" and path.is_file():
         return path
-    if not path.exists() and (found := find_shipped(os.fspath(name))) is not None:
+    if path.exists():
+        return find_checkpoint(path)
+    found = find_shipped(os.fspath(name))
+    if found is not None:
         return found
-    reference = None if path.exists() else hub.parse(os.fspath(name))
+    reference = hub.parse(os.fspath(name))
     if reference is not None:
         return hub.fetch(reference)
-    if path.suffix == ".pt" and not path.exists():
+    if path.suffix == ".pt":
         raise InputError(f"{path} does not exist; {ADVICE}")
     return find_checkpoint(path)
 

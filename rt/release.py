@@ -59,11 +59,11 @@ def release(
         raise InputError(f"{run} is not finished: start it again with the same command, it goes on")
     tables = [_read_scores(path) for path in scores]
     model = load_model(run / checkpoint)
-    card = _card(name, files, sum(p.numel() for p in model.parameters()), tables, notes)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    card = _card(name, files, parameters, tables, notes)
     texts = {CARD: card, LICENSE: license_text}
     save_pretrained(model, out, dtype=torch.bfloat16, texts=texts)
-    size = (out / MODEL_FILE).stat().st_size
-    return Released(out, sum(p.numel() for p in model.parameters()), size)
+    return Released(out, parameters, (out / MODEL_FILE).stat().st_size)
 
 
 def _read_scores(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from plurel.errors import InputError
-from plurel.nearest import did_you_mean
+from plurel.nearest import did_you_mean, instead
 from rt.importing.plan import KeyPlan, Plan, TablePlan
 from rt.importing.staging import Staging
 
@@ -35,7 +35,7 @@ def check_tables(plan: Plan, names: Sequence[str], where: str) -> None:
     """InputError unless every table of the plan is in the source."""
     for name in plan.tables:
         if name not in names:
-            raise InputError(f"{where}: no table {name!r} in the source{_instead(name, names)}")
+            raise InputError(f"{where}: no table {name!r} in the source{instead(name, names)}")
 
 
 def check_times(plan: Plan, staging: Staging) -> None:
@@ -66,12 +66,7 @@ def _check_names(name: str, columns: Iterable[str], staging: Staging) -> None:
     there = staging.tables[name].names
     for column in columns:
         if column not in there:
-            raise InputError(f"table {name} has no column {column!r}{_instead(column, there)}")
-
-
-def _instead(name: str, there: Iterable[str]) -> str:
-    """What to write in place of a name that is not there."""
-    return did_you_mean(name, there) or f"; there are {', '.join(there)}"
+            raise InputError(f"table {name} has no column {column!r}{instead(column, there)}")
 
 
 def _check_given(staging: Staging, name: str, columns: Sequence[str]) -> None:
@@ -110,7 +105,7 @@ def _checked_key(key: KeyPlan, name: str, plan: Plan, staging: Staging) -> KeyPl
         if column not in there:
             raise InputError(
                 f"{where} references column {column!r} of {key.references}, which is not there"
-                f"{_instead(column, there).removesuffix('?')}: name it in a plan's 'to', or take "
+                f"{instead(column, there).removesuffix('?')}: name it in a plan's 'to', or take "
                 "the key out there"
             )
     if len(to) != len(key.columns):

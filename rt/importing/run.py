@@ -14,7 +14,7 @@ import plurel
 from plurel.atomic import check_file_place, new_folder
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST, PROVENANCE
-from plurel.nearest import did_you_mean
+from plurel.nearest import instead
 from rt.importing.check import check_plan, check_tables, check_times
 from rt.importing.layout import TableLayout, lay_out
 from rt.importing.messages import about_layouts, about_source
@@ -157,8 +157,7 @@ def _chosen(tables: Sequence[SourceTable], reading: Reading) -> list[SourceTable
     names = [table.name for table in tables]
     for name in (*reading.tables, *reading.exclude):
         if name not in names:
-            hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
-            raise InputError(f"no table {name!r} in the source{hint}")
+            raise InputError(f"no table {name!r} in the source{instead(name, names)}")
     return [table for table in tables if _is_chosen(table, reading.tables, reading.exclude)]
 
 
