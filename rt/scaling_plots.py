@@ -50,9 +50,8 @@ def _one_variable(axis: Axes, fit: Fit, name: str) -> None:
     axis.plot(
         _resource(points, name), points.loss, "o", color=HELDOUT, markersize=4.5, label="runs"
     )
-    floor = fit.estimates["C"]
-    if floor.value > 0.5 * points.loss.min():
-        axis.axhline(floor.value, color=CONSTANT, linestyle="--", linewidth=1.2, label="floor C")
+    for floor in _floors(fit):
+        axis.axhline(floor, color=CONSTANT, linestyle="--", linewidth=1.2, label="floor C")
     axis.set_title(f"{formula(fit)}, {held_at(fit)}", fontsize=10)
     axis.legend(frameon=False, fontsize=9)
 
@@ -87,6 +86,12 @@ def formula(fit: Fit) -> str:
     return f"L = {' + '.join(terms)} + {value['C']}{remark}"
 
 
+def _floors(fit: Fit) -> list[float]:
+    """The floor C, where it is near enough to the runs to be shown."""
+    floor = fit.estimates["C"].value
+    return [floor] if floor > 0.5 * fit.points.loss.min() else []
+
+
 def _resource(points: Points, name: str) -> Array:
     return points.databases if name == "N" else points.tokens
 
@@ -109,8 +114,10 @@ def _dress(axis: Axes, fit: Fit, name: str, label: str) -> None:
     name_of = "{:.0f}".format if name == "N" else short
     axis.xaxis.set_major_locator(FixedLocator(given[:: 1 + len(given) // 9]))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: name_of(value)))
-    # an interval that leaves the picture must not flatten what is in it
-    heights = np.log(np.concatenate([np.asarray(line.get_ydata()) for line in axis.lines]))
+    # a curve or an interval that leaves the picture beyond the runs must not flatten what is in it
+    fitted, _, _ = fit.curve(points.databases, points.tokens)
+    floors = [] if fit.form.name == "joint" else _floors(fit)
+    heights = np.log(np.concatenate([points.loss, fitted, floors]))
     margin = 0.01 + 0.08 * float(np.ptp(heights))
     axis.set_ylim(np.exp(heights.min() - margin), np.exp(heights.max() + margin))
     axis.yaxis.set_major_locator(FixedLocator(_ticks(*axis.get_ylim())))
