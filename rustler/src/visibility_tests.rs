@@ -91,6 +91,14 @@ fn untimed_targets_do_not_see_rows_of_later_splits() {
 }
 
 #[test]
+fn with_a_bound_rows_of_later_splits_are_seen_by_their_time_alone() {
+    for t in [target(Some(5), None, None), untimed(Train, Some(5))] {
+        assert!(t.sees_row(Some(5), Some(Test)) && t.sees_row(None, Some(Test)));
+        assert!(!t.sees_row(Some(6), Some(Train)));
+    }
+}
+
+#[test]
 fn untimed_targets_see_labels_of_earlier_splits_only() {
     let sees = |split, cutoff| {
         let t = untimed(split, cutoff);
