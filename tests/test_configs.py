@@ -225,7 +225,7 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
         ("+trainer.stpes=3", "trainer.stpes is not known: did you mean trainer.steps?"),
         ("steps=3", "steps is not known: did you mean trainer.steps?"),
         ("model=tyni", "model.tyni is not known: did you mean model.tiny?"),
-        ("experiment=x", "experiment.x is not known: choose one of demo, paper"),
+        ("experiment=x", "experiment.x is not known: choose one of demo, paper, plurel-small"),
         ("trainer.steps=ten", "trainer.steps must be an integer, not 'ten'"),
         ("trainer.steps=1.5", "trainer.steps must be an integer, not 1.5"),
         ("trainer.steps=true", "trainer.steps must be an integer, not True"),
