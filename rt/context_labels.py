@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from plurel.errors import InputError
 from rt.data import BOOLEAN, TEXT, Batch
+from rt.label_means import own_labels
 from rt.meta import SEMANTIC_TYPES, open_meta
 from rt.predictions import ContextSettings, NewRows, of_contexts
 from rt.ranks import Ranks
@@ -44,7 +45,7 @@ def context_label_means(
         raise InputError(f"task {task.name}: labels that are texts have no mean")
 
     def sums(batch: Batch) -> torch.Tensor:
-        return label_sums(batch, task.column, kind == BOOLEAN)
+        return label_sums(batch, kind == BOOLEAN)
 
     found = of_contexts(
         sums, store_folder, task, rows, settings=settings, protocol=protocol, width=4, seed=seed,
@@ -57,34 +58,14 @@ def context_label_means(
     return {"context_own": np.where(np.isnan(own), every, own), "context_all": every}
 
 
-def label_sums(batch: Batch, column: int, boolean: bool) -> torch.Tensor:
+def label_sums(batch: Batch, boolean: bool) -> torch.Tensor:
     """f64[B, 4]: sum and number of the labels of rows that share a parent with the target's row,
     and of all but the target; booleans count as 0 and 1, other values as they are in the batch."""
-    slots = torch.arange(batch.num_slots)
-    columns = batch.column_number.long()[batch.column.long().clamp(min=0)]
-    is_label = (columns == column) & ~batch.is_padding
-    is_label &= slots != batch.target_slot.long()[:, None]
-    value = (batch.value > 0).double() if boolean else batch.value.double()
-    first = batch.context_row_ptr[:-1]
-    rows = batch.row.long().clamp(min=0) + first[:, None]
-    own = is_label & _shares_parent(batch)[rows]
-    parts = [torch.where(mask, value, 0).sum(1) for mask in (own, is_label)]
-    counts = [mask.sum(1).double() for mask in (own, is_label)]
+    own, every, value = own_labels(batch)
+    value = (value > 0).double() if boolean else value.double()
+    parts = [torch.where(mask, value, 0).sum(1) for mask in (own, every)]
+    counts = [mask.sum(1).double() for mask in (own, every)]
     return torch.stack([parts[0], counts[0], parts[1], counts[1]], 1)
-
-
-def _shares_parent(batch: Batch) -> torch.Tensor:
-    """bool [n]: rows that have a parent in common with the first row of their context."""
-    starts = batch.context_row_ptr
-    num_rows = int(starts[-1])
-    context = torch.repeat_interleave(torch.arange(len(starts) - 1), starts.diff())
-    child = torch.repeat_interleave(torch.arange(num_rows), batch.parent_ptr.diff())
-    parent = batch.parent.long() + starts[context[child]]
-    of_first = torch.zeros(num_rows, dtype=torch.bool)
-    of_first[parent[torch.isin(child, starts[:-1])]] = True
-    shared = torch.zeros(num_rows, dtype=torch.bool)
-    shared[child[of_first[parent]]] = True
-    return shared
 
 
 def _quotient(total: Floats, count: Floats) -> Floats:

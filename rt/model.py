@@ -24,6 +24,7 @@ from rt.attention import FORMS, choose_form
 from rt.blocks import Block, normed, run_blocks, without_autocast
 from rt.counts import ChildCounts, child_counts
 from rt.data import TEXT, Batch
+from rt.label_means import MEANS, NUM_FACTS, NUM_MEANS, label_means
 from rt.losses import SCALAR_TYPES, TYPE_NAMES, Outputs, target_loss, target_losses
 from rt.model_config import SIZES, ModelConfig, Variants
 from rt.roles import NUM_ROLES, row_roles
@@ -37,6 +38,10 @@ FIRST_TEMPERATURE = 0.07
 """Of the classes' scores, as in CLIP (arXiv 2103.00020, section 2.5) ..."""
 MOST_SCALE = math.log(100.0)
 """... and the log of the largest factor of scores that is learned, from there too."""
+
+
+FIRST_MEAN = "own of 2 more"
+"""Of `rt.label_means`: the one that the variant's answer begins with."""
 
 
 class RelationalTransformer(nn.Module):
@@ -69,6 +74,13 @@ class RelationalTransformer(nn.Module):
         self.w_role = nn.Linear(NUM_ROLES, d, bias=False) if config.row_roles else None
         if self.w_role is not None:
             nn.init.zeros_(self.w_role.weight)  # at first the model is the published one
+        self.w_label = nn.Linear(NUM_FACTS, d, bias=False) if config.label_means else None
+        self.w_mean = nn.Linear(d, NUM_MEANS) if config.label_means else None
+        if self.w_label is not None and self.w_mean is not None:
+            for parameter in (self.w_label.weight, self.w_mean.weight, self.w_mean.bias):
+                nn.init.zeros_(parameter)
+            with torch.no_grad():
+                self.w_mean.bias[MEANS.index(FIRST_MEAN)] = 1.0
         if config.zero_init:
             self._zero_outputs()
         self.freeze_unused()
@@ -115,6 +127,8 @@ class RelationalTransformer(nn.Module):
         at = plan.cell.index_select(0, plan.target) if targets_only else plan.cell
         with without_autocast(hidden.device):
             heads, text = self._heads(hidden), self._text_head(hidden, at, batch)
+            if self.w_mean is not None:
+                heads = heads + _from_means(self.w_mean, hidden, at, batch)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
         slots = slots.index_copy(0, at, heads).unflatten(0, batch.row.shape)
         number, datetime, boolean = slots.unbind(-1)
@@ -124,10 +138,7 @@ class RelationalTransformer(nn.Module):
         """[B, d_text], see `Outputs`; at: the slots of hidden."""
         if self.class_scale is None:
             return None
-        slot = torch.arange(batch.num_contexts, device=hidden.device) * batch.num_slots
-        at = torch.searchsorted(at, slot + batch.target_slot)
-        # a batch of padding alone has no targets, and this place then is not scored
-        found = F.pad(hidden, (0, 0, 0, 1)).index_select(0, at.clamp(max=len(hidden)))
+        found = _own_targets(hidden, at, batch)
         unit = F.normalize(self.dec_dict["text"](found).float(), dim=-1)
         return unit * self.class_scale.clamp(max=MOST_SCALE).exp()
 
@@ -142,6 +153,10 @@ class RelationalTransformer(nn.Module):
                 x = x + counts.per_cell(self.w_count(counts.names))
             if self.w_role is not None:
                 x = x + self.w_role(row_roles(batch).to(x.dtype))
+            if self.w_label is not None:
+                facts = self.w_label(label_means(batch).facts.to(x.dtype))
+                cells = _own_places(batch.plan.cell, batch)
+                x = F.pad(x, (0, 0, 0, 1)).index_add(0, cells, facts)[:-1]
         form = choose_form(self.attention, x.device)
         blocks = list(self.blocks)
         return self.norm_out(run_blocks(x, blocks, batch.plan, form, counts, targets_only))
@@ -203,3 +218,30 @@ class RelationalTransformer(nn.Module):
         weight = torch.cat([self.get_parameter(f"{head}.weight") for head in heads])
         bias = torch.cat([self.get_parameter(f"{head}.bias") for head in heads])
         return F.linear(hidden, weight, bias)
+
+
+def _from_means(weights: nn.Linear, hidden: Tensor, at: Tensor, batch: Batch) -> Tensor:
+    """[N, 3]: what means of labels, times `weights` of the hidden cell, add to the outputs of each
+    context's own target; at: the slots of hidden."""
+    means = label_means(batch).means.to(hidden.dtype)
+    added = (weights(_own_targets(hidden, at, batch)) * means).sum(1, keepdim=True)
+    types = torch.tensor(SCALAR_TYPES, device=hidden.device)
+    by_type = added * (batch.target_type[:, None] == types)
+    cells = _own_places(at, batch)
+    return by_type.new_zeros(len(hidden) + 1, len(types)).index_add(0, cells, by_type)[:-1]
+
+
+def _own_places(at: Tensor, batch: Batch) -> Tensor:
+    """i64[B]: where in `at`, slots in order, each context's own target stands; len(at) for contexts
+    without cells."""
+    slot = torch.arange(batch.num_contexts, device=at.device) * batch.num_slots
+    slot = slot + batch.target_slot
+    place = torch.searchsorted(at, slot)
+    found = F.pad(at, (0, 1), value=-1).index_select(0, place)
+    return torch.where(found == slot, place, len(at))
+
+
+def _own_targets(hidden: Tensor, at: Tensor, batch: Batch) -> Tensor:
+    """[B, d]: of each context's own target; at: the slots of hidden. 0 for contexts without cells,
+    whose targets are not scored."""
+    return F.pad(hidden, (0, 0, 0, 1)).index_select(0, _own_places(at, batch))

@@ -38,6 +38,9 @@ class Variants:
     row_roles: cells read which part of the context their row is in (the target's own row, a label
     of its entity, a label of another, ...) and how long before the target its time lies
     (`rt.roles`).
+    label_means: a context's target reads a few means of the labels that the context shows, of its
+    entity and of all, and its output is what its cell says plus these means, each times a weight
+    that its cell says, at first the mean of the own labels (`rt.label_means`).
     zero_init: the last matrix of every layer (`wo`, `w2`) and the heads of numbers begin at 0, so
     that each block begins as the identity and the outputs as 0 (Fixup, arXiv 1901.09321, section
     3).
@@ -48,6 +51,7 @@ class Variants:
     child_counts: bool = False
     class_targets: bool = False
     row_roles: bool = False
+    label_means: bool = False
     zero_init: bool = False
 
     @property

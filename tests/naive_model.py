@@ -29,8 +29,9 @@ EPS = torch.finfo(torch.float32).eps
 @dataclass(frozen=True)
 class Cell:
     """One cell of one context. column: its store and its number there; children: of its row, how
-    many by each foreign key, and the key's name; role: what its row is to the target; classes: of a
-    context's own text target, the texts among which it is scored and its place among them."""
+    many by each foreign key, and the key's name; role: what its row is to the target; means, facts:
+    of a context's own target, what the labels that it sees say, else nothing; classes: of an own
+    text target, the texts among which it is scored and its place among them."""
 
     slot: int
     row: int
@@ -42,6 +43,8 @@ class Cell:
     is_target: bool
     children: list[tuple[int, Tensor]]
     role: list[float]
+    means: list[float]
+    facts: list[float]
     classes: tuple[list[Tensor], int] | None
 
 
@@ -66,6 +69,7 @@ def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], 
                     bool(arrays["is_target"][b, slot]),
                     children_of(arrays, first + int(arrays["row"][b, slot]), embedding),
                     role_of(arrays, b, slot),
+                    *labels_of(arrays, b, slot),
                     classes_of(arrays, b, slot, embedding),
                 )
             )
@@ -101,6 +105,45 @@ def role_of(arrays: Mapping[str, NDArray[Any]], b: int, slot: int) -> list[float
         return [*part, 0.0, 0.0, 0.0]
     age = math.log(1 + max(0, now - then) / 3600) / 10
     return [*part, 1.0, age, age**2]
+
+
+def labels_of(
+    arrays: Mapping[str, NDArray[Any]], b: int, slot: int
+) -> tuple[list[float], list[float]]:
+    """The six means of the labels that a context's own target sees, and nine facts."""
+    kind = KINDS[arrays["semantic_type"][b, slot]]
+    if slot != arrays["target_slot"][b] or kind == "text":
+        return [], []
+    first = int(arrays["context_row_ptr"][b])
+
+    def parents(row: int) -> set[int]:
+        start, end = arrays["parent_ptr"][first + row : first + row + 2].tolist()
+        return set(arrays["parent"][start:end].tolist())
+
+    number = arrays["column_number"]
+    own, every = [], []
+    for other in np.flatnonzero(~arrays["is_padding"][b] & ~arrays["is_target"][b]).tolist():
+        if number[arrays["column"][b, other]] != number[arrays["column"][b, slot]]:
+            continue
+        value = float(arrays["value"][b, other])
+        value = float(value > 0) if kind == "boolean" else value
+        row = int(arrays["row"][b, other])
+        every.append(value)
+        if parents(row) & parents(int(arrays["row"][b, slot])):
+            own.append((int(arrays["row_time"][first + row]), -other, value))
+    middle = 0.5 if kind == "boolean" else 0.0
+    mean = (sum(every) + middle) / (len(every) + 1)
+    late = [value for _, _, value in sorted(own, reverse=True)]
+    means = [mean] * 6
+    if own:
+        weights = [0.5**place for place in range(len(late))]
+        means[1:4] = [(sum(late) + more * mean) / (len(late) + more) for more in (0, 2, 8)]
+        means[4:] = sum(w * v for w, v in zip(weights, late, strict=True)) / sum(weights), late[0]
+    apart = math.sqrt(sum((v - means[1]) ** 2 for v in late) / max(1, len(late)))
+    if kind == "boolean":
+        means = [math.log(p / (1 - p)) for p in (min(max(p, 0.02), 0.98) for p in means)]
+    counts = [math.log(1 + len(values)) / 4 for values in (own, every)]
+    return means, [*means, *counts, apart]
 
 
 def classes_of(
@@ -140,6 +183,8 @@ class NaiveModel:
                 name = name + math.log(1 + count) / 4 * self.linear("w_count", self.name(key))
         if "w_role.weight" in self.parameters:
             name = name + self.linear("w_role", torch.tensor(cell.role, dtype=torch.float64))
+        if "w_label.weight" in self.parameters and cell.facts:
+            name = name + self.linear("w_label", torch.tensor(cell.facts, dtype=torch.float64))
         if cell.is_target:
             return name + self.parameters[f"mask_embs.{cell.kind}"]
         value = torch.tensor([cell.value], dtype=torch.float64)
@@ -224,6 +269,11 @@ class NaiveModel:
             block += 1
         xs = [self.norm("norm_out", x) for x in xs]
         found = [{kind: self.linear(f"dec_dict.{kind}", x)[0] for kind in SCALAR} for x in xs]
+        if "w_mean.weight" in self.parameters:
+            for cell, outputs, x in zip(cells, found, xs, strict=True):
+                if cell.means:
+                    means = torch.tensor(cell.means, dtype=torch.float64)
+                    outputs[cell.kind] = outputs[cell.kind] + self.linear("w_mean", x).dot(means)
         if "class_scale" in self.parameters:
             scale = self.parameters["class_scale"].exp().clamp(max=100)
             for outputs, x in zip(found, xs, strict=True):

@@ -21,6 +21,7 @@ EVERY: dict[str, Any] = {
     "child_counts": True,
     "class_targets": True,
     "row_roles": True,
+    "label_means": True,
 }
 
 

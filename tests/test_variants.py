@@ -14,7 +14,8 @@ from torch import nn
 
 from plurel.errors import InputError
 from rt.blocks import Attention, run_blocks
-from rt.data import Batch
+from rt.data import BOOLEAN, Batch
+from rt.label_means import label_means
 from rt.meta import NO_TIME
 from rt.model import ModelConfig, RelationalTransformer, Variants
 from rt.plan import Groups
@@ -30,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all but zero init": {"attention_gate": "head", "log_keys": True, "child_counts": True},
     "classes as targets": {"class_targets": True},
     "roles of rows": {"row_roles": True},
+    "means of labels": {"label_means": True},
     "zero init": {"zero_init": True},
 }
 
@@ -198,6 +200,71 @@ def test_roles_are_of_the_row_and_its_time() -> None:
     expected = [0, hour, hour, 0, 0, 0, 0, 0, 0]
     assert found[:, 7].tolist() == pytest.approx(expected)
     assert found[:, 8].tolist() == pytest.approx(np.square(expected).tolist())
+
+
+def labelled_customer(rng: np.random.Generator) -> list[Row]:
+    """A customer with 1 to 12 labels of its own, 12 of others and what they spent: what is the mean
+    of its own labels, near as they are to one another?"""
+    level, near = rng.normal(), 0.02 * rng.normal(size=12)
+    own = near[: rng.integers(1, 13)] + level
+    rows = [Row([(0, own.mean())], [1], time=10**8), Row([(1, rng.normal())], time=0)]
+    rows += [Row([(0, value)], [1], part=2, time=10**8 - 1 - i) for i, value in enumerate(own)]
+    return rows + [Row([(0, rng.normal())], [], part=3, time=10**7) for _ in range(12)]
+
+
+def test_means_of_labels_are_there_from_the_beginning() -> None:
+    """Exactly, too: they need not pass through the blocks."""
+    batches, asked = (
+        [Batch.from_arrays(arrays_of(drawn(labelled_customer, seed, n), 2)) for seed in seeds]
+        for n, seeds in ((32, range(8)), (256, [99]))
+    )
+    plain, knowing = (trained(config(label_means=on), batches, 120) for on in (False, True))
+    assert unexplained(plain, asked[0]) > 0.03
+    assert unexplained(knowing, asked[0]) < 0.003
+
+
+def test_means_are_of_the_labels_that_are_seen() -> None:
+    labels = [(3.0, 50), (1.0, 60), (5.0, 40)]
+    own = [Row([(0, value)], [1], time=at) for value, at in labels]
+    other = [Row([(0, 7.0)], time=70)]
+    contexts = [
+        [Row([(0, 99.0)], [1], time=99), Row([(1, 8.0)]), *own, *other],
+        [Row([(0, 99.0)], [1], time=99), Row([(1, 8.0)]), *other],
+        [Row([(0, 99.0)], time=99), Row([(1, 8.0)])],
+    ]
+    found = label_means(Batch.from_arrays(arrays_of(contexts, 2)))
+    every = 16 / 5
+    late = (1 + 3 / 2 + 5 / 4) / (1 + 1 / 2 + 1 / 4)
+    more = [(9 + count * every) / (3 + count) for count in (0, 2, 8)]
+    assert found.means[0].tolist() == pytest.approx([every, *more, late, 1.0])
+    assert found.means[1].tolist() == pytest.approx([3.5] * 6)
+    assert found.means[2].tolist() == [0] * 6
+    logs = np.log([4, 5]) / 4
+    assert found.facts[0, 6:].tolist() == pytest.approx([*logs, np.sqrt(8 / 3)])
+    assert found.facts[2].tolist() == [0] * 9
+
+
+def test_no_target_is_among_the_labels() -> None:
+    """Neither the context's own nor a further one, whose value is hidden as well."""
+    rows = [Row([(0, 2.0)], [1]), Row([(1, 8.0)]), Row([(0, 3.0)], [1]), Row([(0, 4.0)], [1])]
+    arrays = arrays_of([rows], 2)
+    arrays["is_target"][0, 3] = True
+    found = label_means(Batch.from_arrays(arrays))
+    arrays["value"][0, [0, 3]] = -1000.0
+    other = label_means(Batch.from_arrays(arrays))
+    assert found.means[0, 1] == 3.0
+    assert (found.means == other.means).all()
+    assert (found.facts == other.facts).all()
+
+
+def test_of_booleans_the_log_odds() -> None:
+    rows = [Row([(0, -1.0)], [1]), Row([(1, 8.0)])]
+    rows += [Row([(0, value)], [1], time=at) for at, value in enumerate((-0.5, 0.9, 0.9))]
+    arrays = arrays_of([rows], 2)
+    arrays["semantic_type"][0, [0, 2, 3, 4]] = BOOLEAN
+    odds = label_means(Batch.from_arrays(arrays)).means[0].exp()
+    chances = [2.5 / 4, 2 / 3, 3.25 / 5, 7 / 11, 1.5 / 1.75, 0.98]
+    assert (odds / (1 + odds)).tolist() == pytest.approx(chances)
 
 
 def test_a_model_that_counts_needs_counts() -> None:
