@@ -24,6 +24,8 @@ NUM_FACTS = NUM_MEANS + 3
 LATE = 0.5
 LEAST_CHANCE = 0.02
 """Of booleans: the log odds of a mean of 0 or 1 end here."""
+LARGEST = 1e4
+"""Of values, far beyond what a store holds, whose squares must stay finite."""
 COUNTS = 4.0
 """Numbers of labels enter as log(1 + number) / 4."""
 
@@ -46,7 +48,7 @@ def label_means(batch: Batch) -> LabelMeans:
     own, every, value = own_labels(batch)
     kind = batch.target_type
     boolean = (kind == BOOLEAN)[:, None]
-    value = torch.where(boolean, (value > 0).to(value.dtype), value)
+    value = torch.where(boolean, (value > 0).to(value.dtype), value.clamp(-LARGEST, LARGEST))
     counts = torch.stack((own.sum(1), every.sum(1)), 1).to(value.dtype)
     own_sum, all_sum = (torch.where(mask, value, 0).sum(1) for mask in (own, every))
     middle = 0.5 * boolean[:, 0].to(value.dtype)
