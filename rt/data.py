@@ -126,6 +126,20 @@ class Batch:
         return self.context_row_ptr[cell // self.num_slots] + self.row.reshape(-1)[cell]
 
     @property
+    def row_context(self) -> Tensor:
+        """i64[n]: the context of each row."""
+        contexts = torch.arange(self.num_contexts, device=self.row.device)
+        sizes = self.context_row_ptr.diff()
+        return torch.repeat_interleave(contexts, sizes, output_size=len(self.row_time))
+
+    @property
+    def own_row(self) -> Tensor:
+        """i64[B]: the row of each context's own target, among those of the batch; of a context
+        without rows, any."""
+        row = self.row.gather(1, self.target_slot.long()[:, None])[:, 0].long()
+        return (row + self.context_row_ptr[:-1]).clamp(min=0, max=len(self.row_time) - 1)
+
+    @property
     def d_text(self) -> int:
         """Length of a text embedding."""
         return self.text_embedding.shape[1]

@@ -7,8 +7,6 @@ row shares a parent with the target's row, as earlier label rows of its entity d
 Letters: B contexts, S slots, n rows.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -30,21 +28,15 @@ COUNTS = 4.0
 """Numbers of labels enter as log(1 + number) / 4."""
 
 
-@dataclass(frozen=True)
-class LabelMeans:
-    """means f32[B, NUM_MEANS]: on the scale of the model's outputs (normalised values, or log odds
-    of a boolean's mean); facts f32[B, NUM_FACTS]. Both are 0 for targets that are texts."""
+def label_facts(batch: Batch) -> Tensor:
+    """f32[B, NUM_FACTS], of each context's own target; the first `NUM_MEANS` are the means, on the
+    scale of the model's outputs (normalised values, or log odds of a boolean's mean). 0 for targets
+    that are texts.
 
-    means: Tensor
-    facts: Tensor
-
-
-def label_means(batch: Batch) -> LabelMeans:
-    """Those of each context's own target. Where there are no own labels all stand in for them,
-    where there are none at all the normalised mean, 0, or for booleans even odds."""
+    Where there are no own labels all stand in for them, where there are none at all the normalised
+    mean, 0, or for booleans even odds."""
     if not len(batch.row_time):
-        none = batch.value.new_zeros(batch.num_contexts, NUM_FACTS)
-        return LabelMeans(none[:, :NUM_MEANS], none)
+        return batch.value.new_zeros(batch.num_contexts, NUM_FACTS)
     own, every, value = own_labels(batch)
     kind = batch.target_type
     boolean = (kind == BOOLEAN)[:, None]
@@ -68,8 +60,7 @@ def label_means(batch: Batch) -> LabelMeans:
     odds = means.clamp(LEAST_CHANCE, 1 - LEAST_CHANCE).logit()
     means = torch.where(boolean, odds, means)
     facts = torch.cat((means, counts.log1p() / COUNTS, apart[:, None]), 1)
-    scored = (kind != TEXT)[:, None]
-    return LabelMeans(torch.where(scored, means, 0), torch.where(scored, facts, 0))
+    return torch.where((kind != TEXT)[:, None], facts, 0)
 
 
 def own_labels(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,17 +76,12 @@ def own_labels(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 
 def shares_parent(batch: Batch) -> Tensor:
     """bool [n]: rows that have a parent in common with the row of their context's target."""
-    starts = batch.context_row_ptr
-    num_rows = len(batch.row_time)
-    device = starts.device
-    contexts = torch.arange(batch.num_contexts, device=device)
-    context = torch.repeat_interleave(contexts, starts.diff(), output_size=num_rows)
-    rows = torch.arange(num_rows, device=device)
+    num_rows, context = len(batch.row_time), batch.row_context
+    rows = torch.arange(num_rows, device=context.device)
     child = torch.repeat_interleave(rows, batch.parent_ptr.diff(), output_size=len(batch.parent))
-    parent = batch.parent.long() + starts[context[child]]
-    slot = batch.target_slot.long()[:, None]
-    target = batch.row.gather(1, slot)[:, 0].long() + starts[:-1]
-    of_target = (child == target[context[child]]).int()
+    of_child = context[child]
+    parent = batch.parent.long() + batch.context_row_ptr[of_child]
+    of_target = (child == batch.own_row[of_child]).int()
     parent_of_target = torch.zeros_like(rows, dtype=torch.int32).index_add(0, parent, of_target)
     shared = parent_of_target.index_select(0, parent).clamp(max=1)
     return torch.zeros_like(parent_of_target).index_add(0, child, shared) > 0

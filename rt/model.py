@@ -24,7 +24,7 @@ from rt.attention import FORMS, choose_form
 from rt.blocks import Block, normed, run_blocks, without_autocast
 from rt.counts import ChildCounts, child_counts
 from rt.data import TEXT, Batch
-from rt.label_means import MEANS, NUM_FACTS, NUM_MEANS, label_means
+from rt.label_means import MEANS, NUM_FACTS, NUM_MEANS, label_facts
 from rt.losses import SCALAR_TYPES, TYPE_NAMES, Outputs, target_loss, target_losses
 from rt.model_config import SIZES, ModelConfig, Variants
 from rt.roles import NUM_ROLES, row_roles
@@ -128,7 +128,7 @@ class RelationalTransformer(nn.Module):
         with without_autocast(hidden.device):
             heads, text = self._heads(hidden), self._text_head(hidden, at, batch)
             if self.w_mean is not None:
-                heads = heads + _from_means(self.w_mean, hidden, at, batch)
+                heads = _with_means(heads, self.w_mean, hidden, at, batch)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
         slots = slots.index_copy(0, at, heads).unflatten(0, batch.row.shape)
         number, datetime, boolean = slots.unbind(-1)
@@ -138,7 +138,8 @@ class RelationalTransformer(nn.Module):
         """[B, d_text], see `Outputs`; at: the slots of hidden."""
         if self.class_scale is None:
             return None
-        found = _own_targets(hidden, at, batch)
+        # of contexts without cells 0, and not scored
+        found = F.pad(hidden, (0, 0, 0, 1)).index_select(0, _own_places(at, batch))
         unit = F.normalize(self.dec_dict["text"](found).float(), dim=-1)
         return unit * self.class_scale.clamp(max=MOST_SCALE).exp()
 
@@ -154,9 +155,8 @@ class RelationalTransformer(nn.Module):
             if self.w_role is not None:
                 x = x + self.w_role(row_roles(batch).to(x.dtype))
             if self.w_label is not None:
-                facts = self.w_label(label_means(batch).facts.to(x.dtype))
-                cells = _own_places(batch.plan.cell, batch)
-                x = F.pad(x, (0, 0, 0, 1)).index_add(0, cells, facts)[:-1]
+                facts = self.w_label(label_facts(batch).to(x.dtype))
+                x = _added(x, _own_places(batch.plan.cell, batch), facts)
         form = choose_form(self.attention, x.device)
         blocks = list(self.blocks)
         return self.norm_out(run_blocks(x, blocks, batch.plan, form, counts, targets_only))
@@ -220,15 +220,22 @@ class RelationalTransformer(nn.Module):
         return F.linear(hidden, weight, bias)
 
 
-def _from_means(weights: nn.Linear, hidden: Tensor, at: Tensor, batch: Batch) -> Tensor:
-    """[N, 3]: what means of labels, times `weights` of the hidden cell, add to the outputs of each
-    context's own target; at: the slots of hidden."""
-    means = label_means(batch).means.to(hidden.dtype)
-    added = (weights(_own_targets(hidden, at, batch)) * means).sum(1, keepdim=True)
+def _with_means(
+    heads: Tensor, weights: nn.Linear, hidden: Tensor, at: Tensor, batch: Batch
+) -> Tensor:
+    """The heads [N, 3] plus, at each context's own target, means of labels times `weights` of the
+    hidden cell; at: the slots of hidden."""
+    places = _own_places(at, batch)
+    own = F.pad(hidden, (0, 0, 0, 1)).index_select(0, places)
+    means = label_facts(batch)[:, :NUM_MEANS].to(hidden.dtype)
     types = torch.tensor(SCALAR_TYPES, device=hidden.device)
-    by_type = added * (batch.target_type[:, None] == types)
-    cells = _own_places(at, batch)
-    return by_type.new_zeros(len(hidden) + 1, len(types)).index_add(0, cells, by_type)[:-1]
+    more = (weights(own) * means).sum(1, keepdim=True) * (batch.target_type[:, None] == types)
+    return _added(heads, places, more)
+
+
+def _added(x: Tensor, places: Tensor, more: Tensor) -> Tensor:
+    """x [N, ...] plus `more` [B, ...] at these places, of which N is nowhere."""
+    return F.pad(x, (0, 0, 0, 1)).index_add(0, places, more)[:-1]
 
 
 def _own_places(at: Tensor, batch: Batch) -> Tensor:
@@ -239,9 +246,3 @@ def _own_places(at: Tensor, batch: Batch) -> Tensor:
     place = torch.searchsorted(at, slot)
     found = F.pad(at, (0, 1), value=-1).index_select(0, place)
     return torch.where(found == slot, place, len(at))
-
-
-def _own_targets(hidden: Tensor, at: Tensor, batch: Batch) -> Tensor:
-    """[B, d]: of each context's own target; at: the slots of hidden. 0 for contexts without cells,
-    whose targets are not scored."""
-    return F.pad(hidden, (0, 0, 0, 1)).index_select(0, _own_places(at, batch))

@@ -40,7 +40,7 @@ class Variants:
     (`rt.roles`).
     label_means: a context's target reads a few means of the labels that the context shows, of its
     entity and of all, and its output is what its cell says plus these means, each times a weight
-    that its cell says, at first the mean of the own labels (`rt.label_means`).
+    that its cell says, at first the mean of the own labels and 2 like all (`rt.label_means`).
     zero_init: the last matrix of every layer (`wo`, `w2`) and the heads of numbers begin at 0, so
     that each block begins as the identity and the outputs as 0 (Fixup, arXiv 1901.09321, section
     3).

@@ -23,15 +23,9 @@ def row_roles(batch: Batch) -> Tensor:
     """f32[N, R], for each packed cell: which of `rustler.PARTS` its row is in, one of them 1; 1 if
     both the row and the target have a time, and then the age and its square. A row is never younger
     than the target, where it is the age is 0."""
-    rows, device = batch.context_row_ptr, batch.row.device
     if not len(batch.row_time):
-        return torch.zeros(0, NUM_ROLES, device=device)
-    contexts = torch.arange(batch.num_contexts, device=device)
-    context = torch.repeat_interleave(contexts, rows.diff(), output_size=len(batch.row_time))
-    slot = batch.target_slot.long()[:, None]
-    target = batch.row.gather(1, slot)[:, 0].long() + rows[:-1]
-    # a batch may end in contexts without rows
-    now = batch.row_time[target.clamp(min=0, max=len(batch.row_time) - 1)].index_select(0, context)
+        return torch.zeros(0, NUM_ROLES, device=batch.row.device)
+    now = batch.row_time[batch.own_row].index_select(0, batch.row_context)
     known = (batch.row_time != rustler.NO_TIME) & (now != rustler.NO_TIME)
     seconds = torch.where(known, now - torch.where(known, batch.row_time, now), 0).clamp(min=0)
     age = (seconds.double() / HOUR).log1p() / MOST_LOG

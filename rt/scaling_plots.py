@@ -87,9 +87,10 @@ def formula(fit: Fit) -> str:
 
 
 def _floors(fit: Fit) -> list[float]:
-    """The floor C, where it is near enough to the runs to be shown."""
+    """The floor C of a form of one variable, where it is near enough to the runs to be shown."""
     floor = fit.estimates["C"].value
-    return [floor] if floor > 0.5 * fit.points.loss.min() else []
+    shown = fit.form.name != "joint" and floor > 0.5 * fit.points.loss.min()
+    return [floor] if shown else []
 
 
 def _resource(points: Points, name: str) -> Array:
@@ -116,8 +117,7 @@ def _dress(axis: Axes, fit: Fit, name: str, label: str) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: name_of(value)))
     # a curve or an interval that leaves the picture beyond the runs must not flatten what is in it
     fitted, _, _ = fit.curve(points.databases, points.tokens)
-    floors = [] if fit.form.name == "joint" else _floors(fit)
-    heights = np.log(np.concatenate([points.loss, fitted, floors]))
+    heights = np.log(np.concatenate([points.loss, fitted, _floors(fit)]))
     margin = 0.01 + 0.08 * float(np.ptp(heights))
     axis.set_ylim(np.exp(heights.min() - margin), np.exp(heights.max() + margin))
     axis.yaxis.set_major_locator(FixedLocator(_ticks(*axis.get_ylim())))

@@ -15,7 +15,7 @@ from torch import nn
 from plurel.errors import InputError
 from rt.blocks import Attention, run_blocks
 from rt.data import BOOLEAN, Batch
-from rt.label_means import label_means
+from rt.label_means import NUM_MEANS, label_facts
 from rt.meta import NO_TIME
 from rt.model import ModelConfig, RelationalTransformer, Variants
 from rt.plan import Groups
@@ -113,6 +113,17 @@ def test_gated_attention_can_leave_out_what_it_reads(gate: str) -> None:
     assert error > 0.4 if gate == "none" else error < 0.05
 
 
+def learned_and_asked(
+    task: Callable[[np.random.Generator], list[Row]], num_columns: int
+) -> tuple[list[Batch], Batch]:
+    """8 batches of 32 contexts to train on, and one of 256."""
+    drawn_with = [(seed, 32) for seed in range(8)] + [(99, 256)]
+    *batches, asked = (
+        Batch.from_arrays(arrays_of(drawn(task, *how), num_columns)) for how in drawn_with
+    )
+    return batches, asked
+
+
 def one_payment(fewest: int, most: int, rng: np.random.Generator) -> list[Row]:
     """A customer with some visits and one payment, whose amount is asked for."""
     visits = int(np.exp(rng.uniform(np.log(fewest), np.log(most))))
@@ -158,8 +169,7 @@ def spending(rng: np.random.Generator) -> list[Row]:
 def test_counts_tell_3_children_from_300(
     task: Callable[[np.random.Generator], list[Row]], left: float
 ) -> None:
-    batches = [Batch.from_arrays(arrays_of(drawn(task, seed, 32), 5)) for seed in range(8)]
-    asked = Batch.from_arrays(arrays_of(drawn(task, 99, 256), 5))
+    batches, asked = learned_and_asked(task, 5)
     plain, counting = (trained(config(child_counts=on), batches, 120) for on in (False, True))
     assert unexplained(plain, asked) > left
     assert unexplained(counting, asked) < left / 4
@@ -176,13 +186,10 @@ def own_and_others(rng: np.random.Generator) -> list[Row]:
 
 
 def test_roles_tell_own_labels_from_others_and_late_from_early() -> None:
-    batches, asked = (
-        [Batch.from_arrays(arrays_of(drawn(own_and_others, seed, n), 1)) for seed in seeds]
-        for n, seeds in ((32, range(8)), (256, [99]))
-    )
+    batches, asked = learned_and_asked(own_and_others, 1)
     plain, knowing = (trained(config(row_roles=on), batches, 200) for on in (False, True))
-    assert unexplained(plain, asked[0]) > 0.5
-    assert unexplained(knowing, asked[0]) < 0.1
+    assert unexplained(plain, asked) > 0.5
+    assert unexplained(knowing, asked) < 0.1
 
 
 def test_roles_are_of_the_row_and_its_time() -> None:
@@ -214,13 +221,10 @@ def labelled_customer(rng: np.random.Generator) -> list[Row]:
 
 def test_means_of_labels_are_there_from_the_beginning() -> None:
     """Exactly, too: they need not pass through the blocks."""
-    batches, asked = (
-        [Batch.from_arrays(arrays_of(drawn(labelled_customer, seed, n), 2)) for seed in seeds]
-        for n, seeds in ((32, range(8)), (256, [99]))
-    )
+    batches, asked = learned_and_asked(labelled_customer, 2)
     plain, knowing = (trained(config(label_means=on), batches, 120) for on in (False, True))
-    assert unexplained(plain, asked[0]) > 0.03
-    assert unexplained(knowing, asked[0]) < 0.003
+    assert unexplained(plain, asked) > 0.03
+    assert unexplained(knowing, asked) < 0.003
 
 
 def test_means_are_of_the_labels_that_are_seen() -> None:
@@ -232,16 +236,16 @@ def test_means_are_of_the_labels_that_are_seen() -> None:
         [Row([(0, 99.0)], [1], time=99), Row([(1, 8.0)]), *other],
         [Row([(0, 99.0)], time=99), Row([(1, 8.0)])],
     ]
-    found = label_means(Batch.from_arrays(arrays_of(contexts, 2)))
+    found = label_facts(Batch.from_arrays(arrays_of(contexts, 2)))
     every = 16 / 5
     late = (1 + 3 / 2 + 5 / 4) / (1 + 1 / 2 + 1 / 4)
     more = [(9 + count * every) / (3 + count) for count in (0, 2, 8)]
-    assert found.means[0].tolist() == pytest.approx([every, *more, late, 1.0])
-    assert found.means[1].tolist() == pytest.approx([3.5] * 6)
-    assert found.means[2].tolist() == [0] * 6
+    assert found[0, :NUM_MEANS].tolist() == pytest.approx([every, *more, late, 1.0])
+    assert found[1, :NUM_MEANS].tolist() == pytest.approx([3.5] * 6)
+    assert found[2, :NUM_MEANS].tolist() == [0] * 6
     logs = np.log([4, 5]) / 4
-    assert found.facts[0, 6:].tolist() == pytest.approx([*logs, np.sqrt(8 / 3)])
-    assert found.facts[2].tolist() == [0] * 9
+    assert found[0, NUM_MEANS:].tolist() == pytest.approx([*logs, np.sqrt(8 / 3)])
+    assert found[2].tolist() == [0] * 9
 
 
 def test_no_target_is_among_the_labels() -> None:
@@ -249,12 +253,11 @@ def test_no_target_is_among_the_labels() -> None:
     rows = [Row([(0, 2.0)], [1]), Row([(1, 8.0)]), Row([(0, 3.0)], [1]), Row([(0, 4.0)], [1])]
     arrays = arrays_of([rows], 2)
     arrays["is_target"][0, 3] = True
-    found = label_means(Batch.from_arrays(arrays))
+    found = label_facts(Batch.from_arrays(arrays))
     arrays["value"][0, [0, 3]] = -1000.0
-    other = label_means(Batch.from_arrays(arrays))
-    assert found.means[0, 1] == 3.0
-    assert (found.means == other.means).all()
-    assert (found.facts == other.facts).all()
+    other = label_facts(Batch.from_arrays(arrays))
+    assert found[0, 1] == 3.0
+    assert (found == other).all()
 
 
 def test_of_booleans_the_log_odds() -> None:
@@ -262,7 +265,7 @@ def test_of_booleans_the_log_odds() -> None:
     rows += [Row([(0, value)], [1], time=at) for at, value in enumerate((-0.5, 0.9, 0.9))]
     arrays = arrays_of([rows], 2)
     arrays["semantic_type"][0, [0, 2, 3, 4]] = BOOLEAN
-    odds = label_means(Batch.from_arrays(arrays)).means[0].exp()
+    odds = label_facts(Batch.from_arrays(arrays))[0, :NUM_MEANS].exp()
     chances = [2.5 / 4, 2 / 3, 3.25 / 5, 7 / 11, 1.5 / 1.75, 0.98]
     assert (odds / (1 + odds)).tolist() == pytest.approx(chances)
 
