@@ -3,9 +3,12 @@
 `data.root` says where databases are (`rt.sources`). Those named in `data.leave_out` take no part.
 Of the others, the first `num_dbs` are trained on, and the loss is measured on databases apart from
 them (`heldout: databases`: the last `heldout_dbs`, so that runs with more or fewer databases share
-them) or on rows of the same databases that come after those trained on (`heldout: rows`).
+them) or on rows of the same databases that come after those trained on (`heldout: rows`). With
+`data.generate` in place of a root, databases are generated while the run trains
+(`rt.database_stream`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -13,6 +16,7 @@ from typing import Literal
 import rustler
 from plurel.errors import InputError
 from rt.config import require
+from rt.database_stream import DatabaseStream, GenerateConfig
 from rt.embedding_file import embeddings_path, open_embeddings
 from rt.meta import StoreMeta, open_meta
 from rt.recipes import Recipe
@@ -27,8 +31,9 @@ class DataConfig:
     root: where databases are (`rt.sources`), one place or several; pattern: the names taken from a
     folder of databases; pre_dir: where the stores of databases in RelBench's format are, and are
     made, null for `plurel.paths.pre_dir()`. leave_out: databases that take no part, by name.
-    num_dbs: databases trained on, null for all that are not held out. max_foreign_keys: databases
-    where a table has more are left out (null: none is).
+    generate: in place of root, pattern, pre_dir and leave_out.
+    num_dbs: databases trained on, of `generate` at a time, null for all that are not held out.
+    max_foreign_keys: databases where a table has more are left out (null: none is).
     tasks: what is trained on: every number and boolean column of every table (columns), the binary
     and regression tasks that the database declares (declared), or both; declared_share: of both,
     the share of a database's contexts that are of declared tasks where it has any, null for what
@@ -47,7 +52,7 @@ class DataConfig:
     prefetch: batches that each prepares ahead; sampler_threads: threads that build one batch.
     """
 
-    root: tuple[str, ...]
+    root: tuple[str, ...] = ()
     pattern: str = "*"
     pre_dir: str | None = None
     leave_out: tuple[str, ...] = ()
@@ -71,6 +76,7 @@ class DataConfig:
     num_workers: int = 2
     prefetch: int = 4
     sampler_threads: int = 1
+    generate: GenerateConfig | None = None
 
     def __post_init__(self) -> None:
         lengths = self.context_length
@@ -84,7 +90,10 @@ class DataConfig:
         ordered = 0 <= low <= high <= 1
         need = "two shares in rising order within [0, 1]"
         require(ordered, "data.extra_target_share", need, [low, high])
-        require(bool(self.root), "data.root", "one place or more", list(self.root))
+        if self.generate is None:
+            require(bool(self.root), "data.root", "one place or more", list(self.root))
+        else:
+            self._check_generated(self.generate)
         if self.declared_share is not None:
             inside = 0 < self.declared_share < 1
             require(inside, "data.declared_share", "above 0 and below 1", self.declared_share)
@@ -100,6 +109,19 @@ class DataConfig:
                 "data.heldout_split: the held-out loss chooses the best checkpoint, which rows of "
                 "test must not: give val"
             )
+
+    def _check_generated(self, generate: GenerateConfig) -> None:
+        """InputError for what has no meaning beside `generate`."""
+        beside = "with data.generate"
+        for name in ("root", "leave_out", "task"):
+            value = getattr(self, name)
+            require(not value, f"data.{name}", f"empty {beside}", value)
+        apart = self.heldout == "databases"
+        require(apart, "data.heldout", f"databases {beside}", self.heldout)
+        if self.num_dbs is None:
+            raise InputError(f"data.num_dbs must be a number {beside}, not null")
+        enough = generate.replaced <= self.num_dbs
+        require(enough, "data.generate.replaced", "at most data.num_dbs", generate.replaced)
 
 
 @dataclass(frozen=True)
@@ -135,11 +157,7 @@ def open_corpus(config: DataConfig, class_targets: bool = False) -> Corpus:
     """
     sources = _chosen(config)
     prepare(sources, config.embedder)
-    stores = [source.store for source in sources]
-    if config.max_foreign_keys is not None:
-        stores = narrow_stores(stores, config.max_foreign_keys)
-    databases = [_open(path, config) for path in stores]
-    databases = [database for database in databases if database.tasks]
+    databases = _opened([source.store for source in sources], config)
     apart = config.heldout_dbs if config.heldout == "databases" else 0
     wanted = apart + (config.num_dbs or 1)
     if len(databases) < wanted:
@@ -149,9 +167,39 @@ def open_corpus(config: DataConfig, class_targets: bool = False) -> Corpus:
         )
     train = databases[: config.num_dbs or len(databases) - apart]
     heldout = databases[-apart:] if apart else train
-    if class_targets and config.tasks != "declared" and config.task is None:
-        train = [replace(d, tasks=(*d.tasks, *text_tasks(d.path, d.meta))) for d in train]
-    return Corpus(tuple(train), tuple(heldout))
+    return Corpus(_with_classes(train, config, class_targets), heldout)
+
+
+def open_stream(
+    stream: DatabaseStream, step: int, config: DataConfig, class_targets: bool = False
+) -> Corpus:
+    """The databases of a step, which the stream has made, opened as `open_corpus` does."""
+    train = _opened(stream.window(step), config)
+    heldout = _opened(stream.heldout(), config)
+    for name, found in (("trained on", train), ("held out", heldout)):
+        if not found:
+            raise InputError(
+                f"data.generate: no database {name} from step {step} on has a task: choose another "
+                "data.generate.config, or data.tasks=both"
+            )
+    return Corpus(_with_classes(train, config, class_targets), heldout)
+
+
+def _opened(stores: Sequence[Path], config: DataConfig) -> tuple[Database, ...]:
+    """The databases that have tasks and not too many foreign keys."""
+    if config.max_foreign_keys is not None:
+        stores = narrow_stores(stores, config.max_foreign_keys)
+    databases = [_open(path, config) for path in stores]
+    return tuple(database for database in databases if database.tasks)
+
+
+def _with_classes(
+    databases: tuple[Database, ...], config: DataConfig, class_targets: bool
+) -> tuple[Database, ...]:
+    """The databases, text columns among their tasks where the model learns classes."""
+    if not class_targets or config.tasks == "declared" or config.task is not None:
+        return databases
+    return tuple(replace(d, tasks=(*d.tasks, *text_tasks(d.path, d.meta))) for d in databases)
 
 
 def _chosen(config: DataConfig) -> list[Source]:

@@ -52,24 +52,32 @@ Item = Batch | Packed | Failure
 
 
 class BatchStream(IterableDataset[Item]):
-    """An endless stream of one rank's batches from step `start` on, packed in a worker. What makes
-    a batch impossible is an item too: an error would leave a worker with its whole traceback."""
+    """One rank's batches of the steps from `start` to `end` (None: for ever), packed in a worker.
+    What makes a batch impossible is an item too: an error would leave a worker with its whole
+    traceback."""
 
     def __init__(
-        self, sampler: rustler.Sampler, share: Share, start: int, split: str = "train"
+        self,
+        sampler: rustler.Sampler,
+        share: Share,
+        start: int,
+        end: int | None = None,
+        split: str = "train",
     ) -> None:
         self.sampler, self.share = sampler, share
-        self.start, self.split = start, split
+        self.start, self.end, self.split = start, end, split
 
     def __iter__(self) -> Iterator[Item]:
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        begin = self.start * self.share.micro_batches + first
-        for number in itertools.count(begin, stride):
+        parts = self.share.micro_batches
+        begin = self.start * parts + first
+        end = None if self.end is None else self.end * parts
+        for number in itertools.count(begin, stride) if end is None else range(begin, end, stride):
             try:
                 batch = self.item(number)
             except (InputError, rustler.RustlerError) as error:
-                yield Failure(number // self.share.micro_batches, str(error))
+                yield Failure(number // parts, str(error))
                 return
             yield pack(batch) if worker else batch
 

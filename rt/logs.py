@@ -75,9 +75,10 @@ class RunLog:
     """Writes records to metrics.jsonl and wandb, and keeps the progress line.
 
     One object a line: training records {step, tokens, slots, loss, lr, grad_norm, tokens_per_s,
-    wait_share, seconds}; held-out records {step, tokens, heldout_loss, ...}, of the weight average
-    under names with ema_ in front, with scores on real tasks where there are any; and
-    {step, tokens, stopped_early, best_step} at the end of a run that ended early. Records of steps
+    wait_share, seconds}, with databases, how many were seen, where they are generated; held-out
+    records {step, tokens, heldout_loss, ...}, of the weight average under names with ema_ in front,
+    with scores on real tasks where there are any; and {step, tokens, stopped_early, best_step} at
+    the end of a run that ended early. Records of steps
     after `last_step` are dropped: a run that continues writes them again. folder: None on ranks
     that are silent. progress: size of the budget, what is spent of it, its unit.
     """

@@ -115,11 +115,12 @@ def _training(files: RunFiles, parameters: int) -> str:
     """What the run's files say, a line each."""
     result, where = files.result or {}, files.folder
     data = group(files.config, "data", where)
-    databases = group(files.facts, "databases", where).get("train", [])
+    given = len(group(files.facts, "databases", where).get("train", []))
+    databases = number(result, "databases", where) if "databases" in result else given
     tokens = number(result, "tokens", where)
     lines = [
         f"{parameters:,} parameters; text embedder {data['embedder']}",
-        f"regime {files.config.get('regime')}: {len(databases):,} databases, "
+        f"regime {files.config.get('regime')}: {databases:,.0f} databases, "
         f"{tokens:,.0f} tokens (cells without padding) in {number(result, 'steps', where):,.0f} "
         f"steps, {number(result, 'seconds', where) / 3600:.1f} hours, "
         f"{number(result, 'tokens_per_s', where):,.0f} tokens/s",

@@ -20,6 +20,7 @@ from rt.text_table import aligned
 
 FREE_KEYS = re.compile(
     r"logger\..*|data\.(pre_dir|num_workers|prefetch|sampler_threads)|evaluation\.pre_dir"
+    r"|data\.generate\.(processes|folder|keep)"
     r"|trainer\.(run_dir|device|sharding|threads|save_every|keep)"
 )
 """Keys that may change when a run continues: they decide no value that is computed."""
@@ -149,11 +150,13 @@ def summary(records: list[dict[str, Any]], select: str = "heldout_loss") -> dict
     steps = [record for record in records if "loss" in record]
     heldout = [record for record in records if "heldout_loss" in record]
     best = min(heldout[1:] or heldout, key=partial(_value, select=select))
+    seen = {"databases": steps[-1]["databases"]} if "databases" in steps[-1] else {}
     seconds = sum(record["seconds"] for record in steps)
     return {
         "steps": steps[-1]["step"],
         "tokens": steps[-1]["tokens"],
         "slots": steps[-1]["slots"],
+        **seen,
         "seconds": round(seconds, 1),
         "tokens_per_s": round(steps[-1]["tokens"] / seconds),
         "wait_share": round(sum(r["wait_share"] * r["seconds"] for r in steps) / seconds, 4),

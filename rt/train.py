@@ -8,20 +8,24 @@ last checkpoint; a finished run says so.
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from plurel.errors import InputError
 from rt import checkpoint
 from rt.config import from_dict, to_dict
-from rt.corpus import open_corpus
+from rt.corpus import open_corpus, open_stream
+from rt.database_stream import DatabaseStream
 from rt.loader import Share
 from rt.memory import keep_freed_memory
-from rt.ranks import join_ranks
+from rt.ranks import Ranks, join_ranks
 from rt.runs import Run, stop_signals
 from rt.train_config import TrainConfig
 from rt.trainer import Trainer
 
+DATABASES = "databases"
+"""In a run's folder, the databases that are generated while it trains (`data.generate`)."""
 FED = ("embedder", "context_length", "recipes")
 """Keys of `data` that a checkpoint knows."""
 
@@ -85,20 +89,59 @@ def run(config: TrainConfig, stop: list[str] | None = None) -> Path:
     """
     trainer = config.trainer
     told: list[str] = [] if stop is None else stop
-    with join_ranks(trainer.device, trainer.threads) as ranks, stop_signals(told):
+    with (
+        join_ranks(trainer.device, trainer.threads) as ranks,
+        stop_signals(told),
+        _stream(config, ranks.is_main, told) as stream,
+    ):
         if ranks.device.type == "cpu":
             keep_freed_memory()
         Share(0, ranks.world_size, trainer.micro_batches).check(config.data.batch_size)
-        corpus = open_corpus(config.data, config.model.class_targets)
-        record = Run(Path(trainer.run_dir), to_dict(config), corpus.names())
-        state = record.last_state()
-        if state is None or not state["finished"] or not record.complete:
-            _go_on(Trainer(config, corpus, ranks, record, state), told)
-        elif ranks.is_main:
-            early = ", stopped early" if state["stopped_early"] else ""
-            print(f"{record.folder}: this run is finished after {state['step']} steps{early}")
+        folder = _run(config, ranks, stream, told)
         # also of a signal that came too late to stop the run: a sweep ends on every rank or on none
         told += ranks.others(told)
+    return folder
+
+
+def _stream(
+    config: TrainConfig, main: bool, told: list[str]
+) -> AbstractContextManager[DatabaseStream | None]:
+    """The databases that are generated while the run trains, None if it trains on given ones."""
+    data = config.data
+    if data.generate is None or data.num_dbs is None:
+        return nullcontext()
+    return DatabaseStream(
+        data.generate,
+        num_dbs=data.num_dbs,
+        heldout_dbs=data.heldout_dbs,
+        embedder=data.embedder,
+        folder=Path(config.trainer.run_dir) / DATABASES,
+        main=main,
+        stop=told,
+    )
+
+
+def _run(config: TrainConfig, ranks: Ranks, stream: DatabaseStream | None, told: list[str]) -> Path:
+    """Begin, continue, or find finished the run in the config's folder, which is returned."""
+    class_targets = config.model.class_targets
+    if stream is None:
+        corpus = open_corpus(config.data, class_targets)
+        names = corpus.names()
+    else:
+        names = stream.names()
+    record = Run(Path(config.trainer.run_dir), to_dict(config), names)
+    state = record.last_state()
+    if state is not None and state["finished"] and record.complete:
+        if ranks.is_main:
+            early = ", stopped early" if state["stopped_early"] else ""
+            print(f"{record.folder}: this run is finished after {state['step']} steps{early}")
+        return record.folder
+    if stream is not None:
+        step = state["step"] if state is not None else 0
+        if not stream.open(step):
+            raise InputError(f"{told[0]} came while databases were made: start again to continue")
+        corpus = open_stream(stream, step, config.data, class_targets)
+    _go_on(Trainer(config, corpus, ranks, record, state, stream), told)
     return record.folder
 
 

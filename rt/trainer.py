@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+import rustler
 from plurel.errors import InputError
 from plurel.rng import stream
 from rt import checkpoint
 from rt.average import WeightAverage
 from rt.config import to_dict
-from rt.corpus import Corpus, Database, build_sampler, text_width
+from rt.corpus import Corpus, Database, build_sampler, open_stream, text_width
 from rt.data import Batch
+from rt.database_stream import DatabaseStream
 from rt.early_stopping import EarlyStopping
 from rt.embedding_file import check_fingerprint, one_fingerprint
 from rt.heldout import HeldoutSet
@@ -40,6 +42,8 @@ from rt.runs import Run
 from rt.sharding import load_optimizer, number, shard, synchronise_gradients, whole
 from rt.train_config import TrainConfig
 
+WAIT_SECONDS = 5.0
+"""Of waiting for databases, beyond which it is said."""
 MOST_NAMED = 3
 """Contexts that an error names."""
 
@@ -79,7 +83,8 @@ def unlike_numbers(outputs: Outputs, batch: Batch, databases: Sequence[Database]
 
 
 class Trainer:
-    """The state of a run and its steps. `state`: of the checkpoint to continue from, or None."""
+    """The state of a run and its steps. `state`: of the checkpoint to continue from, or None.
+    stream: what makes the databases of later steps, None if the corpus is that of all steps."""
 
     def __init__(
         self,
@@ -88,23 +93,19 @@ class Trainer:
         ranks: Ranks,
         run: Run,
         state: dict[str, Any] | None,
+        stream: DatabaseStream | None = None,
     ) -> None:
         sharded = config.trainer.sharding == "full" and ranks.world_size > 1
         ranks = replace(ranks, lockstep=sharded)
         self.config, self.corpus, self.ranks, self.run = config, corpus, ranks, run
+        self.stream = stream
         self._wrong = ""
         data = config.data
         stores = [database.path for database in (*corpus.train, *corpus.heldout)]
         self.fingerprint = one_fingerprint(stores, data.embedder)
         counts = config.model.child_counts
         self.heldout = HeldoutSet(corpus.heldout, data, data.heldout_seed, counts)
-        self.sampler = build_sampler(
-            corpus.train,
-            data,
-            extra_target_share=data.extra_target_share,
-            seed=config.seed,
-            child_counts=counts,
-        )
+        self.sampler = self._sampler()
         self.real = self._real_tasks()
         self.step = self.tokens = self.slots = self.best_step = 0
         self.best = math.inf
@@ -116,6 +117,17 @@ class Trainer:
             self._restore(state)
         self.wrapped = ranks.wrap(self.model)
         self.wrapped.train()
+
+    def _sampler(self) -> rustler.Sampler:
+        """Of the databases that are trained on."""
+        config = self.config
+        return build_sampler(
+            self.corpus.train,
+            config.data,
+            extra_target_share=config.data.extra_target_share,
+            seed=config.seed,
+            child_counts=config.model.child_counts,
+        )
 
     def _models(
         self, store: Path, state: dict[str, Any] | None
@@ -190,25 +202,58 @@ class Trainer:
     def train(self, stop: list[str]) -> bool:
         """Train until the run is finished (True) or until a rank has a signal in `stop` (False),
         which then says so on every rank."""
-        config = self.config
-        share = Share(self.ranks.rank, self.ranks.world_size, config.trainer.micro_batches)
-        stream = BatchStream(self.sampler, share, self.step)
-        loader = Loader(stream, config.data.num_workers, config.data.prefetch)
-        with closing(loader), self._log() as log:
+        with self._log() as log:
             if self.step == 0:
                 self.evaluate(log)
             while not self.finished:
-                try:
-                    stopped = self.train_step(loader, log, stop)
-                except Exception as error:
-                    error.add_note(f"on rank {self.ranks.rank}, in step {self.step}")
-                    raise
-                self.after_step(log, stopped)
+                stopped = self._train_window(log, stop)
+                if not stopped and not self.finished:
+                    stopped = self._next_window(log, stop)
                 if stopped and not self.finished:
                     stop[:] = stop or [stopped]
                     log.say(f"{stopped}: saved after step {self.step}; start again to continue")
                     return False
         return True
+
+    def _train_window(self, log: RunLog, stop: list[str]) -> str:
+        """Train on the databases that are open, to the end of the run or of their steps; the name
+        of the signal that ended it, or ""."""
+        config, ranks = self.config, self.ranks
+        end = None if self.stream is None else self.stream.window_end(self.step)
+        share = Share(ranks.rank, ranks.world_size, config.trainer.micro_batches)
+        batches = BatchStream(self.sampler, share, self.step, end)
+        with closing(Loader(batches, config.data.num_workers, config.data.prefetch)) as loader:
+            while not self.finished and self.step != end:
+                try:
+                    stopped = self.train_step(loader, log, stop)
+                except Exception as error:
+                    error.add_note(f"on rank {ranks.rank}, in step {self.step}")
+                    raise
+                self.after_step(log, stopped)
+                if stopped:
+                    return stopped
+        return ""
+
+    def _next_window(self, log: RunLog, stop: list[str]) -> str:
+        """Open the databases of the steps to come; the name of the signal that came while they were
+        waited for, or ""."""
+        assert self.stream is not None  # only its windows end before the run
+        begin = time.perf_counter()
+        ready = self.stream.open(self.step)
+        if self.ranks.gather([float(not ready)]).any():
+            self.save()
+            return (stop or ["a signal to another rank"])[0]
+        waited = time.perf_counter() - begin
+        if waited > WAIT_SECONDS:
+            log.say(
+                f"step {self.step}: waited {waited:.0f} s for new databases; "
+                "data.generate.processes makes more at a time"
+            )
+        data = self.config.data
+        self.corpus = open_stream(self.stream, self.step, data, self.config.model.class_targets)
+        one_fingerprint([database.path for database in self.corpus.train], data.embedder)
+        self.sampler = self._sampler()
+        return ""
 
     def train_step(self, loader: Loader, log: RunLog, stop: list[str]) -> str:
         """One step of the optimizer; the name of the signal to stop by, or ""."""
@@ -358,10 +403,10 @@ class Trainer:
         """Record the steps since the last record, if there are any."""
         if self.window.steps:
             lr = self.optimizer.param_groups[0]["lr"]
-            log.training(
-                {"step": self.step, "tokens": self.tokens, "slots": self.slots, "lr": lr}
-                | self.window.record()
-            )
+            counts = {"step": self.step, "tokens": self.tokens, "slots": self.slots}
+            if self.stream is not None:
+                counts["databases"] = self.stream.num_seen(self.step)
+            log.training(counts | {"lr": lr} | self.window.record())
             self.window = Window()
 
     def _log(self) -> RunLog:

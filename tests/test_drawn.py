@@ -60,7 +60,7 @@ def test_tasks_that_are_there_are_told_before_any_is_drawn(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_tasks(folder, 1)
-    monkeypatch.setattr(drawn, "make_task", lambda *_: pytest.fail("labels were made"))
+    monkeypatch.setattr(drawn, "make_task", lambda *_, **__: pytest.fail("labels were made"))
     with pytest.raises(InputError, match="drawn-0"):
         draw_tasks(folder, 1)
 

@@ -116,9 +116,9 @@ def describe(task: NewTask) -> str:
     return "\n".join(lines)
 
 
-def make_task(dataset: Any, manifest: TaskManifest) -> NewTask:
-    """The task's labels, and the columns that may give them away; InputError, naming the task, as
-    `add_tasks` says. dataset: RelBench's."""
+def make_task(dataset: Any, manifest: TaskManifest, *, leaks: bool = True) -> NewTask:
+    """The task's labels and, unless `leaks` is off, the columns that may give them away;
+    InputError, naming the task, as `add_tasks` says. dataset: RelBench's."""
     name = manifest.name
     what = f"task {name}: its labels can't be made"
     remedy = "mend the definition, or choose other val and test timestamps in manifest.yaml"
@@ -145,7 +145,7 @@ def make_task(dataset: Any, manifest: TaskManifest) -> NewTask:
             labels[split] = task.get_table(split, mask_input_cols=False, db=database).df
     for split, frame in labels.items():
         _check_labels(name, split, frame[manifest.target_col], manifest.task_type)
-    return NewTask(manifest, labels, find_leaks(task, database, labels))
+    return NewTask(manifest, labels, find_leaks(task, database, labels) if leaks else ())
 
 
 def _check_table(name: str, split: str, frame: pd.DataFrame, manifest: TaskManifest) -> None:
