@@ -15,9 +15,10 @@ import torch
 import yaml
 
 from plurel.errors import InputError
-from rt.checkpoint import MODEL_FILE, load_model, save_pretrained
+from rt.checkpoint import MODEL_FILE, find_checkpoint, load_config, load_model, save_pretrained
 from rt.logs import read_metrics
-from rt.run_files import RunFiles, group, number, open_run
+from rt.run_files import RunFiles, group, open_run
+from rt.runs import summary
 from rt.score_tables import format_differences, format_table
 
 CARD, LICENSE = "README.md", "LICENSE"
@@ -45,22 +46,29 @@ def release(
     license_text: str,
     *,
     checkpoint: str = "best",
+    unfinished: bool = False,
     scores: Sequence[Path] = (),
     notes: str = "",
 ) -> Released:
-    """Write the model of a finished run to the folder `out`, whole or not at all.
+    """Write a model of a run to the folder `out`, whole or not at all.
 
-    checkpoint: `best`, `latest` or a step's folder in the run. scores: files of `evaluate.py out=`
-    of this model. notes: Markdown for the card. Raises InputError for a run that is not finished,
-    and for scores that can't be read.
+    checkpoint: `best`, `latest` or a step's folder in the run. unfinished: the run need not be at
+    its end; the card says how far it is. scores: files of `evaluate.py out=` of this model. notes:
+    Markdown for the card. Raises InputError for a run that is not finished, unless that is asked
+    for, and for scores that can't be read.
     """
     files = open_run(run)
-    if files.result is None:
-        raise InputError(f"{run} is not finished: start it again with the same command, it goes on")
+    if files.result is None and not unfinished:
+        raise InputError(
+            f"{run} is not finished: start it again with the same command, it goes on, or publish "
+            "what it has by --unfinished"
+        )
     tables = [_read_scores(path) for path in scores]
-    model = load_model(run / checkpoint)
+    place = find_checkpoint(run / checkpoint)
+    model = load_model(place)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    card = _card(name, files, parameters, tables, notes)
+    trained = _trained(files, load_config(place).get("step"))
+    card = _card(name, files, trained, parameters, tables, notes)
     texts = {CARD: card, LICENSE: license_text}
     save_pretrained(model, out, dtype=torch.bfloat16, texts=texts)
     return Released(out, parameters, (out / MODEL_FILE).stat().st_size)
@@ -76,8 +84,22 @@ def _read_scores(path: Path) -> dict[str, Any]:
     return found
 
 
+def _trained(files: RunFiles, step: Any) -> dict[str, Any]:
+    """What the run's records say of the training up to a step (`rt.runs.summary`)."""
+    records = [r for r in read_metrics(files.folder) if isinstance(step, int) and r["step"] <= step]
+    for name in ("loss", "heldout_loss"):
+        if not any(name in record for record in records):
+            raise InputError(f"{files.folder}: its records hold no {name} up to step {step}")
+    return summary(records) | {"records": records}
+
+
 def _card(
-    name: str, files: RunFiles, parameters: int, scores: Sequence[Mapping[str, Any]], notes: str
+    name: str,
+    files: RunFiles,
+    trained: Mapping[str, Any],
+    parameters: int,
+    scores: Sequence[Mapping[str, Any]],
+    notes: str,
 ) -> str:
     """The model card, Markdown with the Hub's YAML header."""
     header = yaml.safe_dump(_HEADER, sort_keys=False).strip()
@@ -88,7 +110,7 @@ def _card(
         "target of any\ntable, from the rows around it that were known by then.\n",
         _use(name),
         "## Training\n",
-        _training(files, parameters),
+        _training(files, trained, parameters),
     ]
     if notes:
         parts += ["## What was used for what\n", notes.strip() + "\n"]
@@ -111,30 +133,28 @@ def _use(name: str) -> str:
     )
 
 
-def _training(files: RunFiles, parameters: int) -> str:
+def _training(files: RunFiles, trained: Mapping[str, Any], parameters: int) -> str:
     """What the run's files say, a line each."""
-    result, where = files.result or {}, files.folder
+    where = files.folder
     data = group(files.config, "data", where)
     given = len(group(files.facts, "databases", where).get("train", []))
-    databases = number(result, "databases", where) if "databases" in result else given
-    tokens = number(result, "tokens", where)
     lines = [
         f"{parameters:,} parameters; text embedder {data['embedder']}",
-        f"regime {files.config.get('regime')}: {databases:,.0f} databases, "
-        f"{tokens:,.0f} tokens (cells without padding) in {number(result, 'steps', where):,.0f} "
-        f"steps, {number(result, 'seconds', where) / 3600:.1f} hours, "
-        f"{number(result, 'tokens_per_s', where):,.0f} tokens/s",
+        f"regime {files.config.get('regime')}: {trained.get('databases', given):,} databases, "
+        f"{trained['tokens']:,} tokens (cells without padding) in {trained['steps']:,} steps, "
+        f"{trained['seconds'] / 3600:.1f} hours, {trained['tokens_per_s']:,} tokens/s",
     ]
-    heldout = result.get("heldout", {}).get("loss")
-    if heldout:
-        curve = [
-            f"{record['heldout_loss']:.3f}"
-            for record in _spread([r for r in read_metrics(where) if "heldout_loss" in r], 8)
-        ]
-        lines.append(
-            f"loss on held-out databases {' → '.join(curve)}; of a constant answer "
-            f"{heldout['constant']:.3f}"
-        )
+    if files.result is None:
+        trainer = group(files.config, "trainer", where)
+        unit = "tokens" if trainer.get("token_budget") is not None else "steps"
+        budget = trainer.get("token_budget") or trainer.get("steps")
+        lines.append(f"**the run is not finished**: its budget is {budget:,} {unit}")
+    name = "ema_heldout_loss" if "ema_loss" in trained["heldout"] else "heldout_loss"
+    curve = [f"{r[name]:.3f}" for r in _spread([r for r in trained["records"] if name in r], 8)]
+    lines.append(
+        f"loss on held-out databases {' → '.join(curve)}; of a constant answer "
+        f"{trained['heldout']['loss']['constant']:.3f}"
+    )
     start = files.facts.get("start")
     if start is not None:
         lines.append(f"began from {_without_places(start)}")

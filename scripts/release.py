@@ -1,4 +1,4 @@
-"""A finished run's model as a folder to publish: weights in bfloat16, config, model card, license.
+"""A run's model as a folder to publish: weights in bfloat16, config, model card, license.
 
 python scripts/release.py RUN --name plurel-small --out FOLDER [--scores SCORES.json ...]
 """
@@ -14,10 +14,11 @@ from plurel.errors import InputError
 
 def main() -> None:
     parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("run", type=Path, help="the folder of a finished run")
+    parser.add_argument("run", type=Path, help="the folder of a run")
     parser.add_argument("--name", required=True, help="what the model is called")
     parser.add_argument("--out", type=Path, required=True, help="the folder that is written")
     parser.add_argument("--checkpoint", default="best", help="best, latest or step_N (best)")
+    parser.add_argument("--unfinished", action="store_true", help="the run need not be at its end")
     parser.add_argument(
         "--scores", type=Path, nargs="+", default=[], help="files of evaluate.py out=, for the card"
     )
@@ -29,7 +30,8 @@ def main() -> None:
     license_text = _text(Path(__file__).resolve().parent.parent / LICENSE)
     made = release(
         args.run, args.out, args.name, license_text,
-        checkpoint=args.checkpoint, scores=args.scores, notes=notes,
+        checkpoint=args.checkpoint, unfinished=args.unfinished,
+        scores=args.scores, notes=notes,
     )  # fmt: skip
     print(f"{made.folder}: {made.parameters:,} parameters, {made.bytes / 1e6:.1f} MB of weights")
     print(f"to publish it: hf upload OWNER/{args.name} {made.folder}")

@@ -1,6 +1,7 @@
 """A run's model as a folder to publish, and the models that come with the package."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from small_stores import small_run, write_stores
 
 from plurel.errors import InputError
 from rt import checkpoint, shipped
+from rt.logs import read_metrics
 from rt.model import RelationalTransformer
 from rt.predict import Predictor
 from rt.train import run
@@ -73,6 +75,22 @@ def test_the_card_says_what_the_run_says(finished: Path, released: Path) -> None
     assert config["optim"]["lr"] == 0.01
     assert config["trainer"]["run_dir"] == "first"
     assert str(finished.parent) not in card  # nor any other place of this machine
+
+
+def test_the_card_of_an_earlier_step_says_how_far_it_is(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished, tmp_path / "going")
+    (tmp_path / "going" / "training.json").unlink()
+    tokens = {r["step"]: r["tokens"] for r in read_metrics(finished) if "loss" in r}
+    for step, run_dir in (("step_4", finished), ("latest", tmp_path / "going")):
+        words = [run_dir, "--name", "x", "--out", tmp_path / step, "--checkpoint", step]
+        words += ["--unfinished"] if step == "latest" else []
+        monkeypatch.setattr("sys.argv", ["release.py", *map(str, words)])
+        main()
+        card = (tmp_path / step / "README.md").read_text()
+        assert f"{tokens[4 if step == 'step_4' else 6]:,} tokens" in card
+        assert ("**the run is not finished**: its budget is 6 steps" in card) == (step == "latest")
 
 
 def test_it_is_a_repository_of_the_hub(
