@@ -72,11 +72,13 @@ def embed_stores(
     spec: str,
     *,
     devices: Sequence[str] | None = None,
+    replicas: Sequence[TextEmbedder] = (),
     show_progress: bool = True,
 ) -> None:
     """Add text.<embedder>.safetensors to the stores that lack it.
 
     devices: one thread and one copy of the model each; None: all visible GPUs, or the CPU.
+    replicas: the copies, where they are loaded already, in place of devices.
     InputError if a store has embeddings of another model of the same name.
     """
     name = embedder_name(spec)
@@ -86,8 +88,10 @@ def embed_stores(
         shutil.rmtree(parts_folder(store, name), ignore_errors=True)  # of a run killed at its end
     if not missing and is_named(spec):
         return
-    devices = devices or visible_devices(spec)
-    replicas = [get_embedder(spec, devices[0])]
+    others: Sequence[str] = ()
+    if not replicas:
+        first, *others = devices or visible_devices(spec)
+        replicas = [get_embedder(spec, first)]
     for store in stores:
         found = open_embeddings(store, name)
         if store not in missing and found and found.fingerprint != replicas[0].fingerprint:
@@ -96,8 +100,9 @@ def embed_stores(
                 "model's folder, or remove the file"
             )
     if missing:
-        replicas += [get_embedder(spec, device) for device in devices[1:]]
-        _embed(missing, replicas, show_progress)
+        _embed(
+            missing, [*replicas, *(get_embedder(spec, other) for other in others)], show_progress
+        )
 
 
 def _embedded(store: Path, name: str) -> bool:

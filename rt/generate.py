@@ -7,7 +7,7 @@ synthetic_gen.py, draw_tasks.py and preprocess.py give for the same seed and nam
 import json
 import shutil
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from plurel.dataset import SyntheticDataset
 from rt.defining.drawn import draw_tasks
 from rt.embedding import embed_stores
 from rt.store import write_store
+from rt.text import TextEmbedder, get_embedder
 
 MADE = "generated.json"
 """Written into a store last: of what it was made."""
@@ -51,6 +52,12 @@ class Job:
         return bool(found == self.provenance)
 
 
+@lru_cache(maxsize=1)
+def _embedder(spec: str) -> TextEmbedder:
+    """The process's embedder: one a database is slow, and its memory comes back late."""
+    return get_embedder(spec, "cpu")
+
+
 def make_store(job: Job) -> None:
     """Do the job, in place of whatever is there."""
     # always the same place, so that the next try removes what a kill has left
@@ -59,7 +66,7 @@ def make_store(job: Job) -> None:
     if job.forecasts:
         draw_tasks(raw, job.forecasts)
     store = write_store(raw, job.folder / job.name, overwrite=True, threads=1)
-    embed_stores([store], job.embedder, devices=["cpu"], show_progress=False)
+    embed_stores([store], job.embedder, replicas=[_embedder(job.embedder)], show_progress=False)
     with complete_file(store / MADE) as file:
         file.write_text(json.dumps(job.provenance) + "\n", encoding="utf-8")
     shutil.rmtree(raw)
