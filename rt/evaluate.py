@@ -83,6 +83,7 @@ def evaluate_table(
     store_folder: str | Path,
     *,
     settings: ContextSettings | Mapping[str, ContextSettings],
+    own_settings: Mapping[str, ContextSettings] | None = None,
     tasks: Sequence[str] | None = None,
     selection: Selection | None = None,
     show_progress: bool = True,
@@ -98,7 +99,8 @@ def evaluate_table(
     {"database", "split", "protocol", "max_rows", "seed", "tasks": {task: {"metric", "better",
     "rows", "of_rows", "entity_column", and under each model's and baseline's name its score}},
     "skipped": {task whose labels have no score: why}} (where tasks are named this is an error).
-    settings: of all tasks, or by the task's name (`rt.tuning`).
+    settings: of all tasks, or by the task's name (`rt.tuning`), and the contexts whose labels are
+    averaged; own_settings: of models by name that have others, for all tasks.
     resamples: of the label rows, for intervals: {"intervals": {name: {"value", "low", "high"}},
     "better_by": {name: the same of how much the first model is better}} in each entry; 0: none.
     on_predictions: called with the database's name, the label rows of each task, and the
@@ -124,7 +126,9 @@ def evaluate_table(
             result["skipped"][task.name] = str(error)
             continue
         predictions = {name: baseline.prediction for name, baseline in found.items()}
-        of_models = _of_models(models, store_folder, labelled, context, selection, show_progress)
+        each = {name: (own_settings or {}).get(name, context) for name in models}
+        of_models = _of_models(models, store_folder, labelled, each, selection, show_progress)
+        of_models |= _of_contexts(models, store_folder, labelled, context, selection)
         for name, prediction in of_models.items():
             _, entry[name] = relbench_score(labelled.relbench_task, labelled.table, prediction)
         if resamples:
@@ -154,22 +158,45 @@ def _of_models(
     models: Mapping[str, RelationalTransformer],
     store_folder: str | Path,
     labelled: Labelled,
-    settings: ContextSettings,
+    settings: Mapping[str, ContextSettings],
     selection: Selection,
     show_progress: bool,
 ) -> dict[str, NDArray[np.float64]]:
-    """What models predict, and the means of the labels in their contexts."""
-    if not models:
-        return {}
-    given: dict[str, Any] = {
-        "settings": settings, "protocol": selection.protocol, "seed": selection.seed,
-    }  # fmt: skip
-    rows, task = (store_folder, labelled.task, labelled.rows), labelled.task.name
-    found = {
-        name: predict(model, *rows, **given, progress=f"{task}, {name}" if show_progress else None)
+    """What models predict, each from contexts of its own settings."""
+    task = labelled.task
+    return {
+        name: predict(
+            model,
+            store_folder,
+            task,
+            labelled.rows,
+            settings=settings[name],
+            protocol=selection.protocol,
+            seed=selection.seed,
+            progress=f"{task.name}, {name}" if show_progress else None,
+        )
         for name, model in models.items()
     }
-    return found | context_label_means(*rows, **given)
+
+
+def _of_contexts(
+    models: Mapping[str, RelationalTransformer],
+    store_folder: str | Path,
+    labelled: Labelled,
+    settings: ContextSettings,
+    selection: Selection,
+) -> dict[str, NDArray[np.float64]]:
+    """The means of the labels in contexts, if there are models to compare with them."""
+    if not models:
+        return {}
+    return context_label_means(
+        store_folder,
+        labelled.task,
+        labelled.rows,
+        settings=settings,
+        protocol=selection.protocol,
+        seed=selection.seed,
+    )
 
 
 def _compared(

@@ -40,6 +40,9 @@ from rt.submission import write_submission
 from rt.tuning import Tuned, candidates, tune
 from scripts.hydra_entry import one_line_errors, plain, register
 
+FIRST, UNTRAINED = "pretrained", "untrained"
+"""The columns of the checkpoint and of a model like it with random parameters."""
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -57,6 +60,7 @@ class EvaluateConfig:
     checkpoint: str
     raw: str
     store: str
+    beside: tuple[str, ...] = ()
     tasks: tuple[str, ...] | None = None
     split: Literal["val", "test"] = "test"
     protocol: Literal["split", "rolling"] = "split"
@@ -77,6 +81,8 @@ class EvaluateConfig:
     tune: Tuning | None = None
 
     def __post_init__(self) -> None:
+        once = len({FIRST, UNTRAINED, *self.beside}) == len(self.beside) + 2
+        require(once, "beside", "other checkpoints, each once", list(self.beside))
         require(self.resamples >= 0, "resamples", "0 or more", self.resamples)
         if self.tune is None:
             return
@@ -110,18 +116,23 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if config.out is not None:
         check_file_place(config.out)
     model = RelationalTransformer.from_pretrained(config.checkpoint)
-    models = {"pretrained": model.to(choose_device(config.device))}
-    tuned = _tuned(config, models["pretrained"])
+    device = choose_device(config.device)
+    models = {FIRST: model.to(device)}
+    beside = {name: RelationalTransformer.from_pretrained(name) for name in config.beside}
+    tuned = _tuned(config, models[FIRST])
     settings: ContextSettings | dict[str, ContextSettings] = config.settings(model.settings)
     if config.tune is not None:
         settings = {task: found.settings for task, found in tuned.items()}
     if config.untrained:
-        models["untrained"] = untrained_like(models["pretrained"], config.seed)
+        models[UNTRAINED] = untrained_like(models[FIRST], config.seed)
+    for name, other in beside.items():
+        models[name] = other.to(device)
     result = evaluate_table(
         models,
         config.raw,
         config.store,
         settings=settings,
+        own_settings={name: config.settings(other.settings) for name, other in beside.items()},
         tasks=config.tasks,
         selection=Selection(config.split, config.protocol, config.max_rows, config.seed),
         boosted=_boosted(config),
@@ -135,7 +146,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     print(format_table(result))
     print_skipped(result)
     if config.resamples:
-        print(f"\n{format_differences(result, 'pretrained')}")
+        print(f"\n{format_differences(result, FIRST)}")
     if config.out is not None:
         with complete_file(Path(config.out)) as file:
             file.write_text(json.dumps(result, indent=1) + "\n")
@@ -175,7 +186,7 @@ def _submission(config: EvaluateConfig) -> OnPredictions | None:
     folder = Path(config.submission)
 
     def write(database: str, rows: ScoredRows, found: Mapping[str, NDArray[np.float64]]) -> None:
-        write_submission(folder, database, rows, found["pretrained"])
+        write_submission(folder, database, rows, found[FIRST])
 
     return write
 

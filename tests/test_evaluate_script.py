@@ -83,6 +83,22 @@ def test_scores_are_written_and_the_pointers_name_different_models(
     )
 
 
+def test_checkpoints_beside_it_score_as_they_do_alone(trained, folders, tmp_path):
+    model = RelationalTransformer.from_pretrained(trained / "latest")
+    other = str(tmp_path / "other")
+    settings = Settings(EMBEDDER, {"context_length": 24, "recipes": {"labels": {"width": [4]}}})
+    save_pretrained(model, other, settings)
+    task = ("mean-amount",)
+    both = run(_config(trained / "best", folders, tasks=task, beside=(other,)))["tasks"][task[0]]
+    first = run(_config(trained / "best", folders, tasks=task))["tasks"][task[0]]
+    alone = run(_config(other, folders, tasks=task))["tasks"][task[0]]
+    assert both == first | {other: alone["pretrained"]}
+    assert alone["context_own"] != first["context_own"]  # the contexts are others
+    for beside in (("pretrained",), (other, other)):
+        with pytest.raises(InputError, match="beside must be other checkpoints, each once"):
+            _config(trained, folders, beside=beside)
+
+
 def test_every_baseline_and_intervals_unless_something_else_is_said(
     trained, folders, monkeypatch, capsys
 ):
@@ -138,7 +154,8 @@ def test_every_key_of_the_config_file_is_known():
     written = yaml.safe_load((ROOT / "conf" / "evaluate.yaml").read_text())
     assert set(written) - {"defaults", "hydra"} == {field.name for field in fields(EvaluateConfig)}
     for field in fields(EvaluateConfig)[3:]:
-        assert written[field.name] == field.default
+        value = written[field.name]
+        assert (tuple(value) if isinstance(value, list) else value) == field.default
 
 
 def test_a_model_of_another_embedder_is_refused(folders, tmp_path):
