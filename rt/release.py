@@ -5,7 +5,6 @@ as a repository of the Hugging Face Hub. The card says what the run's own files 
 are given say, and nothing else; what only people know stands in the notes.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from rt.checkpoint import MODEL_FILE, find_checkpoint, load_config, load_model, 
 from rt.logs import read_metrics
 from rt.run_files import RunFiles, group, open_run
 from rt.runs import summary
+from rt.score_summary import read_scores
 from rt.score_tables import format_differences, format_table
 
 CARD, LICENSE = "README.md", "LICENSE"
@@ -63,7 +63,7 @@ def release(
             f"{run} is not finished: start it again with the same command, it goes on, or publish "
             "what it has by --unfinished"
         )
-    tables = [_read_scores(path) for path in scores]
+    tables = [read_scores(path) for path in scores]
     place = find_checkpoint(run / checkpoint)
     model = load_model(place)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -72,16 +72,6 @@ def release(
     texts = {CARD: card, LICENSE: license_text}
     save_pretrained(model, out, dtype=torch.bfloat16, texts=texts)
     return Released(out, parameters, (out / MODEL_FILE).stat().st_size)
-
-
-def _read_scores(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't be read ({error}); give a file of evaluate.py") from None
-    if not isinstance(found, dict) or not {"database", "tasks", "protocol"} <= set(found):
-        raise InputError(f"{path}: holds no scores of one database; give a file of evaluate.py")
-    return found
 
 
 def _trained(files: RunFiles, step: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rt.text_table import aligned
 
-_ARROWS = {"higher": "↑", "lower": "↓"}
+ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 def format_table(result: Mapping[str, Any]) -> str:
@@ -16,7 +16,7 @@ def format_table(result: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(name for name in every if name not in fixed))
     lines = [["task", "metric", *names, "rows", "entity mean by"]]
     for task, entry in result["tasks"].items():
-        arrow = _ARROWS[entry["better"]]
+        arrow = ARROWS[entry["better"]]
         rows = f"{entry['rows']} of {entry['of_rows']}"
         values = [_value(entry, name) for name in names]
         by = entry["entity_column"] or "-"
@@ -72,6 +72,6 @@ def format_tuned(tuned: Mapping[str, Mapping[str, Any]]) -> str:
             f"{record['scores'][name]:.4f}{'*' if name == record['chosen'] else ' '}"
             for name in names
         ]
-        metric = f"{record['metric']} {_ARROWS[record['better']]}"
+        metric = f"{record['metric']} {ARROWS[record['better']]}"
         lines.append([task, metric, *marked, str(record["rows"])])
     return "\n".join(aligned(lines))

@@ -1,0 +1,51 @@
+"""Scores on many databases as one table in Markdown, from files of evaluate.py.
+
+python scripts/score_table.py SCORES.json [SCORES.json ...] [--column continued SCORES.json ...]
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; the rest is installed
+
+from plurel.atomic import complete_file
+from plurel.cli import Parser, clean_exit
+from rt.score_summary import joined, read_scores, score_table
+
+MODEL = "pretrained"
+COLUMNS = (
+    "untrained",
+    "global_mean",
+    "global_median",
+    "entity_mean",
+    "context_own",
+    "lightgbm_row",
+    "lightgbm_joined",
+    MODEL,
+)
+
+
+def main() -> None:
+    parser = Parser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("scores", type=Path, nargs="+", help="files of evaluate.py out=")
+    parser.add_argument(
+        "--column", nargs="+", action="append", default=[], metavar=("NAME", "SCORES"),
+        help="scores of another checkpoint, in a column of this name",
+    )  # fmt: skip
+    parser.add_argument(
+        "--columns", nargs="+", default=list(COLUMNS), help="those shown before --column's"
+    )
+    parser.add_argument("--out", type=Path, help="a file for the table")
+    args = parser.parse_args()
+    others = {name: [read_scores(Path(path)) for path in paths] for name, *paths in args.column}
+    results = joined([read_scores(path) for path in args.scores], others, MODEL)
+    text = score_table(results, [*args.columns, *others], MODEL)
+    print(text)
+    if args.out is not None:
+        with complete_file(args.out) as file:
+            file.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with clean_exit():
+        main()
