@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import (
@@ -14,9 +14,11 @@ from multiprocessing import (
     parent_process,
     resource_tracker,
 )
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from threading import Thread
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -33,15 +35,7 @@ def worker_pool(num_proc: int, preload: str) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes, forked from a server that has imported the module `preload` and has no
     threads yet. If the block ends with an error, Ctrl-C or SIGTERM, work in progress is
     given up, its temporary files removed, and what waits is never begun."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload([preload])
-    resource_tracker.ensure_running()  # first: starting it lifts the mask
-    # The server and all that it forks inherit the mask: Ctrl-C is the parent's business alone.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    context = _forkserver(preload)
     others = set(active_children())
     pool = ProcessPoolExecutor(num_proc, context, _prepare_worker)
     try:
@@ -52,6 +46,34 @@ def worker_pool(num_proc: int, preload: str) -> Iterator[ProcessPoolExecutor]:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def start_worker(
+    work: Callable[..., None], arguments: tuple[Any, ...], preload: str
+) -> BaseProcess:
+    """A process like those of `worker_pool` that does one piece of work and ends."""
+    process = _forkserver(preload).Process(target=_work, args=(work, arguments), daemon=True)
+    process.start()
+    return process
+
+
+def _work(work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    _prepare_worker()
+    work(*arguments)
+
+
+def _forkserver(preload: str) -> ForkServerContext:
+    """Where processes come from; the server runs."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    resource_tracker.ensure_running()  # first: starting it lifts the mask
+    # The server and all that it forks inherit the mask: these signals are the parent's business.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
 
 
 @contextmanager
@@ -70,9 +92,10 @@ def one_thread_each() -> Iterator[None]:
 
 
 def _prepare_worker() -> None:
-    """Ctrl-C is the parent's business; SIGTERM unwinds the stack, so that what is half-written is
-    removed; a parent that is killed takes its workers along."""
+    """Ctrl-C and SIGUSR1 are the parent's business; SIGTERM unwinds the stack, so that what is
+    half-written is removed; a parent that is killed takes its workers along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _unwind)
     parent = parent_process()
     if parent is not None:

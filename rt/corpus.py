@@ -31,7 +31,7 @@ class DataConfig:
     root: where databases are (`rt.sources`), one place or several; pattern: the names taken from a
     folder of databases; pre_dir: where the stores of databases in RelBench's format are, and are
     made, null for `plurel.paths.pre_dir()`. leave_out: databases that take no part, by name.
-    generate: in place of root, pattern, pre_dir and leave_out.
+    generate: in place of root and leave_out, which must be empty, pattern and pre_dir, not used.
     num_dbs: databases trained on, of `generate` at a time, null for all that are not held out.
     max_foreign_keys: databases where a table has more are left out (null: none is).
     tasks: what is trained on: every number and boolean column of every table (columns), the binary

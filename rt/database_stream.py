@@ -4,49 +4,50 @@ The databases of a run are numbered by seed. The first `heldout_dbs` are held ou
 trains on a window of `num_dbs` of the others, which moves on by `replaced` databases every `every`
 steps: window w = s // every holds the databases [w * replaced, w * replaced + num_dbs). So the
 databases of a step are a function of the config and the step, a run that continues has the same,
-and the disk holds no more than two windows, however long the run is.
+and beside the held-out ones the disk holds no more than two windows, however long the run is.
 
-The main rank's processes make the stores (`rt.generate`), those of the next window while this one
-is trained on; the other ranks see them come, in a folder that all ranks share.
+The main rank's processes make the stores (`rt.makers`), those of the next window while this one is
+trained on; the other ranks see them come, in a folder that all ranks share and no other run uses.
 """
 
+import fcntl
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from tqdm import tqdm
 
 from plurel.atomic import check_writable
 from plurel.config import Config
 from plurel.errors import InputError
-from plurel.processes import available_cores, one_thread_each, worker_pool
 from rt.config import require
+from rt.ranks import Ranks, usable_cores
 from rt.text import embedder_folder
 
 if TYPE_CHECKING:
     from rt.generate import Job
+    from rt.makers import Makers
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 60.0
+"""In which what the main rank has written must be seen by all."""
 
 
 @dataclass(frozen=True)
 class GenerateConfig:
     """config: the generator's preset or YAML file; prefix: databases are called <prefix>-<seed>;
-    first_seed: of the first held-out one. forecasts: tasks drawn for each. every, replaced: after
-    so many steps so many databases give way to new ones. processes: that make databases beside the
-    training. folder: where their stores are, null for the run's folder; keep: those that gave way
-    stay there, else they are deleted."""
+    first_seed: of the first held-out one; skip: seeds that are left out of their windows.
+    forecasts: tasks drawn for each. every, replaced: after so many steps so many databases give way
+    to new ones. processes: that make databases beside the training. folder: where their stores are,
+    null for the run's folder; keep: those that gave way stay there, else they are deleted."""
 
     config: str = "default"
     prefix: str = "rel-synthetic"
     first_seed: int = 0
+    skip: tuple[int, ...] = ()
     forecasts: int = 0
     every: int = 1000
     replaced: int = 32
@@ -61,16 +62,16 @@ class GenerateConfig:
         for name in ("first_seed", "forecasts"):
             value = getattr(self, name)
             require(value >= 0, f"data.generate.{name}", "0 or more", value)
-        plain = Path(self.prefix).name == self.prefix and not self.prefix.startswith(".")
+        plain = Path(self.prefix).name == self.prefix and self.prefix[:1] not in ("", ".")
         require(plain, "data.generate.prefix", "a plain name", self.prefix)
 
 
 class DatabaseStream:
     """The stores of a run's databases, step by step. To be used in a `with`, which ends the
-    processes.
+    processes. All ranks call `open`, with the same steps.
 
-    folder: of the stores, where the config names none. main: whether this rank makes them. stop:
-    names of signals that came, which end the waiting.
+    folder: of the stores, where the config names none. stop: names of signals that came, which end
+    the waiting.
     """
 
     def __init__(
@@ -81,43 +82,41 @@ class DatabaseStream:
         heldout_dbs: int,
         embedder: str,
         folder: Path,
-        main: bool = True,
+        ranks: Ranks | None = None,
         stop: Sequence[str] = (),
     ) -> None:
         self.generate, self.num_dbs, self.heldout_dbs = generate, num_dbs, heldout_dbs
         self.folder = Path(generate.folder) if generate.folder is not None else folder
-        self.embedder, self.main, self.stop = embedder, main, stop
+        self.embedder, self.ranks, self.stop = embedder, ranks or Ranks(), stop
         self._config = Config.load(generate.config)
-        self._context = ExitStack()
-        self._pool: ProcessPoolExecutor | None = None
-        self._pending: dict[int, Future[None]] = {}
         self._jobs: dict[int, Job] = {}
-        self._processes = 0
+        self._makers: Makers | None = None
+        self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        if self.main:
-            embedder_folder(self.embedder)  # refused before the work, not after it
-            check_writable(self.folder)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._context.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        if self._makers is not None:
+            self._makers.close()
+        if self._lock is not None:
+            self._lock.close()
 
-    def names(self) -> dict[str, list[str]]:
-        """The databases that the run begins with, and those that it holds out."""
+    def names(self) -> dict[str, Any]:
+        """The databases that the run begins with, those that it holds out, and what decides all of
+        them."""
+        provenance = self._job(self.generate.first_seed).provenance
         return {
-            "train": [self._name(seed) for seed in self._window(0)],
-            "heldout": [self._name(seed) for seed in self._heldout],
+            "train": [path.name for path in self.window(0)],
+            "heldout": [path.name for path in self.heldout()],
+            "generated": provenance,
         }
 
     def num_seen(self, step: int) -> int:
-        """Databases trained on in the steps before `step`, one at least."""
-        return self.num_dbs + (max(step - 1, 0) // self.generate.every) * self.generate.replaced
+        """Databases trained on in the steps before `step`, those of the first window at least."""
+        windows = max(step - 1, 0) // self.generate.every
+        seeds = range(self._window(0).start, self._window(windows).stop)
+        return len(self._without_skipped(seeds))
 
     def window_end(self, step: int) -> int:
         """The first step that is trained on other databases than `step` is."""
@@ -125,28 +124,28 @@ class DatabaseStream:
 
     def open(self, step: int) -> bool:
         """Make the databases of `step` and the held-out ones, or wait until they are there; then
-        begin with those that come next, and delete those that gave way. False if a signal ended the
-        waiting.
+        begin with those that come next, and delete those that gave way. False, on all ranks, if a
+        signal to one of them ended the waiting.
 
-        InputError, on the main rank, for a database that can't be made.
+        InputError, on all ranks, for a database that can't be made, for a folder that another run
+        uses, and for one that not all ranks see.
         """
         number = step // self.generate.every
         window, coming = self._window(number), self._window(number + 1)
-        if not self._wait([*self._heldout, *window]):
+        if not self._wait(self._without_skipped([*self._heldout, *window])):
             return False
-        if self.main:
-            self._submit(coming, self.generate.processes)
+        if self._makers is not None:
+            self._make(self._without_skipped(coming), self.generate.processes)
             self._delete_before(window.start)
         return True
 
     def heldout(self) -> list[Path]:
         """The stores of the held-out databases, once `open` has returned."""
-        return [self.folder / self._name(seed) for seed in self._heldout]
+        return self._stores(self._heldout)
 
     def window(self, step: int) -> list[Path]:
         """The stores of the databases that `step` is trained on, once `open` has returned."""
-        seeds = self._window(step // self.generate.every)
-        return [self.folder / self._name(seed) for seed in seeds]
+        return self._stores(self._window(step // self.generate.every))
 
     @property
     def _heldout(self) -> range:
@@ -156,6 +155,12 @@ class DatabaseStream:
     def _window(self, number: int) -> range:
         first = self._heldout.stop + number * self.generate.replaced
         return range(first, first + self.num_dbs)
+
+    def _without_skipped(self, seeds: Iterable[int]) -> list[int]:
+        return [seed for seed in seeds if seed not in self.generate.skip]
+
+    def _stores(self, seeds: Iterable[int]) -> list[Path]:
+        return [self.folder / self._name(seed) for seed in self._without_skipped(seeds)]
 
     def _name(self, seed: int) -> str:
         return f"{self.generate.prefix}-{seed}"
@@ -169,68 +174,89 @@ class DatabaseStream:
         return self._jobs[seed]
 
     def _wait(self, seeds: Sequence[int]) -> bool:
-        """Until the stores of the seeds are there; False if a signal came first."""
+        """Until all ranks see the stores of the seeds; False if a signal came first."""
         missing = {seed for seed in seeds if not self._job(seed).is_done()}
-        if self.main:
-            # where nothing was begun, nothing trains beside it
-            processes = self.generate.processes if self._pending else available_cores()
-            self._submit(sorted(missing), processes)
-        hide = not self.main or not missing
+        failure: InputError | None = None
+        hide = not self.ranks.is_main or not missing
         with tqdm(total=len(missing), desc="databases", unit="db", disable=hide) as bar:
-            while missing:
-                if self.stop:
-                    return False
-                there = {seed for seed in missing if self._is_there(seed)}
+            complete = None  # since when the main rank has all
+            while True:
+                if self.ranks.is_main:
+                    failure = self._progress(missing)
+                there = {seed for seed in missing if self._job(seed).is_done()}
                 missing -= there
                 bar.update(len(there))
-                if missing and not there:
-                    time.sleep(POLL_SECONDS)
-        return True
+                # a rank that is gone ends this too
+                table = self.ranks.gather([len(missing), len(self.stop), failure is not None])
+                if table[:, 2].any():
+                    raise failure or InputError("databases can't be generated: rank 0 says why")
+                if table[:, 1].any():
+                    return False
+                if not table[:, 0].any():
+                    return True
+                if not table[0, 0]:
+                    complete = complete or time.monotonic()
+                    self._check_seen(table[:, 0].tolist(), time.monotonic() - complete)
+                time.sleep(POLL_SECONDS)
 
-    def _is_there(self, seed: int) -> bool:
-        if not self.main:
-            return self._job(seed).is_done()
-        if not self._pending[seed].done():
-            return False
+    def _progress(self, missing: set[int]) -> InputError | None:
+        """Let what is missing be made, on the main rank; what is wrong with it."""
         try:
-            self._pending.pop(seed).result()
-        except BrokenProcessPool:
+            if self._makers is None:
+                self._makers = self._begin()
+            self._makers.check(self._name(seed) for seed in missing)
+            # where nothing was begun, nothing trains beside it
+            busy = bool(self._makers.names())
+            self._make(sorted(missing), self.generate.processes if busy else usable_cores())
+        except InputError as error:
+            return error
+        return None
+
+    def _begin(self) -> "Makers":
+        """What makes databases, once the folder is this run's alone."""
+        from rt.makers import Makers
+
+        embedder_folder(self.embedder)  # refused before the work, not after it
+        check_writable(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
             raise InputError(
-                "a process that makes databases died: is there enough memory? give fewer "
-                "data.generate.processes, or start again"
+                f"{self.folder}: another run makes its databases there: give another "
+                "data.generate.folder, or null"
             ) from None
-        except Exception as error:
-            raise InputError(f"{self._name(seed)} can't be generated: {error}") from error
-        return True
+        return Makers()
 
-    def _submit(self, seeds: Iterable[int], processes: int) -> None:
-        """Let so many processes make the databases that are neither there nor under way."""
-        from rt.generate import make_store
+    def _make(self, seeds: Iterable[int], processes: int) -> None:
+        """Let processes make the databases that are neither there nor given to one."""
+        assert self._makers is not None
+        given = self._makers.names()
+        jobs = [self._job(seed) for seed in seeds if self._name(seed) not in given]
+        self._makers.start([job for job in jobs if not job.is_done()], processes)
 
-        jobs = [
-            self._job(seed)
-            for seed in seeds
-            if seed not in self._pending and not self._job(seed).is_done()
-        ]
-        if not jobs:
-            return
-        if self._pool is None or (processes != self._processes and not self._pending):
-            self._context.close()
-            self._processes = processes
-            with one_thread_each():
-                self._pool = self._context.enter_context(worker_pool(processes, "rt.generate"))
-        for job in jobs:
-            self._pending[job.seed] = self._pool.submit(make_store, job)
+    def _check_seen(self, missing: Sequence[float], seconds: float) -> None:
+        """InputError if ranks do not see what the main one has had for so long."""
+        if seconds > GRACE_SECONDS:
+            rank = next(rank for rank, count in enumerate(missing) if count)
+            raise InputError(
+                f"rank {rank} does not see the databases that rank 0 has made in {self.folder}: "
+                "give a data.generate.folder, or a trainer.run_dir, that all machines share"
+            )
 
     def _delete_before(self, first: int) -> None:
         """Delete the databases that gave way to those from the seed `first` on."""
         from rt.generate import MADE
 
-        for seed in [seed for seed in self._jobs if seed < first and seed not in self._heldout]:
+        gone = [seed for seed in self._jobs if self._heldout.stop <= seed < first]
+        for seed in gone:
             del self._jobs[seed]
         if self.generate.keep:
             return
-        for marker in self.folder.glob(f"{self.generate.prefix}-*/{MADE}"):
+        for marker in self.folder.glob(f"*/{MADE}"):
             number = marker.parent.name.rpartition("-")[2]
-            if number.isdecimal() and self._heldout.stop <= int(number) < first:
+            if not number.isdecimal() or marker.parent.name != self._name(int(number)):
+                continue
+            if self._heldout.stop <= int(number) < first:
                 shutil.rmtree(marker.parent)

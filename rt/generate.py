@@ -6,14 +6,17 @@ synthetic_gen.py, draw_tasks.py and preprocess.py give for the same seed and nam
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from plurel.atomic import complete_file
 from plurel.config import Config
 from plurel.dataset import SyntheticDataset
+from plurel.errors import InputError
 from rt.defining.drawn import draw_tasks
 from rt.embedding import embed_stores
 from rt.store import write_store
@@ -70,3 +73,17 @@ def make_store(job: Job) -> None:
     with complete_file(store / MADE) as file:
         file.write_text(json.dumps(job.provenance) + "\n", encoding="utf-8")
     shutil.rmtree(raw)
+
+
+def make_stores(jobs: Sequence[Job], said: Connection) -> None:
+    """Do the jobs that are not done yet, in their order, and say (name, reason) of one that fails,
+    at which this ends."""
+    for job in jobs:
+        try:
+            if not job.is_done():
+                make_store(job)
+        except Exception as error:
+            # an InputError says all by itself
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            said.send((job.name, kind + " ".join(str(error).split())))
+            return

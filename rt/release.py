@@ -14,10 +14,9 @@ import torch
 import yaml
 
 from plurel.errors import InputError
-from rt.checkpoint import MODEL_FILE, find_checkpoint, load_config, load_model, save_pretrained
+from rt.checkpoint import MODEL_FILE, find_checkpoint, load_model, load_trainer, save_pretrained
 from rt.logs import read_metrics
 from rt.run_files import RunFiles, group, open_run
-from rt.runs import summary
 from rt.score_summary import read_scores
 from rt.score_tables import format_differences, format_table
 
@@ -67,20 +66,29 @@ def release(
     place = find_checkpoint(run / checkpoint)
     model = load_model(place)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    trained = _trained(files, load_config(place).get("step"))
+    trained = _trained(files, place)
     card = _card(name, files, trained, parameters, tables, notes)
     texts = {CARD: card, LICENSE: license_text}
     save_pretrained(model, out, dtype=torch.bfloat16, texts=texts)
     return Released(out, parameters, (out / MODEL_FILE).stat().st_size)
 
 
-def _trained(files: RunFiles, step: Any) -> dict[str, Any]:
-    """What the run's records say of the training up to a step (`rt.runs.summary`)."""
-    records = [r for r in read_metrics(files.folder) if isinstance(step, int) and r["step"] <= step]
-    for name in ("loss", "heldout_loss"):
-        if not any(name in record for record in records):
-            raise InputError(f"{files.folder}: its records hold no {name} up to step {step}")
-    return summary(records) | {"records": records}
+def _trained(files: RunFiles, place: Path) -> dict[str, Any]:
+    """What a checkpoint's state and the run's records up to it say of its training."""
+    state = load_trainer(place)
+    records = [r for r in read_metrics(files.folder) if r["step"] <= state["step"]]
+    heldout = [record for record in records if "heldout_loss" in record]
+    if not heldout:
+        raise InputError(f"{files.folder}: its records hold no held-out loss")
+    # the steps since the last record are in the state
+    seconds = sum(r["seconds"] for r in records if "loss" in r) + state["window"]["seconds"]
+    return {
+        "steps": state["step"],
+        "tokens": state["tokens"],
+        "seconds": seconds,
+        "databases": next((r["databases"] for r in records[::-1] if "databases" in r), None),
+        "heldout": heldout,
+    }
 
 
 def _card(
@@ -130,20 +138,22 @@ def _training(files: RunFiles, trained: Mapping[str, Any], parameters: int) -> s
     given = len(group(files.facts, "databases", where).get("train", []))
     lines = [
         f"{parameters:,} parameters; text embedder {data['embedder']}",
-        f"regime {files.config.get('regime')}: {trained.get('databases', given):,} databases, "
+        f"regime {files.config.get('regime')}: {trained['databases'] or given:,} databases, "
         f"{trained['tokens']:,} tokens (cells without padding) in {trained['steps']:,} steps, "
-        f"{trained['seconds'] / 3600:.1f} hours, {trained['tokens_per_s']:,} tokens/s",
+        f"{trained['seconds'] / 3600:.1f} hours, "
+        f"{trained['tokens'] / trained['seconds']:,.0f} tokens/s",
     ]
     if files.result is None:
         trainer = group(files.config, "trainer", where)
         unit = "tokens" if trainer.get("token_budget") is not None else "steps"
         budget = trainer.get("token_budget") or trainer.get("steps")
         lines.append(f"**the run is not finished**: its budget is {budget:,} {unit}")
-    name = "ema_heldout_loss" if "ema_loss" in trained["heldout"] else "heldout_loss"
-    curve = [f"{r[name]:.3f}" for r in _spread([r for r in trained["records"] if name in r], 8)]
+    heldout = trained["heldout"]
+    name = "ema_heldout_loss" if "ema_heldout_loss" in heldout[-1] else "heldout_loss"
+    curve = " → ".join(f"{record[name]:.3f}" for record in _spread(heldout, 8))
     lines.append(
-        f"loss on held-out databases {' → '.join(curve)}; of a constant answer "
-        f"{trained['heldout']['loss']['constant']:.3f}"
+        f"loss on held-out databases {curve}; of a constant answer "
+        f"{heldout[-1]['constant_loss']:.3f}"
     )
     start = files.facts.get("start")
     if start is not None:

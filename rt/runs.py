@@ -20,7 +20,7 @@ from rt.text_table import aligned
 
 FREE_KEYS = re.compile(
     r"logger\..*|data\.(pre_dir|num_workers|prefetch|sampler_threads)|evaluation\.pre_dir"
-    r"|data\.generate\.(processes|folder|keep)"
+    r"|data\.generate\.(config|skip|processes|folder|keep)"
     r"|trainer\.(run_dir|device|sharding|threads|save_every|keep)"
 )
 """Keys that may change when a run continues: they decide no value that is computed."""
@@ -51,7 +51,7 @@ class Run:
     """The folder of a run with the given config and databases."""
 
     def __init__(
-        self, folder: Path, config: Mapping[str, Any], databases: Mapping[str, list[str]]
+        self, folder: Path, config: Mapping[str, Any], databases: Mapping[str, Any]
     ) -> None:
         self.folder, self.config, self.databases = folder, config, dict(databases)
 
@@ -66,8 +66,8 @@ class Run:
         self._check_same(flatten(state["config"]), flatten(self.config))
         if state["databases"] != self.databases:
             raise InputError(
-                f"{self.folder} holds a run on other databases than data.* finds now: restore "
-                "them, or give another trainer.run_dir"
+                f"{self.folder} holds a run on other databases than data.* finds or generates now: "
+                "restore them, or give another trainer.run_dir"
             )
         return state
 

@@ -144,6 +144,8 @@ def _scores(files: RunFiles, split: Split) -> Mapping[str, Any]:
 
 def _databases(files: RunFiles) -> int:
     """How many it was trained on, which data.num_dbs does not say where it is null."""
+    if files.result is not None and "databases" in files.result:  # generated while it trained
+        return int(number(files.result, "databases", files.folder / RESULT))
     names = optional(files.facts, "databases").get("train")
     if isinstance(names, list) and names:
         return len(names)

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from plurel.errors import InputError
-from rt.score_tables import ARROWS
+from rt.score_tables import ARROWS, FIXED
 
 METRICS = {"roc_auc": "AUROC", "nmae": "NMAE"}
 SAME = ("split", "protocol", "max_rows", "seed")
 """What results must share to stand in one table."""
+
+BASELINES = (
+    "untrained", "global_mean", "global_median", "entity_mean", "entity_last_10", "context_own",
+    "context_all", "lightgbm_row", "lightgbm_joined",
+)  # fmt: skip
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -31,28 +36,54 @@ def read_scores(path: Path) -> dict[str, Any]:
     return found
 
 
-def joined(results: Results, others: Mapping[str, Results], model: str) -> list[dict[str, Any]]:
+def joined(
+    results: Results, others: Sequence[tuple[str, Results]], model: str
+) -> list[dict[str, Any]]:
     """The results with the scores of `model` in `others` as further columns, by the names there.
-    InputError for results of one database twice, or of other rows than `results`."""
-    found = {name: _by_database(name, of) for name, of in {"": results, **others}.items()}
-    whole = []
-    for database, result in found.pop("").items():
-        tasks = {task: dict(entry) for task, entry in result["tasks"].items()}
-        for name, of in found.items():
-            if database in of:
-                _check_same(name, result, of[database])
-                for task, entry in of[database]["tasks"].items():
-                    if task in tasks:
-                        tasks[task][name] = entry[model]
-        whole.append({**result, "tasks": tasks})
-    for result in whole[1:]:
-        _check_same(result["database"], whole[0], result)
-    return whole
+
+    InputError for a name that is taken, for a database twice or, in `others`, one that `results`
+    don't have, for results without the model, and for scores of other rows.
+    """
+    for number, (name, _) in enumerate(others):
+        entries = [entry for result in results for entry in result["tasks"].values()]
+        if name in [other for other, _ in others[:number]] or any(name in e for e in entries):
+            raise InputError(f"a column '{name}' is there already: choose another name")
+    whole = {name: _copy(result, model) for name, result in _by_database("", results).items()}
+    for result in whole.values():
+        _check_same(result["database"], next(iter(whole.values())), result)
+    for name, of in others:
+        for database, other in _by_database(name, of).items():
+            if database not in whole:
+                raise InputError(f"{name}: no file before holds scores of {database}")
+            _check_same(f"{name}, {database}", whole[database], other)
+            tasks = _copy(other, model)["tasks"]
+            for task, entry in whole[database]["tasks"].items():
+                if task in tasks:
+                    _check_rows(f"{name}, {database}/{task}", entry, tasks[task])
+                    entry[name] = tasks[task][model]
+    return list(whole.values())
+
+
+def _copy(result: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """A result to be added to, which has scores of the model."""
+    for task, entry in result["tasks"].items():
+        if model not in entry:
+            raise InputError(
+                f"{result['database']}/{task}: no column '{model}': give a file of evaluate.py"
+            )
+    return {**result, "tasks": {task: dict(entry) for task, entry in result["tasks"].items()}}
+
+
+def _check_rows(name: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    for key in ("metric", "rows", "of_rows"):
+        if first.get(key) != other.get(key):
+            raise InputError(f"{name}: {key} is {other.get(key)!r}, not {first.get(key)!r}")
 
 
 def score_table(results: Results, columns: Sequence[str], model: str) -> str:
     """Markdown: a row for each task, means by metric, and the comparisons of `model`. Columns that
-    no result has are left out; InputError if there is no task."""
+    no result has are left out, and those that are neither among `columns` nor a baseline's follow
+    (of checkpoints beside it); InputError if there is no task."""
     entries = [
         (f"{result['database']}/{task}", entry)
         for result in results
@@ -60,7 +91,9 @@ def score_table(results: Results, columns: Sequence[str], model: str) -> str:
     ]
     if not entries:
         raise InputError("the files hold no scored task")
-    shown = [name for name in columns if any(name in entry for _, entry in entries)]
+    there = dict.fromkeys(name for _, entry in entries for name in entry)
+    models = [name for name in there if name not in (*columns, *FIXED, *BASELINES)]
+    shown = [*(name for name in columns if name in there), *models]
     lines = [
         "| " + " | ".join(["task", "rows", *(_title(name, model) for name in shown)]) + " |",
         "|" + "---|" * (len(shown) + 2),

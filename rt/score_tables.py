@@ -6,14 +6,15 @@ from typing import Any
 from rt.text_table import aligned
 
 ARROWS = {"higher": "↑", "lower": "↓"}
+FIXED = ("metric", "better", "rows", "of_rows", "entity_column", "intervals", "better_by")
+"""Of a task's entry, what is no model's and no baseline's score."""
 
 
 def format_table(result: Mapping[str, Any]) -> str:
     """The result of `evaluate_table` as lines of aligned columns."""
-    fixed = ("metric", "better", "rows", "of_rows", "entity_column", "intervals", "better_by")
     # a regression has one baseline more: the longest entry has all names in order
     every = (name for e in sorted(result["tasks"].values(), key=len, reverse=True) for name in e)
-    names = list(dict.fromkeys(name for name in every if name not in fixed))
+    names = list(dict.fromkeys(name for name in every if name not in FIXED))
     lines = [["task", "metric", *names, "rows", "entity mean by"]]
     for task, entry in result["tasks"].items():
         arrow = ARROWS[entry["better"]]

@@ -85,14 +85,15 @@ def run(config: TrainConfig, stop: list[str] | None = None) -> Path:
 
     SIGTERM, SIGINT and SIGUSR1 save a checkpoint and return; the names of those that came are left
     in `stop`, on every rank. Raises InputError for a config that does not fit the data, the machine
-    or an earlier run in the same folder, and for a loss that is not finite.
+    or an earlier run in the same folder, for a loss that is not finite, and for a signal that comes
+    while databases are made at the beginning, when there is nothing to save.
     """
     trainer = config.trainer
     told: list[str] = [] if stop is None else stop
     with (
         join_ranks(trainer.device, trainer.threads) as ranks,
         stop_signals(told),
-        _stream(config, ranks.is_main, told) as stream,
+        _stream(config, ranks, told) as stream,
     ):
         if ranks.device.type == "cpu":
             keep_freed_memory()
@@ -104,7 +105,7 @@ def run(config: TrainConfig, stop: list[str] | None = None) -> Path:
 
 
 def _stream(
-    config: TrainConfig, main: bool, told: list[str]
+    config: TrainConfig, ranks: Ranks, told: list[str]
 ) -> AbstractContextManager[DatabaseStream | None]:
     """The databases that are generated while the run trains, None if it trains on given ones."""
     data = config.data
@@ -116,7 +117,7 @@ def _stream(
         heldout_dbs=data.heldout_dbs,
         embedder=data.embedder,
         folder=Path(config.trainer.run_dir) / DATABASES,
-        main=main,
+        ranks=ranks,
         stop=told,
     )
 
@@ -139,7 +140,8 @@ def _run(config: TrainConfig, ranks: Ranks, stream: DatabaseStream | None, told:
     if stream is not None:
         step = state["step"] if state is not None else 0
         if not stream.open(step):
-            raise InputError(f"{told[0]} came while databases were made: start again to continue")
+            signal = (told or ["a signal to another rank"])[0]
+            raise InputError(f"{signal} came while databases were made: start again to continue")
         corpus = open_stream(stream, step, config.data, class_targets)
     _go_on(Trainer(config, corpus, ranks, record, state, stream), told)
     return record.folder

@@ -239,8 +239,12 @@ class Trainer:
         waited for, or ""."""
         assert self.stream is not None  # only its windows end before the run
         begin = time.perf_counter()
-        ready = self.stream.open(self.step)
-        if self.ranks.gather([float(not ready)]).any():
+        try:
+            ready = self.stream.open(self.step)
+        except InputError:
+            self.save()
+            raise
+        if not ready:
             self.save()
             return (stop or ["a signal to another rank"])[0]
         waited = time.perf_counter() - begin

@@ -29,17 +29,20 @@ def main() -> None:
     parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("scores", type=Path, nargs="+", help="files of evaluate.py out=")
     parser.add_argument(
-        "--column", nargs="+", action="append", default=[], metavar=("NAME", "SCORES"),
+        "--column", nargs="+", action="append", default=[], metavar=("NAME", "SCORES.json"),
         help="scores of another checkpoint, in a column of this name",
     )  # fmt: skip
     parser.add_argument(
-        "--columns", nargs="+", default=list(COLUMNS), help="those shown before --column's"
+        "--columns", nargs="+", default=list(COLUMNS), help="of baselines, those shown"
     )
     parser.add_argument("--out", type=Path, help="a file for the table")
     args = parser.parse_args()
-    others = {name: [read_scores(Path(path)) for path in paths] for name, *paths in args.column}
+    for name, *paths in args.column:
+        if not paths:
+            parser.error(f"--column {name}: give its files of scores")
+    others = [(name, [read_scores(Path(path)) for path in paths]) for name, *paths in args.column]
     results = joined([read_scores(path) for path in args.scores], others, MODEL)
-    text = score_table(results, [*args.columns, *others], MODEL)
+    text = score_table(results, args.columns, MODEL)
     print(text)
     if args.out is not None:
         with complete_file(args.out) as file:

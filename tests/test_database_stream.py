@@ -1,15 +1,20 @@
 """Databases generated while a run trains: which ones a step has, and that nothing else changes."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import torch
 from small_stores import records, small_config
 from test_continue import state_of, stopped_in
 
@@ -18,7 +23,7 @@ from plurel.config import Config
 from plurel.corpus import generate_corpus
 from plurel.errors import InputError
 from rt import checkpoint
-from rt.config import from_dict
+from rt.config import from_dict, to_dict
 from rt.corpus import DataConfig, build_sampler, open_corpus
 from rt.data import Batch
 from rt.database_stream import DatabaseStream, GenerateConfig
@@ -26,7 +31,9 @@ from rt.defining.drawn import draw_tasks
 from rt.generate import MADE
 from rt.loader import BatchStream
 from rt.logs import read_metrics
+from rt.makers import Makers
 from rt.meta import META
+from rt.ranks import Ranks
 from rt.store import preprocess_many
 from rt.train import run
 from rt.train_config import TrainConfig
@@ -168,7 +175,7 @@ def test_a_run_continues_on_an_empty_disk_with_the_same_bits(
 def stream(generator: Path, folder: Path, **changes: Any) -> DatabaseStream:
     """A stream like that of `config`, by itself."""
     values = {"config": str(generator), "prefix": "fresh", "every": EVERY, "replaced": REPLACED}
-    keys = {name: changes.pop(name) for name in ("main", "stop") if name in changes}
+    keys = {name: changes.pop(name) for name in ("ranks", "stop") if name in changes}
     return DatabaseStream(
         GenerateConfig(**(values | changes)),
         num_dbs=NUM_DBS,
@@ -198,12 +205,15 @@ def test_a_store_of_another_generator_is_made_anew(generator: Path, tmp_path: Pa
 def test_databases_that_gave_way_stay_where_asked_and_strangers_always(
     generator: Path, tmp_path: Path
 ) -> None:
-    stranger = tmp_path / "databases" / "fresh-1"
+    stranger, other = (tmp_path / "databases" / name for name in ("fresh-1", "fresh-more-1"))
     for keep in (True, False):
         with stream(generator, tmp_path / "databases", keep=keep) as one:
             assert one.open(0)
+            if keep:
+                shutil.copytree(stranger, other)
             assert one.open(EVERY)
         assert stranger.is_dir() == keep
+        assert other.is_dir()  # of another prefix
     stranger.mkdir()
     (stranger / "notes.txt").write_text("mine")
     with stream(generator, tmp_path / "databases") as one:
@@ -211,25 +221,60 @@ def test_databases_that_gave_way_stay_where_asked_and_strangers_always(
     assert (stranger / "notes.txt").is_file()
 
 
-def test_other_ranks_wait_for_the_main_one(generator: Path, tmp_path: Path) -> None:
-    opened: list[bool] = []
-    with stream(generator, tmp_path, main=False) as other:
-        waiting = Thread(target=lambda: opened.append(other.open(0)))
-        waiting.start()
-        time.sleep(3 * rt.database_stream.POLL_SECONDS)
-        assert opened == []
-        with stream(generator, tmp_path) as main:
-            assert main.open(0)
-        waiting.join(timeout=30)
-    assert opened == [True]
-    assert all((store / MADE).is_file() for store in [*other.window(0), *other.heldout()])
-
-
 def test_a_signal_ends_the_waiting(generator: Path, tmp_path: Path) -> None:
-    stop = ["SIGTERM"]
-    for main in (False, True):
-        with stream(generator, tmp_path, main=main, stop=stop) as one:
-            assert not one.open(0)
+    with stream(generator, tmp_path, stop=["SIGTERM"]) as one:
+        assert not one.open(0)
+
+
+class TwoRanks(Ranks):
+    """The main one of two ranks; the other one has this to say: how many databases it does not
+    see, its signals, whether something is wrong."""
+
+    says: ClassVar[list[float]]
+
+    def gather(self, values: list[float]) -> torch.Tensor:
+        return torch.tensor([values, self.says], dtype=torch.float64)
+
+
+def test_what_another_rank_says_ends_the_waiting(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rt.database_stream, "GRACE_SECONDS", 1.0)
+
+    def opened(*says: float) -> bool:
+        monkeypatch.setattr(TwoRanks, "says", list(says), raising=False)
+        with stream(generator, tmp_path, ranks=TwoRanks()) as one:
+            return one.open(0)
+
+    assert not opened(4, 1, 0)
+    with pytest.raises(InputError, match="rank 0 says why"):
+        opened(4, 0, 1)
+    with pytest.raises(InputError, match=r"rank 1 does not see .* that all machines share"):
+        opened(4, 0, 0)
+    assert opened(0, 0, 0)
+
+
+def test_two_ranks_train_like_one(
+    generator: Path, finished: tuple[Path, Batches], tmp_path: Path
+) -> None:
+    """With workers that prepare batches, and several batches a step."""
+    values = to_dict(config(generator, tmp_path / "run", micro_batches=2))
+    values["data"] |= {"num_workers": 2}
+    values["optim"] = {"lr": 0.01}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    program = [str(Path(sys.executable).with_name("torchrun")), "--standalone"]
+    command = [*program, "--nproc_per_node=2", str(Path(__file__).with_name("run_config.py"))]
+    done = subprocess.run(
+        [*command, str(tmp_path / "config.json")], capture_output=True, text=True, timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("loss", "heldout_loss", "databases"):
+        one, two = (
+            [record[name] for record in read_metrics(folder) if name in record]
+            for folder in (finished[0], tmp_path / "run")
+        )
+        assert two == pytest.approx(one, abs=1e-5)
 
 
 def test_a_signal_before_the_first_step_is_said(generator: Path, tmp_path: Path) -> None:
@@ -259,15 +304,101 @@ def test_a_signal_while_databases_are_waited_for_saves(
     assert records(folder) == records(finished[0])
 
 
-def test_a_database_that_cannot_be_made_is_named(
+def test_a_database_that_cannot_be_made_can_be_left_out(
+    generator: Path, finished: tuple[Path, Batches], tmp_path: Path
+) -> None:
+    """Seed 5 comes with the second window: the run is saved, and goes on without it."""
+    settings = config(generator, tmp_path / "run", save_every=100)
+    stranger = tmp_path / "run" / "databases" / "fresh-5"
+    stranger.mkdir(parents=True)
+    (stranger / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"fresh-5 can't be generated: .*generate.skip=\[5\]"):
+        run(settings)
+    assert (stranger / "notes.txt").is_file()
+    assert checkpoint.find_checkpoint(tmp_path / "run").name == f"step_{EVERY}"
+    without = replace(settings.data.generate, skip=(5,))
+    run(replace(settings, data=replace(settings.data, generate=without)))
+    assert (stranger / "notes.txt").is_file()
+    seen = [record["databases"] for record in read_metrics(tmp_path / "run") if "loss" in record]
+    assert seen == [3, 3, 4, 4, 6, 6]
+
+
+def kill(name: int, makers: Makers) -> None:
+    for maker in makers._makers:
+        os.kill(maker.process.pid, name)
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_dies_is_started_again(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: int
+) -> None:
+    making = Makers.start
+    killed = []
+
+    def killed_once(self: Makers, jobs: Any, processes: int) -> None:
+        making(self, jobs, processes)
+        if jobs and not killed:
+            killed.append(jobs)
+            kill(name, self)
+
+    monkeypatch.setattr(Makers, "start", killed_once)
+    with stream(generator, tmp_path) as one:
+        assert one.open(0)
+        # and so is one that has done all that it was given
+        killed.clear()
+        assert one.open(EVERY)
+        time.sleep(0.5)
+        assert one.open(2 * EVERY)
+    assert all((store / MADE).is_file() for store in one.window(2 * EVERY))
+
+
+def test_a_process_that_dies_twice_ends_the_run(
     generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "fresh-2").mkdir()
-    (tmp_path / "fresh-2" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"fresh-2 can't be generated: .*fresh-2"):  # noqa: SIM117
-        with stream(generator, tmp_path) as one:
-            one.open(0)
-    assert (tmp_path / "fresh-2" / "notes.txt").is_file()
+    making = Makers._start
+
+    def killed(self: Makers, jobs: Any) -> None:
+        making(self, jobs)
+        os.kill(self._makers[-1].process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Makers, "_start", killed)
+    with (
+        stream(generator, tmp_path) as one,
+        pytest.raises(InputError, match=r"fresh-\d can't be generated: .*died, twice; is ther"),
+    ):
+        one.open(0)
+
+
+def test_nothing_is_left_running(generator: Path, tmp_path: Path) -> None:
+    before = set(active_children())
+    start = time.monotonic()
+    with stream(generator, tmp_path, processes=2, replaced=3) as one:
+        assert one.open(0)
+        assert len(set(active_children()) - before) == 2
+    assert set(active_children()) == before
+    assert time.monotonic() - start < 30
+    assert not list(tmp_path.glob(".raw/*/*.parquet"))
+
+
+def test_a_folder_is_one_runs_alone(generator: Path, tmp_path: Path) -> None:
+    with stream(generator, tmp_path) as one, stream(generator, tmp_path) as other:
+        assert one.open(0)
+        with pytest.raises(
+            InputError, match=r"another run makes its databases there: give another"
+        ):
+            other.open(0)
+
+
+def test_a_run_does_not_go_on_with_another_generator(
+    generator: Path, finished: tuple[Path, Batches], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "run", ignore=shutil.ignore_patterns("databases"))
+    own = tmp_path / "own.yaml"
+    shutil.copy(generator, own)
+    run(config(own, tmp_path / "run"))  # the same in another place
+    Config.from_yaml(own).overridden(["database_params.num_tables_choices=4"]).to_yaml(own)
+    with pytest.raises(InputError, match="a run on other databases"):
+        run(config(own, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -281,6 +412,7 @@ def test_a_database_that_cannot_be_made_is_named(
         ({"generate": {"every": 0}}, "data.generate.every must be 1 or more"),
         ({"generate": {"replaced": 4}}, "data.generate.replaced must be at most data.num_dbs"),
         ({"generate": {"prefix": "a/b"}}, "data.generate.prefix must be a plain name"),
+        ({"generate": {"prefix": ""}}, "data.generate.prefix must be a plain name"),
         ({"generate": {"forecast": 1}}, "did you mean data.generate.forecasts"),
     ],
 )

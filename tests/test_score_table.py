@@ -72,7 +72,8 @@ def test_columns_of_other_checkpoints(table, tmp_path: Path) -> None:
     first = write(tmp_path, "shop", SHOP)
     more = {"churn": SHOP["churn"] | {"pretrained": 0.75}, "other": CLUB["leaves"]}
     other = write(tmp_path, "shop", more)
-    lines = table(first, write(tmp_path, "club", CLUB), "--column", "continued", other)
+    club = {"leaves": CLUB["leaves"] | {"entity_last_10": 0.5}}  # of baselines those asked for
+    lines = table(first, write(tmp_path, "club", club), "--column", "continued", other)
     assert lines[0].endswith("| **pretrained** | continued |")
     assert lines[2].endswith("| **0.700** ±0.100 | 0.750 |")
     assert lines[3].endswith("| **0.900** ±0.100 | - |")
@@ -90,8 +91,23 @@ def test_what_does_not_belong_together_is_refused(table, tmp_path: Path) -> None
     split = write(tmp_path, "club", CLUB, protocol="split")
     with pytest.raises(InputError, match="club: protocol is 'split', not 'rolling' as in the fir"):
         table(first, split)
-    with pytest.raises(InputError, match="more: seed is 1, not 0"):
+    with pytest.raises(InputError, match="more, shop: seed is 1, not 0"):
         table(first, "--column", "more", write(tmp_path, "shop", SHOP, seed=1))
+    for name in ("global_mean", "rows", "pretrained"):
+        with pytest.raises(InputError, match=f"a column '{name}' is there already"):
+            table(first, "--column", name, first)
+    with pytest.raises(InputError, match="a column 'more' is there already"):
+        table(first, "--column", "more", first, "--column", "more", first)
+    with pytest.raises(InputError, match="--column more: give its files of scores"):
+        table(first, "--column", "more")
+    with pytest.raises(InputError, match="more: no file before holds scores of club"):
+        table(first, "--column", "more", write(tmp_path, "club", CLUB))
+    fewer = {"churn": SHOP["churn"] | {"rows": 10}}
+    with pytest.raises(InputError, match="more, shop/churn: rows is 10, not 1000"):
+        table(first, "--column", "more", write(tmp_path, "shop", fewer))
+    del fewer["churn"]["pretrained"]
+    with pytest.raises(InputError, match="shop/churn: no column 'pretrained': give a file"):
+        table(first, "--column", "more", write(tmp_path, "shop", fewer))
     with pytest.raises(InputError, match="the files hold no scored task"):
         table(write(tmp_path, "club", {}))
     (tmp_path / "wrong.json").write_text("[1]")
