@@ -6,7 +6,7 @@ are given say, and nothing else; what only people know stands in the notes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 
 from plurel.errors import InputError
 from rt.checkpoint import MODEL_FILE, find_checkpoint, load_model, load_trainer, save_pretrained
+from rt.config import require
 from rt.logs import read_metrics
 from rt.run_files import RunFiles, group, open_run
 from rt.score_summary import read_scores
@@ -46,13 +47,16 @@ def release(
     *,
     checkpoint: str = "best",
     unfinished: bool = False,
+    context_length: int | None = None,
     scores: Sequence[Path] = (),
     notes: str = "",
 ) -> Released:
     """Write a model of a run to the folder `out`, whole or not at all.
 
     checkpoint: `best`, `latest` or a step's folder in the run. unfinished: the run need not be at
-    its end; the card says how far it is. scores: files of `evaluate.py out=` of this model. notes:
+    its end; the card says how far it is. context_length: cells of the
+    contexts that the model reads where nothing else is asked for, None for those that it was
+    trained with. scores: files of `evaluate.py out=` of this model. notes:
     Markdown for the card. Raises InputError for a run that is not finished, unless that is asked
     for, and for scores that can't be read.
     """
@@ -67,9 +71,16 @@ def release(
     model = load_model(place)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained = _trained(files, place)
+    settings = model.settings
+    if context_length is not None:
+        require(context_length > 0, "context_length", "1 or more", context_length)
+        settings = replace(
+            settings, context={**settings.context, "context_length": [context_length]}
+        )
+        trained["read"] = context_length
     card = _card(name, files, trained, parameters, tables, notes)
     texts = {CARD: card, LICENSE: license_text}
-    save_pretrained(model, out, dtype=torch.bfloat16, texts=texts)
+    save_pretrained(model, out, settings, dtype=torch.bfloat16, texts=texts)
     return Released(out, parameters, (out / MODEL_FILE).stat().st_size)
 
 
@@ -143,6 +154,9 @@ def _training(files: RunFiles, trained: Mapping[str, Any], parameters: int) -> s
         f"{trained['seconds'] / 3600:.1f} hours, "
         f"{trained['tokens'] / trained['seconds']:,.0f} tokens/s",
     ]
+    lengths = " or ".join(map(str, data["context_length"]))
+    read = f"; it reads {trained['read']}, chosen after it" if "read" in trained else ""
+    lines.append(f"trained on contexts of {lengths} cells{read}")
     if files.result is None:
         trainer = group(files.config, "trainer", where)
         unit = "tokens" if trainer.get("token_budget") is not None else "steps"

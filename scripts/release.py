@@ -20,6 +20,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="best", help="best, latest or step_N (best)")
     parser.add_argument("--unfinished", action="store_true", help="the run need not be at its end")
     parser.add_argument(
+        "--context_length", type=int, metavar="CELLS",
+        help="that it reads where nothing else is asked for (those that it was trained with)",
+    )  # fmt: skip
+    parser.add_argument(
         "--scores", type=Path, nargs="+", default=[], help="files of evaluate.py out=, for the card"
     )
     parser.add_argument("--notes", type=Path, help="Markdown for the card: what was used for what")
@@ -31,6 +35,7 @@ def main() -> None:
     made = release(
         args.run, args.out, args.name, license_text,
         checkpoint=args.checkpoint, unfinished=args.unfinished,
+        context_length=args.context_length,
         scores=args.scores, notes=notes,
     )  # fmt: skip
     print(f"{made.folder}: {made.parameters:,} parameters, {made.bytes / 1e6:.1f} MB of weights")

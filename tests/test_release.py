@@ -89,12 +89,15 @@ def test_the_card_of_an_earlier_step_says_how_far_it_is(
     metrics.write_text("".join(json.dumps(record) + "\n" for record in kept))
     for step, run_dir in (("step_4", finished), ("latest", tmp_path / "going")):
         words = [run_dir, "--name", "x", "--out", tmp_path / step, "--checkpoint", step]
-        words += ["--unfinished"] if step == "latest" else []
+        words += ["--unfinished", "--context_length", "48"] if step == "latest" else []
         monkeypatch.setattr("sys.argv", ["release.py", *map(str, words)])
         main()
         card = (tmp_path / step / "README.md").read_text()
         assert f"{tokens[4 if step == 'step_4' else 6]:,} tokens" in card
         assert ("**the run is not finished**: its budget is 6 steps" in card) == (step == "latest")
+        assert ("contexts of 24 cells; it reads 48" in card) == (step == "latest")
+        predictor = Predictor.from_pretrained(tmp_path / step)
+        assert predictor.settings.context_length == (48 if step == "latest" else 24)
 
 
 def test_it_is_a_repository_of_the_hub(
