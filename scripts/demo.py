@@ -18,6 +18,7 @@ from plurel.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 NUM_DATABASES = 32
 EMBEDDER = "all-MiniLM-L6-v2"
+SHIPPED = "plurel-small"
 TASKS = ("flight-delayed", "plane-idle", "dest-delay")
 
 
@@ -64,10 +65,10 @@ def main() -> None:
         *("experiment=demo", f"data.root={pre}", f"trainer.run_dir={run_dir}"),
     )
     run(
-        "5/6 evaluate on the flights database, without training on it",
+        f"5/6 evaluate it, and {SHIPPED}, on the flights database, without training on it",
         *(python, "scripts/evaluate.py", f"checkpoint={run_dir / 'best'}", f"raw={flights}"),
         *(f"store={pre / 'flights'}", f"tasks=[{','.join(TASKS)}]", "max_rows=2000"),
-        *("baselines=means", "resamples=0"),
+        *(f"beside=[{SHIPPED}]", "baselines=means", "resamples=0"),
         f"out={run_dir / 'summary.json'}",
     )
     pictures = run_dir / "pictures"

@@ -78,6 +78,8 @@ def _environment(work: Path) -> dict[str, str]:
     return {
         **os.environ, "PYTHONPATH": os.pathsep.join(paths), "TQDM_DISABLE": "1",
         "IPYTHONDIR": str(work / "ipython"), "TMPDIR": str(work),
+        # of tqdm, for bars that are not shown
+        "PYTHONWARNINGS": "ignore:IProgress not found",
     }  # fmt: skip
 
 

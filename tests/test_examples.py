@@ -100,8 +100,7 @@ def test_a_file_of_sql_becomes_a_database(tmp_path: Path) -> None:
 
 
 def test_a_file_of_duckdb_becomes_predictions(tmp_path: Path) -> None:
-    small = {"DATABASES": 4, "STEPS": 3, "AIRCRAFT": 10}
-    done = run_notebook(EXAMPLES / "your_database.ipynb", small)
+    done = run_notebook(EXAMPLES / "your_database.ipynb", {"AIRCRAFT": 10})
     assert not list(streams(done, "stderr"))
     printed = "".join(streams(done, "stdout"))
     assert re.search(r"\+ +flights.tailnum +planes.tailnum", printed)
@@ -117,7 +116,7 @@ def test_a_file_of_duckdb_becomes_predictions(tmp_path: Path) -> None:
     assert scores["entity_mean"] > 0.6
     effects = table_of(done, "explain")
     assert {"idle", "planes", "flights"} <= set(effects["part"])
-    for cell in ("model", "explain-picture", "context"):
+    for cell in ("explain-picture", "context"):
         assert picture_of(done, cell, tmp_path).std() > 0.01
 
 

@@ -1,0 +1,90 @@
+"""The model that comes with the package: found by its name, offline, as good as its table says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+from rt.checkpoint import load_config
+from rt.databases import make_flights
+from rt.evaluate import Selection, evaluate_table
+from rt.model import RelationalTransformer
+from rt.predict import Predictor
+from rt.shipped import DEFAULT, MODELS
+from rt.store import preprocess_many
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = MODELS / DEFAULT
+SCORES = ROOT / "docs" / "scores" / DEFAULT
+MOST_BYTES = 12_000_000
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)  # where no folder has the model's name
+
+
+def test_it_is_found_by_its_name_and_small() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MOST_BYTES
+    state = load_file(FOLDER / "model.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.bfloat16}
+    model = RelationalTransformer.from_pretrained(DEFAULT)
+    assert {name: tensor.shape for name, tensor in model.state_dict().items()} == {
+        name: tensor.shape for name, tensor in state.items()
+    }
+    predictor = Predictor.from_pretrained()
+    assert predictor.settings.embedder == "all-MiniLM-L6-v2"
+    assert predictor.settings.context_length == load_config(FOLDER)["context"]["context_length"][0]
+
+
+def test_its_config_is_that_of_the_experiment() -> None:
+    experiment = yaml.safe_load((ROOT / f"conf/experiment/{DEFAULT}.yaml").read_text())
+    size = yaml.safe_load((ROOT / "conf/model/tiny.yaml").read_text())
+    config = load_config(FOLDER)
+    wanted = {**size, **experiment["model"]}
+    assert {key: config["model"][key] for key in wanted if key != "attention"} == {
+        key: value for key, value in wanted.items() if key != "attention"
+    }
+    (read,) = config["context"]["context_length"]
+    trained = experiment["data"]["context_length"]
+    card = (FOLDER / "README.md").read_text()
+    assert (
+        f"trained on contexts of {trained} cells" + (f"; it reads {read}" * (read != trained))
+        in card
+    )
+
+
+def test_the_card_says_where_it_comes_from() -> None:
+    card = (FOLDER / "README.md").read_text()
+    for words in ("license: mit", "regime synthetic", "source revision", "What was used for what"):
+        assert words in card
+    assert (
+        "/" not in yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])["trainer"]["run_dir"]
+    )
+
+
+def test_a_score_of_the_table_comes_out_again(tmp_path: Path) -> None:
+    """On a database that the package's own dependencies carry; rounding differs by processor."""
+    told = json.loads((SCORES / "flights.json").read_text())
+    raw = make_flights(tmp_path / "raw" / "flights")
+    (store,) = preprocess_many([raw], tmp_path / "pre", embedder="all-MiniLM-L6-v2")
+    predictor = Predictor.from_pretrained(precision="fp32")
+    selection = Selection(**{key: told[key] for key in ("split", "protocol", "max_rows", "seed")})
+    found = evaluate_table(
+        {"pretrained": predictor.model},
+        raw,
+        store,
+        settings=predictor.settings,
+        tasks=["dest-delay"],
+        selection=selection,
+        show_progress=False,
+    )
+    entry, expected = found["tasks"]["dest-delay"], told["tasks"]["dest-delay"]
+    assert entry["rows"] == expected["rows"]
+    assert entry["pretrained"] == pytest.approx(expected["pretrained"], abs=0.005)
+    assert entry["context_own"] == pytest.approx(expected["context_own"], abs=1e-6)
