@@ -169,6 +169,6 @@ def _comparison(entries: Results, name: str, model: str) -> str:
     beyond = sum(d["low"] > 0 for d in found)
     worse = sum(d["high"] < 0 for d in found)
     return (
-        f"- better than {name.replace('_', ' ')} on {better} of {len(found)} tasks, by more than the "
-        f"interval on {beyond}; worse by more than it on {worse}"
+        f"- better than {name.replace('_', ' ')} on {better} of {len(found)} tasks, by more than "
+        f"the interval on {beyond}; worse by more than it on {worse}"
     )
