@@ -81,7 +81,7 @@ def draw_tasks(
         asked.add(line)
         name = _task_name(len(made))
         try:
-            # looking for leaks takes as long as all the rest, and nobody reads what it finds
+            # looking for leaks takes a quarter of the time, and nobody reads what it finds
             manifest = to_manifest(name, Definition(predict=line), database)
             task = make_task(dataset, manifest, leaks=False)
         except InputError:
