@@ -18,7 +18,7 @@ from tqdm import tqdm
 from plurel.atomic import check_writable, remove_leftovers
 from plurel.config import Config
 from plurel.dataset import DEFAULT_PREFIX, SyntheticDataset
-from plurel.errors import InputError
+from plurel.errors import InputError, reason_of
 from plurel.folder import is_complete, read_provenance
 from plurel.processes import one_thread_each, worker_pool
 from plurel.sql_schema import read_schema_file
@@ -132,10 +132,7 @@ def _write(job: Job) -> int:
 
 def _note(report: Report, job: Job, outcome: int | BaseException, bar: "tqdm[Any]") -> None:
     if isinstance(outcome, BaseException):
-        reason = " ".join(str(outcome).split())
-        # an InputError says all by itself
-        kind = "" if isinstance(outcome, InputError) else f"{type(outcome).__name__}: "
-        report.failed[job.seed] = kind + reason
+        report.failed[job.seed] = reason_of(outcome)
         bar.write(f"seed {job.seed} failed: {report.failed[job.seed]}")
     else:
         report.generated.append(job.seed)

@@ -88,10 +88,8 @@ def embed_stores(
         shutil.rmtree(parts_folder(store, name), ignore_errors=True)  # of a run killed at its end
     if not missing and is_named(spec):
         return
-    others: Sequence[str] = ()
-    if not replicas:
-        first, *others = devices or visible_devices(spec)
-        replicas = [get_embedder(spec, first)]
+    devices = [] if replicas else devices or visible_devices(spec)
+    replicas = replicas or [get_embedder(spec, devices[0])]
     for store in stores:
         found = open_embeddings(store, name)
         if store not in missing and found and found.fingerprint != replicas[0].fingerprint:
@@ -100,9 +98,8 @@ def embed_stores(
                 "model's folder, or remove the file"
             )
     if missing:
-        _embed(
-            missing, [*replicas, *(get_embedder(spec, other) for other in others)], show_progress
-        )
+        others = [get_embedder(spec, device) for device in devices[1:]]
+        _embed(missing, [*replicas, *others], show_progress)
 
 
 def _embedded(store: Path, name: str) -> bool:

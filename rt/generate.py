@@ -16,7 +16,7 @@ from typing import Any
 from plurel.atomic import complete_file
 from plurel.config import Config
 from plurel.dataset import SyntheticDataset
-from plurel.errors import InputError
+from plurel.errors import reason_of
 from rt.defining.drawn import draw_tasks
 from rt.embedding import embed_stores
 from rt.store import write_store
@@ -83,7 +83,5 @@ def make_stores(jobs: Sequence[Job], said: Connection) -> None:
             if not job.is_done():
                 make_store(job)
         except Exception as error:
-            # an InputError says all by itself
-            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            said.send((job.name, kind + " ".join(str(error).split())))
+            said.send((job.name, reason_of(error)))
             return

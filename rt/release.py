@@ -54,11 +54,10 @@ def release(
     """Write a model of a run to the folder `out`, whole or not at all.
 
     checkpoint: `best`, `latest` or a step's folder in the run. unfinished: the run need not be at
-    its end; the card says how far it is. context_length: cells of the
-    contexts that the model reads where nothing else is asked for, None for those that it was
-    trained with. scores: files of `evaluate.py out=` of this model. notes:
-    Markdown for the card. Raises InputError for a run that is not finished, unless that is asked
-    for, and for scores that can't be read.
+    its end; the card says how far it is. context_length: cells of the contexts that the model reads
+    where nothing else is asked for, None for those that it was trained with. scores: files of
+    `evaluate.py out=` of this model. notes: Markdown for the card. Raises InputError for a run that
+    is not finished, unless that is asked for, and for scores that can't be read.
     """
     files = open_run(run)
     if files.result is None and not unfinished:
