@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,6 +177,9 @@ def _run_processes(
             if tries[job.seed] >= _MAX_TRIES:
                 del jobs[job.seed], tries[job.seed]
                 yield job, RuntimeError("its process died, twice; is there enough memory?")
+            else:
+                # its folder may be complete: a process can go between that and its answer
+                jobs[job.seed] = replace(job, overwrite=True)
 
 
 def _run_pool(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import relbench
 from raw_folders import listing
 
+import plurel.corpus
 from plurel.cli import clean_exit
 from plurel.config import Config
 from plurel.corpus import Job, _run_processes, generate_corpus, shard
@@ -208,6 +210,23 @@ def test_a_dying_process_costs_only_its_own_seed(tmp_path: Path) -> None:
     assert isinstance(outcomes[2], RuntimeError)
     assert isinstance(outcomes[3], int)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["db-3"]
+
+
+def test_a_database_is_made_although_its_process_died_when_it_was_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = plurel.corpus._run_pool
+
+    def died_at_the_end(batch: Any, num_proc: int, lost: list[Job]) -> Iterator[Any]:
+        monkeypatch.setattr(plurel.corpus, "_run_pool", whole)
+        lost.append(batch.popleft())
+        plurel.corpus._write(lost[0])
+        return iter(())
+
+    monkeypatch.setattr(plurel.corpus, "_run_pool", died_at_the_end)
+    jobs = {3: Job(3, tmp_path / "db-3", CONFIG)}
+    ((_, outcome),) = _run_processes(jobs, 1)
+    assert isinstance(outcome, int)
 
 
 def test_killed_and_started_again(corpus: Path, tmp_path: Path) -> None:
