@@ -16,6 +16,7 @@ from plurel.errors import InputError
 from rt.config import from_dict, to_dict, unknown_key
 
 Order = Literal["recency", "walks", "random"]
+OwnOrder = Literal["recency", "telling"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Recipe:
     ancestors, own_labels, other_labels: the share of the context's cells that the target's
     ancestors, label rows of the same entity, and label rows of others with their neighbourhoods may
     fill; what they leave goes on. (Without the latter two, `ancestors` bounds nothing.)
+    own_order: `recency`, or `telling`: of a table with several foreign keys first the rows that
+    share the parents whose labels told most of each other in the training split. own_columns: with
+    how many of the columns that tell most of the training labels own label rows come, beside time
+    and label. other_columns: the same of others, and of what they reference, in the place of their
+    neighbourhood (for forecasts, before it); 1,000,000 for whole rows. (`rustler.Recipe`)
     other_order: `recency`; `walks`: by how often `walks` random walks of `walk_length` steps from
     the target visit a row; or `random`. other_cells: most cells of one such row with its
     neighbourhood; other_width: most children of a row in it.
@@ -38,10 +44,13 @@ class Recipe:
     weight: float = 1.0
     ancestors: tuple[float, ...] = (1.0,)
     own_labels: tuple[float, ...] = (0.0,)
+    own_order: tuple[OwnOrder, ...] = ("recency",)
+    own_columns: tuple[int, ...] = (0,)
     other_labels: tuple[float, ...] = (0.0,)
     other_order: tuple[Order, ...] = ("recency",)
     other_cells: tuple[int, ...] = (16,)
     other_width: tuple[int, ...] = (4,)
+    other_columns: tuple[int, ...] = (1_000_000,)
     walks: tuple[int, ...] = (10_000,)
     walk_length: tuple[int, ...] = (20,)
     width: tuple[int, ...] = (128,)
@@ -70,6 +79,7 @@ def facts_of(length: int, recipe: Recipe) -> dict[str, Any]:
 _LABELS: dict[str, Any] = {
     "ancestors": (0.2,),
     "own_labels": (0.125,),
+    "own_order": ("telling",),
     "other_labels": (0.375,),
     "other_cells": (24,),
     "width": (16,),
@@ -80,7 +90,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "published": {},
     "labels": _LABELS,
     "walks": _LABELS | {"other_order": ("walks",)},
-    "unlabelled": {**_LABELS, "own_labels": (0.0,), "other_labels": (0.0,), "with_labels": False},
+    "unlabelled": _LABELS
+    | {
+        "own_labels": (0.0,),
+        "own_order": ("recency",),
+        "other_labels": (0.0,),
+        "with_labels": False,
+    },
 }
 """Recipes by name. A recipe of another name starts from the published one."""
 

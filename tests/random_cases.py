@@ -178,6 +178,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 # ---------------------------------------------------------------- recipes
 
+ALL_COLUMNS = 1_000_000
 ORDERS = ("recency", "walks", "random")
 SHARE = st.sampled_from((0.1, 0.3, 0.6, 1.0))
 
@@ -187,6 +188,9 @@ def recipes(**fixed: Any) -> st.SearchStrategy[dict[str, Any]]:
     free: dict[str, st.SearchStrategy[Any]] = {
         "ancestors": st.just(0.0) | SHARE,
         "own_labels": st.just(0.0) | SHARE,
+        "own_order": st.sampled_from(("recency", "telling")),
+        "own_columns": st.integers(0, 2),
+        "other_columns": st.integers(0, 4) | st.just(ALL_COLUMNS),
         "other_labels": SHARE,
         "other_order": st.sampled_from(ORDERS),
         "other_cells": st.integers(1, 16),

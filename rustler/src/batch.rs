@@ -10,12 +10,13 @@ use crate::assemble::{Batch, assemble};
 use crate::context::{Context, NewRow, Plan, Request, Scratch, build};
 use crate::error::{Result, argument};
 use crate::labels::TableIndex;
-use crate::recipe::{Parts, Recipe};
+use crate::recipe::{OwnOrder, Parts, Recipe};
 use crate::rng::{Name, Purpose};
 use crate::settings::{Settings, Source, check_slots};
-use crate::store::NO_TIME;
+use crate::store::{NO_TIME, Store};
 use crate::targets::cumulative_weights;
 use crate::task::{Prepared, Task};
+use crate::telling::{Labels, Telling, key_shares, telling_columns};
 use crate::threads::work_on_threads;
 use crate::visibility::Split;
 
@@ -51,6 +52,9 @@ pub struct Sampler {
     pub(crate) cumulative: [Vec<f64>; 3],
     /// By task and split: the rows that have a label, once they are needed because they are few.
     pub(crate) labelled: Vec<[OnceLock<Vec<u32>>; 3]>,
+    /// By task: `telling::key_shares` and `telling::telling_columns`, once a recipe asks for them.
+    shares: Vec<OnceLock<Vec<f64>>>,
+    telling: Vec<OnceLock<Telling>>,
 }
 
 impl Sampler {
@@ -72,6 +76,8 @@ impl Sampler {
         Ok(Self {
             indices: table_indices(&sources, &prepared),
             labelled: prepared.iter().map(|_| Default::default()).collect(),
+            shares: prepared.iter().map(|_| OnceLock::new()).collect(),
+            telling: prepared.iter().map(|_| OnceLock::new()).collect(),
             cumulative: [Split::Train, Split::Val, Split::Test]
                 .map(|split| cumulative_weights(&prepared, split)),
             paths,
@@ -245,6 +251,8 @@ impl Sampler {
             nodes: &self.sources[task.task.store].nodes,
             task,
             index: &self.indices[item.task],
+            shares: self.shares(item, &plan.parts),
+            telling: self.telling(item, &plan.parts),
             row: item.row,
             new: item.new,
             cutoff: item.cutoff,
@@ -258,6 +266,40 @@ impl Sampler {
             new: item.new,
             context: build(request, plan, scratch),
         }
+    }
+
+    /// What a recipe's order of own labels needs to know, see `Request::shares`.
+    fn shares(&self, item: &Item, parts: &Parts) -> &[f64] {
+        let wanted = parts.own_labels > 0.0 && parts.own_order == OwnOrder::Telling;
+        if !wanted || item.new.is_some() {
+            return &[];
+        }
+        self.shares[item.task].get_or_init(|| {
+            let (task, store) = self.of_item(item);
+            key_shares(&store.arrays(), task, &self.labels(item))
+        })
+    }
+
+    /// The columns that a recipe shows in label rows, see `Request::telling`.
+    fn telling(&self, item: &Item, parts: &Parts) -> Option<&Telling> {
+        let own = parts.own_labels > 0.0 && parts.own_columns > 0;
+        let others = parts.other_labels > 0.0 && parts.other_columns.is_some_and(|c| c > 0);
+        let find = || {
+            let (task, store) = self.of_item(item);
+            telling_columns(&store.arrays(), task, &store.types, &self.labels(item))
+        };
+        (own || others).then(|| self.telling[item.task].get_or_init(find))
+    }
+
+    fn labels(&self, item: &Item) -> Labels {
+        let (task, store) = self.of_item(item);
+        let kind = store.types[task.task.column as usize];
+        Labels::new(&store.arrays(), task, &self.indices[item.task], kind)
+    }
+
+    fn of_item(&self, item: &Item) -> (&Prepared, &Store) {
+        let task = &self.tasks[item.task];
+        (task, &self.sources[task.task.store].store)
     }
 }
 

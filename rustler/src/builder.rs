@@ -9,6 +9,18 @@ use crate::store::{Arrays, NO_ROW};
 use crate::task::Role;
 use crate::visibility::{Target, in_time};
 
+/// Which visible cells of a row enter.
+#[derive(Clone, Copy)]
+pub enum Shown<'a> {
+    All,
+    /// All of a label row, with a place kept for the label.
+    Label,
+    /// Of a label row the label, the time and these columns.
+    LabelWith(&'a [u32]),
+    /// These columns; if there are none, one cell, which what is seen beyond the row can pass.
+    Only(&'a [u32]),
+}
+
 /// A context in the making.
 pub struct Builder<'a> {
     pub request: Request<'a>,
@@ -160,14 +172,15 @@ impl<'a> Builder<'a> {
         if row == self.request.row {
             self.add_target_cells();
         } else {
-            self.add_cells(row, position, None);
+            self.add_cells(row, position, Shown::All);
         }
     }
 
-    /// The same for a label row, with a place for its label. `bare`: time and label alone.
-    pub fn enter_label(&mut self, row: u32, from: u32, part: Part, bare: bool) {
+    /// Lets a visible row in that is not the target's, with some of its cells, as far as there is
+    /// room.
+    pub fn enter_some(&mut self, row: u32, from: u32, part: Part, shown: Shown) {
         if let Some(position) = self.place(row, 1, from, part) {
-            self.add_cells(row, position, Some(bare));
+            self.add_cells(row, position, shown);
         }
     }
 
@@ -189,20 +202,27 @@ impl<'a> Builder<'a> {
         Some(position)
     }
 
-    /// Adds the visible cells of a row. `label`: keep a place for the target's column; and whether
-    /// only it and the time come.
-    fn add_cells(&mut self, row: u32, position: u32, label: Option<bool>) {
+    /// Adds visible cells of a row.
+    fn add_cells(&mut self, row: u32, position: u32, shown: Shown) {
         let task = self.request.task;
         let table = self.arrays.layout.table(row);
         let columns = table.first_column..table.first_column + table.fields.len() as u32;
         let special = task.special(columns);
-        let room = self.room();
+        let mut room = self.room();
+        if let Shown::Only([]) = shown {
+            room = room.min(1);
+        }
         let cells = self.arrays.cells(row).map(|(column, bits)| Cell {
             row: position,
             column,
             bits: Some(bits),
             is_target: false,
         });
+        let asked = |cell: &Cell| match shown {
+            Shown::Only(columns) => columns.is_empty() || columns.contains(&cell.column),
+            _ => true,
+        };
+        let cells = cells.filter(asked);
         if special.is_empty() {
             self.context.cells.extend(cells.take(room));
             return;
@@ -216,9 +236,13 @@ impl<'a> Builder<'a> {
             Some(Role::Hidden) => hidden,
             Some(Role::Target) => sees_label,
         });
-        let Some(bare) = label else {
-            self.context.cells.extend(visible.take(room));
-            return;
+        let some = match shown {
+            Shown::All | Shown::Only(_) => {
+                self.context.cells.extend(visible.take(room));
+                return;
+            }
+            Shown::Label => None,
+            Shown::LabelWith(columns) => Some(columns),
         };
         let target = task.task.column;
         let mut others = room.saturating_sub(1);
@@ -226,7 +250,10 @@ impl<'a> Builder<'a> {
             if cell.column == target {
                 return room > 0;
             }
-            let wanted = others > 0 && (!bare || Some(cell.column) == task.time_column);
+            let asked = some.is_none_or(|columns| {
+                Some(cell.column) == task.time_column || columns.contains(&cell.column)
+            });
+            let wanted = others > 0 && asked;
             others -= usize::from(wanted);
             wanted
         }));

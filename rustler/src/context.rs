@@ -20,6 +20,7 @@ use crate::recipe::{Part, Parts};
 use crate::rng::Name;
 use crate::store::Store;
 use crate::task::Prepared;
+use crate::telling::Telling;
 use crate::walks::Walker;
 
 /// `row_origin` of rows that were not reached from another one.
@@ -36,6 +37,11 @@ pub struct Request<'a> {
     pub nodes: &'a Nodes,
     pub task: &'a Prepared,
     pub index: &'a TableIndex,
+    /// Of each foreign key of the target's table, how much labels of the same parent tell
+    /// (`telling::key_shares`); empty if the recipe does not ask, or for a new row.
+    pub shares: &'a [f64],
+    /// Columns that tell of the target; None if the recipe does not ask.
+    pub telling: Option<&'a Telling>,
     /// Of a new row: a number that no row of the store has.
     pub row: u32,
     /// Present if the store lacks the target's row.
@@ -149,7 +155,7 @@ fn fill_parts(
         breadth::fill(builder, frontier, &ancestors);
         if own {
             builder.set_limit(parts.own_labels);
-            labelled::add_own(builder);
+            labelled::add_own(builder, parts);
         }
         if others {
             builder.set_limit(parts.other_labels);

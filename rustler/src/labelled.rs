@@ -6,17 +6,22 @@
 //! target's row references.
 
 use crate::breadth::{self, Frontier, PROBES, Search};
-use crate::builder::Builder;
+use crate::builder::{Builder, Shown};
 use crate::candidates::Candidates;
 use crate::idmap::IdMap;
 use crate::recipe::{Part, Parts};
-use crate::store::NO_RANK;
+use crate::store::{Arrays, NO_RANK, NO_ROW};
+use crate::telling::Telling;
 
 /// Fewest places looked at for label rows among the children of a parent.
 const LEAST_PROBES: usize = 64;
+/// Own label rows that share less than this part of what the nearest one shares stay out: the
+/// model can't tell them from it. In a database table they may still come as rows of others.
+const NEAR: f64 = 0.5;
 
-/// Bare label rows of the same entity, latest first; without a bound in time, at random.
-pub fn add_own(builder: &mut Builder) {
+/// Bare label rows of the same entity, latest first; without a bound in time, at random. If the
+/// recipe asks for it, first those that share the parents whose labels tell most.
+pub fn add_own(builder: &mut Builder, parts: &Parts) {
     let wanted = builder.room();
     if wanted == 0 {
         return;
@@ -36,24 +41,100 @@ pub fn add_own(builder: &mut Builder) {
     }
     found.sort_unstable();
     found.dedup_by_key(|&mut (row, _)| row);
+    let relation = Relation::new(builder);
     if builder.target.bound().is_some() {
         let rank = |row: u32| arrays.row_rank[row as usize];
         found.sort_unstable_by_key(|&(row, _)| std::cmp::Reverse((rank(row), row)));
     } else {
-        shuffle(builder, &mut found);
+        builder.rng.shuffle(&mut found);
     }
+    if relation.tells() {
+        found.sort_by(|a, b| f64::total_cmp(&relation.share(b.0), &relation.share(a.0)));
+        let most = found.first().map_or(0.0, |&(row, _)| relation.share(row));
+        found.retain(|&(row, _)| relation.share(row) >= NEAR * most);
+    }
+    let columns = match builder.request.telling {
+        Some(telling) => telling.columns(parts.own_columns),
+        None => Vec::new(),
+    };
+    let shown = Shown::LabelWith(&columns);
     for (row, parent) in found {
         // a row of two cells shall not lose one
         if builder.room() < 2 || builder.is_full() {
             return;
         }
-        builder.enter_label(row, parent, Part::OwnLabel, true);
+        let parent = relation.nearest(row).unwrap_or(parent);
+        builder.enter_some(row, parent, Part::OwnLabel, shown);
     }
+}
+
+/// What other rows of the target's table have in common with the target's.
+struct Relation<'a> {
+    arrays: Arrays<'a>,
+    shares: &'a [f64],
+    /// By foreign key; `NO_ROW` where the target has none, or one that it does not see.
+    parents: Vec<u32>,
+}
+
+impl<'a> Relation<'a> {
+    fn new(builder: &Builder<'a>) -> Self {
+        let (arrays, shares) = (builder.arrays, builder.request.shares);
+        let seen = |&parent: &u32| match parent != NO_ROW && builder.sees(parent) {
+            true => parent,
+            false => NO_ROW,
+        };
+        let parents = match shares.is_empty() {
+            true => Vec::new(),
+            false => {
+                let places = parent_places(&arrays, builder.request.row);
+                places.iter().map(seen).collect()
+            }
+        };
+        Self {
+            arrays,
+            shares,
+            parents,
+        }
+    }
+
+    /// Whether one parent's labels tell more than another's.
+    fn tells(&self) -> bool {
+        self.shares.iter().any(|&share| share > 0.0)
+    }
+
+    /// Places of the foreign keys by which `row` has the target's parent.
+    fn common(&self, row: u32) -> impl Iterator<Item = usize> {
+        let theirs = match self.parents.is_empty() {
+            true => &[],
+            false => parent_places(&self.arrays, row),
+        };
+        let same = |place: &usize| {
+            self.parents[*place] != NO_ROW && self.parents[*place] == theirs[*place]
+        };
+        (0..theirs.len()).filter(same)
+    }
+
+    /// How much the parents that `row` shares tell, together.
+    fn share(&self, row: u32) -> f64 {
+        self.common(row).map(|place| self.shares[place]).sum()
+    }
+
+    /// Of these parents the one that tells most, if any tells something.
+    fn nearest(&self, row: u32) -> Option<u32> {
+        let telling = self.common(row).filter(|&place| self.shares[place] > 0.0);
+        let most = telling.max_by(|&a, &b| self.shares[a].total_cmp(&self.shares[b]));
+        most.map(|place| self.parents[place])
+    }
+}
+
+fn parent_places<'a>(arrays: &Arrays<'a>, row: u32) -> &'a [u32] {
+    arrays.parent_places(arrays.layout.table(row), row)
 }
 
 /// The last `wanted` label rows of `rows`, the children of a parent, which stand in order of time,
 /// each once and none that is in the context; of many others among them not all are looked at.
-/// Without a bound in time, random ones.
+/// Without a bound in time, random ones. If they are put in another order than that of time, all
+/// that are found among those looked at.
 fn collect(
     builder: &mut Builder,
     rows: &[u32],
@@ -61,7 +142,12 @@ fn collect(
     found: &mut Vec<(u32, u32)>,
 ) {
     let most = wanted.saturating_mul(PROBES).max(LEAST_PROBES);
-    let end = found.len() + wanted;
+    // where the order is another one than that of time, all that are looked at are found
+    let end = found.len()
+        + match builder.request.shares.is_empty() {
+            true => wanted,
+            false => most,
+        };
     let arrays = builder.arrays;
     // rows without a time come first; after them, for a target with one, those that are known
     let last = builder.last_rank.min(builder.last_known_rank);
@@ -82,12 +168,6 @@ fn collect(
                 return;
             }
         }
-    }
-}
-
-fn shuffle<T>(builder: &mut Builder, rows: &mut [T]) {
-    for i in (1..rows.len()).rev() {
-        rows.swap(i, builder.rng.below(i as u32 + 1) as usize);
     }
 }
 
@@ -117,11 +197,51 @@ pub fn add_others(
                 rank => rank,
             },
         };
+        // what comes of an entity is told by its rows, of which no column knows
+        let around = parts.other_columns.is_none() || builder.request.task.has_label_table;
         builder.with_room(parts.other_cells, |builder| {
-            builder.enter_label(row, row, Part::OtherLabel, false);
-            if !builder.is_full() {
+            match parts.other_columns {
+                Some(count) => add_telling(builder, (count, search.until), row),
+                None => builder.enter_some(row, row, Part::OtherLabel, Shown::Label),
+            }
+            if around && !builder.is_full() {
                 breadth::fill(builder, frontier, &search);
             }
         });
+    }
+}
+
+/// A label row of another with the `count` most telling cells of it and its ancestors.
+fn add_telling(builder: &mut Builder, (count, until): (usize, u32), row: u32) {
+    let telling = builder.request.telling;
+    let columns = telling.map_or(Vec::new(), |telling| telling.columns(count));
+    builder.enter_some(row, row, Part::OtherLabel, Shown::LabelWith(&columns));
+    if let Some(telling) = telling {
+        add_telling_parents(builder, telling, (count, until), row);
+    }
+}
+
+/// The ancestors of a row that have telling cells, or lead to some, up to a rank.
+fn add_telling_parents(
+    builder: &mut Builder,
+    telling: &Telling,
+    (count, until): (usize, u32),
+    row: u32,
+) {
+    let places = parent_places(&builder.arrays, row);
+    let hidden = builder.request.task.hidden_places(row);
+    for (key, node) in telling.parents(count) {
+        let parent = places[key];
+        if builder.is_full() {
+            return;
+        }
+        let there = parent != NO_ROW && !hidden.contains(&key) && builder.sees(parent);
+        if !there || builder.arrays.row_rank[parent as usize] > until {
+            continue;
+        }
+        let columns = node.columns(count);
+        let shown = Shown::Only(&columns);
+        builder.enter_some(parent, row, Part::OtherNeighbour, shown);
+        add_telling_parents(builder, node, (count, until), parent);
     }
 }

@@ -3,8 +3,8 @@
 //! `store` owns the memory map (`meta` its names, `check` what is checked when it is opened),
 //! `visibility` every rule about time and leakage, `task` what is predicted, `recipe` the parts of
 //! a context, `context` puts them together (`builder` holds what is in, `breadth` and `labelled`
-//! choose rows; `candidates`, `walks` over `nodes`, and `labels` find label rows), `targets` draws the targets
-//! of a step's contexts, `counts` counts rows' children, `batch` builds contexts and `assemble`
+//! choose rows; `candidates`, `walks` over `nodes`, and `labels` find label rows, `telling` says of which
+//! parents they tell most), `targets` draws the targets of a step's contexts, `counts` counts rows' children, `batch` builds contexts and `assemble`
 //! turns them into arrays, `kernels` computes attention on the CPU, `scm` propagates the structural causal models of synthetic tables, `python` (and a file of
 //! that name beside `kernels` and `scm`) is the only place that knows PyO3.
 
@@ -32,6 +32,7 @@ pub mod settings;
 pub mod store;
 mod targets;
 pub mod task;
+mod telling;
 mod threads;
 pub mod visibility;
 mod walks;

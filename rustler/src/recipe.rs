@@ -34,6 +34,28 @@ impl Order {
     }
 }
 
+/// In which order label rows of the same entity come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnOrder {
+    /// Latest first, whichever parent they share.
+    Recency,
+    /// First those that share the parents whose labels tell most (`telling`), of these latest first.
+    Telling,
+}
+
+impl OwnOrder {
+    pub const NAMES: [&str; 2] = ["recency", "telling"];
+
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Recency, Self::Telling];
+        all.into_iter().find(|order| order.name() == name)
+    }
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
 /// See `rustler.pyi`. The default is the published recipe: the target's row, its ancestors and its
 /// neighbourhood alone (Relational Transformer, arXiv 2510.06377).
 #[derive(Clone, Debug, PartialEq)]
@@ -42,10 +64,13 @@ pub struct Recipe {
     pub weight: f64,
     pub ancestors: Vec<f64>,
     pub own_labels: Vec<f64>,
+    pub own_order: Vec<OwnOrder>,
+    pub own_columns: Vec<u32>,
     pub other_labels: Vec<f64>,
     pub other_order: Vec<Order>,
     pub other_cells: Vec<u32>,
     pub other_width: Vec<u32>,
+    pub other_columns: Vec<u32>,
     pub walks: Vec<u32>,
     pub walk_length: Vec<u32>,
     pub width: Vec<u32>,
@@ -62,10 +87,13 @@ impl Default for Recipe {
             weight: 1.0,
             ancestors: vec![1.0],
             own_labels: vec![0.0],
+            own_order: vec![OwnOrder::Recency],
+            own_columns: vec![0],
             other_labels: vec![0.0],
             other_order: vec![Order::Recency],
             other_cells: vec![16],
             other_width: vec![4],
+            other_columns: vec![ALL_COLUMNS],
             walks: vec![10_000],
             walk_length: vec![20],
             width: vec![128],
@@ -79,6 +107,8 @@ impl Default for Recipe {
 
 /// Levels of ancestors that no chain of references reaches.
 pub const ALL_LEVELS: u32 = 1_000_000;
+/// All columns, and a neighbourhood.
+pub const ALL_COLUMNS: u32 = 1_000_000;
 /// Most steps of all walks of one context: about a second.
 const MAX_STEPS: u64 = 50_000_000;
 
@@ -88,11 +118,16 @@ pub struct Parts {
     /// Shares of the context.
     pub ancestors: f64,
     pub own_labels: f64,
+    pub own_order: OwnOrder,
+    /// Telling columns in these rows beside time and label.
+    pub own_columns: usize,
     pub other_labels: f64,
     pub other_order: Order,
     /// Most cells of one label row of another entity with its neighbourhood.
     pub other_cells: usize,
     pub other_width: usize,
+    /// Telling columns in each of these rows and its ancestors; None for all, with a neighbourhood.
+    pub other_columns: Option<usize>,
     pub walks: usize,
     pub walk_length: usize,
     pub width: usize,
@@ -123,6 +158,8 @@ impl Recipe {
         let counts = [
             ("other_cells", &self.other_cells, 1),
             ("other_width", &self.other_width, 0),
+            ("own_columns", &self.own_columns, 0),
+            ("other_columns", &self.other_columns, 0),
             ("walks", &self.walks, 1),
             ("walk_length", &self.walk_length, 1),
             ("width", &self.width, 0),
@@ -135,8 +172,12 @@ impl Recipe {
                 ));
             }
         }
-        if self.other_order.is_empty() {
-            return wrong("other_order is empty".into());
+        let orders = [
+            ("own_order", self.own_order.is_empty()),
+            ("other_order", self.other_order.is_empty()),
+        ];
+        if let Some((field, _)) = orders.iter().find(|(_, empty)| *empty) {
+            return wrong(format!("{field} is empty"));
         }
         let most = |values: &[u32]| values.iter().copied().max().map_or(0, u64::from);
         let steps = most(&self.walks).saturating_mul(most(&self.walk_length));
@@ -177,6 +218,12 @@ impl Recipe {
             recency: of(&self.recency, place),
             width_per_table: self.width_per_table,
             with_labels: self.with_labels,
+            // drawn last, so that lists of one value leave the other draws as they were
+            own_order: of(&self.own_order, place),
+            own_columns: of(&self.own_columns, place) as usize,
+            other_columns: Some(of(&self.other_columns, place))
+                .filter(|&count| count < ALL_COLUMNS)
+                .map(|count| count as usize),
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Purpose {
     Given = 4,
     /// The same of a target that the store lacks: (seed, entity, time).
     New = 5,
+    /// The order in which rows without a time are looked at: (0, table, column).
+    Telling = 6,
 }
 
 /// The draw of the target and that of further targets have streams of their own, so that neither
@@ -80,6 +82,13 @@ impl Stream {
             }
         }
         (product >> 32) as u32
+    }
+
+    /// Puts the values in a random order, each with the same chance (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
+        for i in (1..values.len()).rev() {
+            values.swap(i, self.below(i as u32 + 1) as usize);
+        }
     }
 
     /// Uniform in [0, 1), 53 bits.

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::convert::{bad, guard};
-use crate::recipe::{Order, Recipe as Core};
+use crate::recipe::{Order, OwnOrder, Recipe as Core};
 
 /// Of which parts a context is made.
 #[pyclass(frozen, module = "rustler")]
@@ -37,15 +37,20 @@ where
     Ok(())
 }
 
-fn orders(value: &Bound<'_, PyAny>) -> PyResult<Vec<Order>> {
-    let named = |name: &String| {
-        Order::named(name).ok_or_else(|| {
-            let names = Order::NAMES.join(", ");
-            bad(format!("other_order '{name}' is none of {names}"))
+/// One order by name, or the orders of a sequence; `known` are the names that there are.
+fn orders<T>(
+    value: &Bound<'_, PyAny>,
+    field: &str,
+    (named, known): (impl Fn(&str) -> Option<T>, &[&str]),
+) -> PyResult<Vec<T>> {
+    let find = |name: &String| {
+        named(name).ok_or_else(|| {
+            let known = known.join(", ");
+            bad(format!("{field} '{name}' is none of {known}"))
         })
     };
-    let names: Vec<String> = numbers(value, "other_order")?;
-    names.iter().map(named).collect()
+    let names: Vec<String> = numbers(value, field)?;
+    names.iter().map(find).collect()
 }
 
 #[pymethods]
@@ -73,9 +78,13 @@ impl Recipe {
         guard(|| {
             let (recipe, fields) = (&self.0, PyDict::new(py));
             let names: Vec<_> = recipe.other_order.iter().map(|o| o.name()).collect();
+            let own_names: Vec<_> = recipe.own_order.iter().map(|o| o.name()).collect();
             fields.set_item("weight", recipe.weight)?;
             fields.set_item("ancestors", recipe.ancestors.clone())?;
             fields.set_item("own_labels", recipe.own_labels.clone())?;
+            fields.set_item("own_order", own_names)?;
+            fields.set_item("own_columns", recipe.own_columns.clone())?;
+            fields.set_item("other_columns", recipe.other_columns.clone())?;
             fields.set_item("other_labels", recipe.other_labels.clone())?;
             fields.set_item("other_order", names)?;
             fields.set_item("other_cells", recipe.other_cells.clone())?;
@@ -104,12 +113,21 @@ fn fill(recipe: &mut Core, fields: &Bound<'_, PyDict>) -> PyResult<()> {
             "with_labels" => {
                 recipe.with_labels = value.extract().map_err(|_: PyErr| wrong(()))?;
             }
-            "other_order" => recipe.other_order = orders(&value)?,
+            "own_order" => {
+                let all = (OwnOrder::named, &OwnOrder::NAMES[..]);
+                recipe.own_order = orders(&value, &name, all)?;
+            }
+            "other_order" => {
+                let all = (Order::named, &Order::NAMES[..]);
+                recipe.other_order = orders(&value, &name, all)?;
+            }
             "ancestors" => put(&mut recipe.ancestors, &name, fields)?,
             "own_labels" => put(&mut recipe.own_labels, &name, fields)?,
             "other_labels" => put(&mut recipe.other_labels, &name, fields)?,
             "other_cells" => put(&mut recipe.other_cells, &name, fields)?,
             "other_width" => put(&mut recipe.other_width, &name, fields)?,
+            "own_columns" => put(&mut recipe.own_columns, &name, fields)?,
+            "other_columns" => put(&mut recipe.other_columns, &name, fields)?,
             "walks" => put(&mut recipe.walks, &name, fields)?,
             "walk_length" => put(&mut recipe.walk_length, &name, fields)?,
             "width" => put(&mut recipe.width, &name, fields)?,

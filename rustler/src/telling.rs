@@ -1,0 +1,198 @@
+//! How much labels of rows with the same parent tell of a row's label, for each foreign key.
+//!
+//! A row with several foreign keys has several kinds of relatives: other lines of the customer, of
+//! the product, of the seller. Whose labels are like its own differs from task to task, and shows
+//! in the training labels: each is predicted from the last ones of the same parent that were known
+//! to it (`key_shares`); and which cells of it and its parents tell most (`columns`). Like the mean by which a column is normalised, the result is a number of the training
+//! split, the same for all targets; labels of other splits play no part.
+
+mod columns;
+
+use std::cmp::Ordering;
+
+use crate::idmap::IdMap;
+use crate::labels::TableIndex;
+use crate::meta::SemanticType;
+use crate::rng::{Name, Purpose};
+use crate::store::{Arrays, NO_ROW};
+use crate::task::Prepared;
+use crate::visibility::Split;
+pub use columns::{Telling, telling_columns};
+
+/// Training labels that are looked at, the latest ones.
+const SAMPLE: usize = 100_000;
+/// Labels of a parent that count, and of all rows.
+const LAST: f64 = 8.0;
+const LAST_OF_ALL: f64 = 64.0;
+/// Smaller shares are chance, and count as none.
+const LEAST: f64 = 0.01;
+
+/// By place of the foreign keys of the task's table: the share of what the training labels differ
+/// by that the last labels of the same parent explain. Labels are compared by their ranks, texts by
+/// whether they are the same. 0 for a key that leads nowhere in this task.
+pub fn key_shares(arrays: &Arrays, task: &Prepared, labels: &Labels) -> Vec<f64> {
+    if task.rows.is_empty() {
+        return Vec::new();
+    }
+    let table = arrays.layout.table(task.rows.start);
+    let hidden = task.hidden_places(task.rows.start);
+    let (labels, texts) = (&labels.found, labels.texts);
+    let mut all = Known::default();
+    let mut keys: Vec<Relatives> = Vec::new();
+    keys.resize_with(table.num_parents, Relatives::default);
+    let (mut base, mut known) = (0.0, 0);
+    for (number, &(row, label)) in labels.iter().enumerate() {
+        let target = task.target(row, arrays.time(row), None);
+        let knows = |other: u32| target.sees_label(arrays.time(other), Split::Train);
+        while known < number && knows(labels[known].0) {
+            let (row, label) = labels[known];
+            all.add(label, LAST_OF_ALL);
+            let parents = arrays.parent_places(table, row);
+            for (key, &parent) in keys.iter_mut().zip(parents) {
+                key.add(parent, label);
+            }
+            known += 1;
+        }
+        if known == 0 {
+            continue;
+        }
+        base += all.error(&all, label, texts);
+        let parents = arrays.parent_places(table, row);
+        for (key, &parent) in keys.iter_mut().zip(parents) {
+            key.error += key.of(parent).unwrap_or(&all).error(&all, label, texts);
+        }
+    }
+    let share = |(place, key): (usize, &Relatives)| {
+        let share = 1.0 - key.error / base;
+        // false where there was nothing to explain
+        let tells = share >= LEAST && !hidden.contains(&place);
+        if tells { share } else { 0.0 }
+    };
+    keys.iter().enumerate().map(share).collect()
+}
+
+/// Labels of the training split: of rows with a time, in its order; if none has one, of all in any
+/// order.
+pub struct Labels {
+    /// Rows and labels, each from 0 to 1 by its rank; of texts the number.
+    found: Vec<(u32, f64)>,
+    texts: bool,
+}
+
+impl Labels {
+    /// The latest labels of a task, whose column is of `kind`.
+    pub fn new(arrays: &Arrays, task: &Prepared, index: &TableIndex, kind: SemanticType) -> Self {
+        let (column, texts) = (task.task.column, kind == SemanticType::Text);
+        let label = |row: u32| {
+            let bits = arrays.cell(row, column)?;
+            Some(match texts {
+                true => (row, f64::from(bits)),
+                false => (row, f64::from(f32::from_bits(bits))),
+            })
+        };
+        let train = task.task.split(Split::Train);
+        let timed = |row: &u32| arrays.time(*row).is_some();
+        let mut found: Vec<(u32, f64)> = match index.in_time() {
+            Some(rows) => latest(rows.iter().copied().filter(timed), &train, label),
+            None => latest(task.rows.clone().filter(timed), &train, label),
+        };
+        if found.is_empty() {
+            let mut rows: Vec<u32> = train.clone().collect();
+            let name = Name {
+                purpose: Purpose::Telling,
+                seed: 0,
+                a: u64::from(task.task.table),
+                b: u64::from(column),
+            };
+            name.stream().shuffle(&mut rows);
+            found = latest(rows.into_iter(), &train, label);
+        }
+        if !texts {
+            rank(&mut found);
+        }
+        Self { found, texts }
+    }
+}
+
+/// The last rows that are of `train` and have a label, in their order.
+fn latest(
+    rows: impl DoubleEndedIterator<Item = u32>,
+    train: &std::ops::Range<u32>,
+    label: impl Fn(u32) -> Option<(u32, f64)>,
+) -> Vec<(u32, f64)> {
+    let of_train = rows.rev().filter(|row| train.contains(row));
+    let mut found: Vec<_> = of_train.filter_map(label).take(SAMPLE).collect();
+    found.reverse();
+    found
+}
+
+/// Puts the rank in the place of each label, from 0 to 1; equal ones have the rank of their middle.
+/// So an outlier counts no more than any other label.
+fn rank(labels: &mut [(u32, f64)]) {
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    order.sort_unstable_by(|&a, &b| labels[a].1.total_cmp(&labels[b].1));
+    let mut sorted = &order[..];
+    let mut before = 0;
+    while let Some(&first) = sorted.first() {
+        let value = labels[first].1;
+        let same = sorted.partition_point(|&i| labels[i].1.total_cmp(&value) == Ordering::Equal);
+        let middle = before as f64 + (same as f64 - 1.0) / 2.0;
+        for &i in &sorted[..same] {
+            labels[i].1 = middle / order.len() as f64;
+        }
+        before += same;
+        sorted = &sorted[same..];
+    }
+}
+
+/// What is known of some labels.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    mean: f64,
+    count: f64,
+    last: f64,
+}
+
+impl Known {
+    /// The mean of the first `most` labels; each later one counts as much as one of these.
+    fn add(&mut self, label: f64, most: f64) {
+        self.count = (self.count + 1.0).min(most);
+        self.mean += (label - self.mean) / self.count;
+        self.last = label;
+    }
+
+    /// How far off the label is from what these make of it; few are drawn to the mean of all.
+    fn error(&self, all: &Self, label: f64, texts: bool) -> f64 {
+        if texts {
+            return f64::from(u8::from(self.last != label));
+        }
+        let mean = (self.count * self.mean + all.mean) / (self.count + 1.0);
+        (label - mean) * (label - mean)
+    }
+}
+
+/// The labels of each parent by one foreign key.
+#[derive(Default)]
+struct Relatives {
+    place: IdMap,
+    known: Vec<Known>,
+    error: f64,
+}
+
+impl Relatives {
+    fn add(&mut self, parent: u32, label: f64) {
+        if parent == NO_ROW {
+            return;
+        }
+        let (place, new) = self.place.insert(parent, self.known.len() as u32);
+        if new {
+            self.known.push(Known::default());
+        }
+        self.known[place as usize].add(label, LAST);
+    }
+
+    fn of(&self, parent: u32) -> Option<&Known> {
+        let place = self.place.get(parent)?;
+        Some(&self.known[place as usize])
+    }
+}

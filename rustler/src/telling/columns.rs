@@ -1,0 +1,281 @@
+//! Which cells of a label's row, and of the rows that it references, tell most of the label.
+//!
+//! A context has room for a few whole rows of others, or for the few cells of many that matter.
+//! Which these are shows in the training labels: the rows are cut into bins by each column, and
+//! what the bins' means explain of the labels, less what chance would, is the column's share
+//! (adjusted R2 of a one-way analysis of variance).
+
+use std::collections::HashMap;
+
+use super::{LEAST, Labels};
+use crate::meta::SemanticType;
+use crate::store::{Arrays, NO_ROW};
+use crate::task::Prepared;
+
+/// Columns that are kept.
+const MOST: usize = 32;
+/// Training labels that are looked at.
+const ROWS: usize = 2_000;
+/// Bins of numbers; a missing cell is in one of its own.
+const BINS: usize = 8;
+/// Texts with a bin of their own, the most common ones.
+const TEXTS: usize = 15;
+/// Levels of references that are followed.
+const LEVELS: usize = 2;
+
+/// The columns of one row that tell something, and the references that lead to more.
+#[derive(Debug, Default, PartialEq)]
+pub struct Telling {
+    /// Places among all columns of the task, the most telling first, and the columns.
+    columns: Vec<(usize, u32)>,
+    /// By place of a foreign key.
+    parents: Vec<(usize, Telling)>,
+}
+
+impl Telling {
+    /// Of the `count` most telling columns of all those of this row.
+    pub fn columns(&self, count: usize) -> Vec<u32> {
+        let among = self.columns.iter().filter(|&&(place, _)| place < count);
+        among.map(|&(_, column)| column).collect()
+    }
+
+    /// The foreign keys that lead to one of the `count` most telling columns.
+    pub fn parents(&self, count: usize) -> impl Iterator<Item = (usize, &Self)> {
+        let leads = move |node: &Self| node.leads(count);
+        self.parents
+            .iter()
+            .filter(move |(_, node)| leads(node))
+            .map(|(key, node)| (*key, node))
+    }
+
+    fn leads(&self, count: usize) -> bool {
+        self.columns.iter().any(|&(place, _)| place < count)
+            || self.parents.iter().any(|(_, node)| node.leads(count))
+    }
+
+    fn insert(&mut self, path: &[usize], place: usize, column: u32) {
+        let Some((key, rest)) = path.split_first() else {
+            self.columns.push((place, column));
+            return;
+        };
+        let number = match self.parents.iter().position(|(k, _)| k == key) {
+            Some(number) => number,
+            None => {
+                self.parents.push((*key, Self::default()));
+                self.parents.len() - 1
+            }
+        };
+        self.parents[number].1.insert(rest, place, column);
+    }
+}
+
+/// The columns that tell something of a task's labels; nothing if none does.
+pub fn telling_columns(
+    arrays: &Arrays,
+    task: &Prepared,
+    types: &[SemanticType],
+    labels: &Labels,
+) -> Telling {
+    let mut search = Search {
+        arrays,
+        task,
+        types,
+        labels: Outcomes::new(labels),
+        found: Vec::new(),
+    };
+    let rows = search.labels.rows.clone();
+    search.explore(&rows, &mut Vec::new());
+    let mut found = search.found;
+    // equal ones stay in the order in which they were found
+    found.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let mut telling = Telling::default();
+    for (place, column) in found.iter().take(MOST).enumerate() {
+        telling.insert(&column.path, place, column.column);
+    }
+    telling
+}
+
+struct Found {
+    path: Vec<usize>,
+    column: u32,
+    share: f64,
+}
+
+/// The labels to be explained, as numbers.
+struct Outcomes {
+    rows: Vec<u32>,
+    /// `width` numbers a label: its rank, or for texts which of the common ones it is.
+    values: Vec<f64>,
+    width: usize,
+    /// Sum of squared distances from the mean.
+    spread: f64,
+}
+
+impl Outcomes {
+    /// Of labels, evenly chosen among them.
+    fn new(labels: &Labels) -> Self {
+        let step = labels.found.len().div_ceil(ROWS).max(1);
+        let chosen: Vec<(u32, f64)> = labels.found.iter().rev().step_by(step).copied().collect();
+        let rows = chosen.iter().map(|&(row, _)| row).collect();
+        let (values, width) = match labels.texts {
+            false => (chosen.iter().map(|&(_, label)| label).collect(), 1),
+            true => {
+                let texts: Vec<Option<u32>> = chosen.iter().map(|l| Some(l.1 as u32)).collect();
+                let class = text_bins(&texts);
+                let mut values = vec![0.0; chosen.len() * (TEXTS + 2)];
+                for (label, class) in values.chunks_exact_mut(TEXTS + 2).zip(class) {
+                    label[class] = 1.0;
+                }
+                (values, TEXTS + 2)
+            }
+        };
+        let mut found = Self {
+            rows,
+            values,
+            width,
+            spread: 0.0,
+        };
+        let squares: f64 = found.values.iter().map(|value| value * value).sum();
+        found.spread = squares - found.between(&vec![0; found.rows.len()], 1).0;
+        found
+    }
+
+    /// The sum over bins of their size times the square of their mean, and how many there are.
+    fn between(&self, bins: &[usize], count: usize) -> (f64, usize) {
+        let mut sums = vec![0.0; count * self.width];
+        let mut sizes = vec![0.0_f64; count];
+        for (label, &bin) in self.values.chunks_exact(self.width).zip(bins) {
+            sizes[bin] += 1.0;
+            for (sum, value) in sums[bin * self.width..].iter_mut().zip(label) {
+                *sum += value;
+            }
+        }
+        let bins = sums.chunks_exact(self.width).zip(&sizes);
+        let there = bins.filter(|(_, size)| **size > 0.0);
+        let squares = there.map(|(sum, size)| sum.iter().map(|s| s * s).sum::<f64>() / size);
+        (squares.sum(), sizes.iter().filter(|s| **s > 0.0).count())
+    }
+
+    /// The share of what the labels differ by that the bins explain, less what chance would.
+    fn share(&self, bins: &[usize], count: usize) -> f64 {
+        let rows = self.rows.len() as f64;
+        let (total, there) = self.between(bins, count);
+        let all = self.between(&vec![0; self.rows.len()], 1).0;
+        let free = rows - there as f64;
+        if free < 1.0 || there < 2 || self.spread <= 0.0 {
+            return 0.0;
+        }
+        1.0 - (1.0 - (total - all) / self.spread) * (rows - 1.0) / free
+    }
+}
+
+struct Search<'a> {
+    arrays: &'a Arrays<'a>,
+    task: &'a Prepared,
+    types: &'a [SemanticType],
+    labels: Outcomes,
+    found: Vec<Found>,
+}
+
+impl Search<'_> {
+    /// Looks at the columns of the rows that the labels' rows reference along a path (`NO_ROW`:
+    /// none), and at what these reference.
+    fn explore(&mut self, rows: &[u32], path: &mut Vec<usize>) {
+        let Some(&first) = rows.iter().find(|&&row| row != NO_ROW) else {
+            return;
+        };
+        let table = self.arrays.layout.table(first);
+        let columns = table.first_column..table.first_column + table.fields.len() as u32;
+        let mut cells = vec![vec![None; rows.len()]; columns.len()];
+        for (number, &row) in rows.iter().enumerate() {
+            if row == NO_ROW {
+                continue;
+            }
+            for (column, bits) in self.arrays.cells(row) {
+                cells[(column - columns.start) as usize][number] = Some(bits);
+            }
+        }
+        let special = self.task.special(columns.clone());
+        for (column, cells) in columns.zip(&cells) {
+            let shown = path.is_empty() && Some(column) == self.task.time_column;
+            if shown || special.iter().any(|&(c, _)| c == column) {
+                continue;
+            }
+            let bins = match self.types[column as usize] {
+                SemanticType::Text => text_bins(cells),
+                _ => number_bins(cells),
+            };
+            let share = self.labels.share(&bins, BINS.max(TEXTS) + 2);
+            if share >= LEAST {
+                self.found.push(Found {
+                    path: path.clone(),
+                    column,
+                    share,
+                });
+            }
+        }
+        if path.len() == LEVELS {
+            return;
+        }
+        let hidden = self.task.hidden_places(first);
+        for key in (0..table.num_parents).filter(|key| !hidden.contains(key)) {
+            let parents: Vec<u32> = (rows.iter().enumerate())
+                .map(|(number, &row)| match row {
+                    NO_ROW => NO_ROW,
+                    row => self.visible(self.arrays.parent_places(table, row)[key], number),
+                })
+                .collect();
+            path.push(key);
+            self.explore(&parents, path);
+            path.pop();
+        }
+    }
+
+    /// The row, if it is not later than the label's. Beside labels without a time no row with one
+    /// is looked at: it may be later than what a target may see.
+    fn visible(&self, row: u32, number: usize) -> u32 {
+        if row == NO_ROW {
+            return NO_ROW;
+        }
+        let rank = |row: u32| self.arrays.row_rank[row as usize];
+        match rank(row) <= rank(self.labels.rows[number]) {
+            true => row,
+            false => NO_ROW,
+        }
+    }
+}
+
+/// Bins of about the same size, of equal numbers the same; 0 for missing ones.
+fn number_bins(cells: &[Option<u32>]) -> Vec<usize> {
+    let values = cells.iter().flatten().map(|&bits| f32::from_bits(bits));
+    let mut sorted: Vec<f32> = values.collect();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let edge = |bin: usize| sorted[bin * sorted.len() / BINS];
+    let mut edges: Vec<f32> = match sorted.is_empty() {
+        true => Vec::new(),
+        false => (1..BINS).map(edge).collect(),
+    };
+    edges.dedup_by(|a, b| a.total_cmp(b).is_eq());
+    let bin = |bits: u32| {
+        let value = f32::from_bits(bits);
+        1 + edges.partition_point(|edge| edge.total_cmp(&value).is_le())
+    };
+    cells.iter().map(|cell| cell.map_or(0, bin)).collect()
+}
+
+/// A bin for each of the most common texts (of equally common ones the lower number), one for all
+/// others; 0 for missing ones.
+fn text_bins(cells: &[Option<u32>]) -> Vec<usize> {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    for &text in cells.iter().flatten() {
+        *counts.entry(text).or_default() += 1;
+    }
+    let mut common: Vec<(u32, usize)> = counts.into_iter().collect();
+    common.sort_unstable_by_key(|&(text, count)| (std::cmp::Reverse(count), text));
+    common.truncate(TEXTS);
+    let bin = |text: u32| {
+        let place = common.iter().position(|&(t, _)| t == text);
+        1 + place.unwrap_or(TEXTS)
+    };
+    cells.iter().map(|cell| cell.map_or(0, bin)).collect()
+}

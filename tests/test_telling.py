@@ -1,0 +1,285 @@
+"""What the training labels tell: by which foreign keys and columns label rows are chosen and shown.
+
+A hand-made table of events, each of a user and an item, whose label is decided by one thing that is
+known; the contexts must follow it, and nothing outside of the training split may change them.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from random_cases import NUM_TIMES, ROW, Case, cases, examples, recipes, to_sampler
+from sampler_fixtures import make
+from store_fixtures import write_store
+from test_future import rewritten
+
+import rustler
+
+TARGET, ANCESTOR, OWN, OTHER, AROUND, NEIGHBOUR = range(6)
+USERS, ITEMS, EVENTS = 5, 7, 400
+FIRST = USERS + ITEMS
+TEST = FIRST + 360
+SPLITS = [(FIRST, FIRST + 320), (FIRST + 320, TEST), (TEST, FIRST + EVENTS)]
+
+
+def draw() -> tuple[np.ndarray, np.ndarray]:
+    """User and item of each event."""
+    rng = np.random.default_rng(0)
+    return rng.integers(USERS, size=EVENTS), rng.integers(ITEMS, size=EVENTS)
+
+
+def events_store(folder: Path, label: np.ndarray, **changes: Any) -> Path:
+    """changes: `times`, a time an event (the default: one after the other; None for none); `cells`,
+    values by column beside y; `items`, cells of each item; `kind` of y."""
+    users, items = draw()
+    times = changes.get("times", range(EVENTS))
+    cells = changes.get("cells", {})
+    kind = changes.get("kind", "number")
+    value = (lambda y: y) if kind == "text" else float
+    rows = [
+        {
+            "time": None if times is None else int(times[i]),
+            "parents": [("users", int(users[i])), ("items", int(items[i]))],
+            "cells": {name: float(v[i]) for name, v in cells.items()} | {"y": value(label[i])},
+        }
+        for i in range(EVENTS)
+    ]
+    of_items = changes.get("items", [{} for _ in range(ITEMS)])
+    names = dict.fromkeys(of_items[0], "number")
+    tables = [
+        {"name": "users", "columns": {}, "rows": [{} for _ in range(USERS)]},
+        {"name": "items", "columns": names, "rows": [{"cells": cells} for cells in of_items]},
+        {"name": "events", "columns": dict.fromkeys(cells, "number") | {"y": kind}, "rows": rows},
+    ]
+    return write_store(folder, {"name": "events", "tables": tables})
+
+
+def contexts(
+    store: Path, column: int, rows: list[int], length: int = 60, **recipe: Any
+) -> list[dict[str, Any]]:
+    """Per context its rows, parts and the columns shown of each row. hidden_keys: of the task."""
+    hidden = recipe.pop("hidden_keys", [])
+    task = rustler.Task(0, 2, column, SPLITS, hidden_keys=hidden)
+    made = rustler.Recipe("r", **recipe)
+    sampler = make([store], tasks=[task], recipes=[made], context_length=length)
+    batch = sampler.contexts(0, np.array(rows, np.uint32))
+    found = []
+    for b in range(len(rows)):
+        span = slice(*batch["context_row_ptr"][b : b + 2])
+        cells: list[set[int]] = [set() for _ in range(span.stop - span.start)]
+        there = ~batch["is_padding"][b]
+        number = batch["column_number"][batch["column"][b][there]]
+        for row, name in zip(batch["row"][b][there].tolist(), number.tolist(), strict=True):
+            cells[row].add(name)
+        found.append(
+            {
+                "rows": batch["row_number"][span].tolist(),
+                "parts": batch["row_part"][span].tolist(),
+                "cells": cells,
+            }
+        )
+    return found
+
+
+def own_events(context: dict[str, Any]) -> list[int]:
+    """The events of the context that are own labels, in order."""
+    rows = zip(context["rows"], context["parts"], strict=True)
+    return [row - FIRST for row, part in rows if part == OWN]
+
+
+OWN_LABELS = {"own_labels": 0.5, "own_order": "telling"}
+
+
+def by_item(rng: np.random.Generator) -> np.ndarray:
+    return draw()[1] + 0.1 * rng.standard_normal(EVENTS)
+
+
+@pytest.mark.parametrize("untimed", [False, True], ids=["timed", "untimed"])
+def test_own_labels_are_of_the_parent_that_tells(tmp_path: Path, untimed: bool) -> None:
+    users, items = draw()
+    label = by_item(np.random.default_rng(1))
+    times = {"times": None} if untimed else {}
+    store = events_store(tmp_path / "s", label, **times)
+    targets = list(range(350, 360))
+    rows = [FIRST + target for target in targets]
+    for order, only_items in (("recency", False), ("telling", True)):
+        for target, context in zip(
+            targets, contexts(store, 0, rows, own_labels=0.5, own_order=order), strict=True
+        ):
+            own = own_events(context)
+            assert len(own) >= 14
+            same_item = items[own] == items[target]
+            assert (same_item | (users[own] == users[target])).all()
+            assert same_item.all() == only_items
+            if only_items and not untimed:
+                known = [e for e in range(target) if items[e] == items[target]]
+                assert own == known[::-1][: len(own)]
+
+
+def test_rows_that_share_more_come_first(tmp_path: Path) -> None:
+    """Both keys tell something: first events of the same user and item."""
+    users, items = draw()
+    label = users + items + 0.01 * np.random.default_rng(1).standard_normal(EVENTS)
+    store = events_store(tmp_path / "s", label)
+    found = contexts(store, 0, [FIRST + 359], **OWN_LABELS)
+    own = own_events(found[0])
+    both = [(users[e] == users[359]) & (items[e] == items[359]) for e in own]
+    assert sum(both) >= 3
+    assert both == sorted(both, reverse=True)
+
+
+def test_a_parent_whose_labels_come_too_late_tells_nothing(tmp_path: Path) -> None:
+    """Items whose events all have one time explain every label, but none is known in time."""
+    users, _ = draw()
+    rng = np.random.default_rng(2)
+    batch = np.arange(EVENTS) // 8
+    label = rng.standard_normal(50)[batch]
+    times = batch
+    rows = [
+        {
+            "time": int(times[i]),
+            "parents": [("users", int(users[i])), ("batches", int(batch[i]))],
+            "cells": {"y": float(label[i] + users[i])},
+        }
+        for i in range(EVENTS)
+    ]
+    tables = [
+        {"name": "users", "columns": {}, "rows": [{} for _ in range(USERS)]},
+        {"name": "batches", "columns": {}, "rows": [{} for _ in range(50)]},
+        {"name": "events", "columns": {"y": "number"}, "rows": rows},
+    ]
+    store = write_store(tmp_path / "s", {"name": "events", "tables": tables})
+    first = USERS + 50
+    task = rustler.Task(0, 2, 0, [(first, first + EVENTS), (0, 0), (0, 0)])
+    sampler = make([store], tasks=[task], recipes=[rustler.Recipe("r", **OWN_LABELS)])
+    result = sampler.contexts(0, np.array([first + 390], np.uint32))
+    own = result["row_number"][result["row_part"] == OWN] - first
+    assert len(own) > 10
+    assert (users[own] == users[390]).all()
+
+
+def test_a_hidden_key_tells_nothing(tmp_path: Path) -> None:
+    users, _ = draw()
+    label = by_item(np.random.default_rng(1)) + 0.5 * users
+    store = events_store(tmp_path / "s", label)
+    found = contexts(store, 0, [FIRST + 359], hidden_keys=[(2, 1)], **OWN_LABELS)
+    own = own_events(found[0])
+    assert len(own) > 10
+    assert (users[own] == users[359]).all()
+
+
+def test_labels_that_are_texts(tmp_path: Path) -> None:
+    _, items = draw()
+    label = np.array([f"kind {item}" for item in items])
+    store = events_store(tmp_path / "s", label, kind="text")
+    own = own_events(contexts(store, 0, [FIRST + 359], **OWN_LABELS)[0])
+    assert len(own) > 10
+    assert (items[own] == items[359]).all()
+
+
+# ---------------------------------------------------------------- columns
+
+NOISE, DECIDES, MORE_NOISE = 1, 2, 3
+"""Columns of events after the column of items."""
+
+
+def columns_store(folder: Path) -> Path:
+    """y is decided by an event's column b, not monotonously, and by the item's column p."""
+    rng = np.random.default_rng(3)
+    _, items = draw()
+    a, b, c = rng.standard_normal((3, EVENTS))
+    p = rng.standard_normal(ITEMS)
+    cells = {"a": a, "b": b, "c": c}
+    label = np.abs(b) + p[items]
+    return events_store(folder, label, cells=cells, items=[{"p": float(value)} for value in p])
+
+
+OTHERS = {"other_labels": 1.0, "other_cells": 30}
+
+
+def test_others_show_the_columns_that_tell(tmp_path: Path) -> None:
+    store = columns_store(tmp_path / "s")
+    label = 4
+    found = contexts(store, label, [TEST], length=100, other_columns=2, **OTHERS)[0]
+    others = 0
+    for row, part, cells in zip(found["rows"], found["parts"], found["cells"], strict=True):
+        if part == OTHER:
+            assert cells == {DECIDES, label}
+            others += 1
+        if part == AROUND:
+            assert USERS <= row < FIRST
+            assert cells == {0}
+    # two cells each, and those of the items
+    assert others >= 40
+    whole = contexts(store, label, [TEST], length=100, **OTHERS)[0]
+    assert whole["parts"].count(OTHER) < 30
+
+
+def test_no_more_columns_than_asked_for(tmp_path: Path) -> None:
+    store = columns_store(tmp_path / "s")
+    found = contexts(store, 4, [TEST], length=100, other_columns=1, **OTHERS)[0]
+    shown = [c for c, part in zip(found["cells"], found["parts"], strict=True) if part == OTHER]
+    around = [c for c, part in zip(found["cells"], found["parts"], strict=True) if part == AROUND]
+    # the item's column tells more: rows of events show their label alone
+    assert shown
+    assert around
+    assert all(cells == {4} for cells in shown)
+    assert all(cells == {0} for cells in around)
+    bare = contexts(store, 4, [TEST], length=100, other_columns=0, **OTHERS)[0]
+    assert AROUND not in bare["parts"]
+
+
+def test_own_labels_show_telling_columns(tmp_path: Path) -> None:
+    store = columns_store(tmp_path / "s")
+    found = contexts(store, 4, [TEST], own_columns=2, **OWN_LABELS)[0]
+    shown = [c for c, part in zip(found["cells"], found["parts"], strict=True) if part == OWN]
+    assert len(shown) > 5
+    assert all(cells == {DECIDES, 4} for cells in shown[:-1])
+
+
+# ---------------------------------------------------------------- only the training split
+
+
+def test_what_is_not_of_the_training_split_changes_nothing() -> None:
+    """Rows later than the last training row may say what they will."""
+    compared = changed = 0
+
+    @examples(max_examples=100)
+    @given(
+        cases(),
+        st.integers(-1, NUM_TIMES),
+        st.lists(ROW, min_size=1, max_size=5),
+        recipes(own_order="telling", own_columns=1, other_columns=3),
+    )
+    def every_case(case: Case, bound: int, future: list[bytes], settings: dict[str, Any]) -> None:
+        nonlocal compared, changed
+        world = case.world
+        made = rustler.Recipe("drawn", **settings)
+        for task, _ in case.tasks[:3]:
+            train = range(*task.splits[0])
+            times = [time for row in train if (time := world.time(row)) is not None]
+            last = max([bound, *times])
+            other = rewritten(world, last, future)
+            with TemporaryDirectory() as folder:
+                samplers = [
+                    make(
+                        [write_store(Path(folder, str(i)), database)],
+                        tasks=[to_sampler(task)], recipes=[made], context_length=40,
+                    )
+                    for i, database in enumerate((world.database, other))
+                ]  # fmt: skip
+            rows = range(*world.table_range(task.table))
+            past = [row for row in rows if (time := world.time(row)) is None or time <= last]
+            one, two = (s.contexts(0, np.array(past, np.uint32), cutoff=last) for s in samplers)
+            for array in ("row_number", "value", "row_part", "row_origin", "parent", "column"):
+                assert np.array_equal(one[array], two[array]), array
+            compared += len(past)
+            changed += len(past) * (world.database != other)
+
+    every_case()
+    assert compared > 300
+    assert changed > 100
