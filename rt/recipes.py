@@ -15,7 +15,7 @@ import rustler
 from plurel.errors import InputError
 from rt.config import from_dict, to_dict, unknown_key
 
-Order = Literal["recency", "walks", "random"]
+Order = Literal["recency", "walks", "random", "telling"]
 OwnOrder = Literal["recency", "telling"]
 
 
@@ -33,7 +33,8 @@ class Recipe:
     and label. other_columns: the same of others, and of what they reference, in the place of their
     neighbourhood (for forecasts, before it); 1,000,000 for whole rows. (`rustler.Recipe`)
     other_order: `recency`; `walks`: by how often `walks` random walks of `walk_length` steps from
-    the target visit a row; or `random`. other_cells: most cells of one such row with its
+    the target visit a row; `random`; or `telling`: by how much they are like the target in the cells
+    and facts that tell most of the training labels. other_cells: most cells of one such row with its
     neighbourhood; other_width: most children of a row in it.
     width: most children of a row that are followed, counted for each table if `width_per_table`.
     parent_levels: levels of ancestors that come with a row. recency: share of the rows whose

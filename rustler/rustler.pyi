@@ -113,7 +113,10 @@ class Recipe:
     share of the context's cells that these parts may fill (the target's row comes whole); the rest
     passes on, and ancestors left out come with the neighbourhood. other_order: "recency",
     "walks" (by visits of `walks` random walks of `walk_length` steps from the target over visible
-    rows, then at random) or "random". own_order: "recency", or "telling": first the rows that share
+    rows, then at random), "random", or "telling": the rows that are most like the target, among the
+    last 4,096 whose labels may be known, in those 12 cells (of the row, of what it references and
+    of what that references) and facts (how often and when last a parent was referenced, in all, in
+    a horizon and in eight) that tell most of the training labels. own_order: "recency", or "telling": first the rows that share
     those parents of the target whose labels tell most, without those that share less than half of
     what the nearest one shares. How much they tell is a number of each foreign key, from labels of
     the training split: the share of their variance (by ranks; for texts, of the misses) that the
@@ -123,10 +126,10 @@ class Recipe:
     adjusted R2 of eight bins (fifteen texts); in a database table they stand in the place of the
     neighbourhood; 1,000,000: whole rows. own_columns: how many of the same columns, as far as they
     are of the row itself, come with time and label of an own label row. other_cells: most cells
-    of one label row with its neighbourhood; other_width: most children of one row in it. width: most children of one row that
-    are followed, of all tables together or of each (width_per_table), and most of its label rows.
-    parent_levels: levels of ancestors that come with a row that is no ancestor of the target.
-    recency: share of the rows whose children are taken latest first instead of at random.
+    of one label row with its neighbourhood; other_width: most children of one row in it. width:
+    most children of one row that are followed, of all tables together or of each
+    (width_per_table), and most of its label rows. parent_levels: levels of ancestors that come with
+    a row that is no ancestor of the target. recency: share of the rows whose children are taken latest first instead of at random.
     with_labels: False hides the labels of all other rows, as if none were known."""
 
     def __init__(

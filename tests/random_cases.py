@@ -179,7 +179,7 @@ def cases(draw: st.DrawFn) -> Case:
 # ---------------------------------------------------------------- recipes
 
 ALL_COLUMNS = 1_000_000
-ORDERS = ("recency", "walks", "random")
+ORDERS = ("recency", "walks", "random", "telling")
 SHARE = st.sampled_from((0.1, 0.3, 0.6, 1.0))
 
 

@@ -10,13 +10,13 @@ use crate::assemble::{Batch, assemble};
 use crate::context::{Context, NewRow, Plan, Request, Scratch, build};
 use crate::error::{Result, argument};
 use crate::labels::TableIndex;
-use crate::recipe::{OwnOrder, Parts, Recipe};
+use crate::recipe::{Order, OwnOrder, Parts, Recipe};
 use crate::rng::{Name, Purpose};
 use crate::settings::{Settings, Source, check_slots};
 use crate::store::{NO_TIME, Store};
 use crate::targets::cumulative_weights;
 use crate::task::{Prepared, Task};
-use crate::telling::{Labels, Telling, key_shares, telling_columns};
+use crate::telling::{Labels, Nearest, Telling, key_shares, telling_columns};
 use crate::threads::work_on_threads;
 use crate::visibility::Split;
 
@@ -55,6 +55,7 @@ pub struct Sampler {
     /// By task: `telling::key_shares` and `telling::telling_columns`, once a recipe asks for them.
     shares: Vec<OnceLock<Vec<f64>>>,
     telling: Vec<OnceLock<Telling>>,
+    nearest: Vec<OnceLock<Nearest>>,
 }
 
 impl Sampler {
@@ -78,6 +79,7 @@ impl Sampler {
             labelled: prepared.iter().map(|_| Default::default()).collect(),
             shares: prepared.iter().map(|_| OnceLock::new()).collect(),
             telling: prepared.iter().map(|_| OnceLock::new()).collect(),
+            nearest: prepared.iter().map(|_| OnceLock::new()).collect(),
             cumulative: [Split::Train, Split::Val, Split::Test]
                 .map(|split| cumulative_weights(&prepared, split)),
             paths,
@@ -253,6 +255,7 @@ impl Sampler {
             index: &self.indices[item.task],
             shares: self.shares(item, &plan.parts),
             telling: self.telling(item, &plan.parts),
+            nearest: self.nearest(item, &plan.parts),
             row: item.row,
             new: item.new,
             cutoff: item.cutoff,
@@ -289,6 +292,17 @@ impl Sampler {
             telling_columns(&store.arrays(), task, &store.types, &self.labels(item))
         };
         (own || others).then(|| self.telling[item.task].get_or_init(find))
+    }
+
+    /// Which label rows are like a target, see `Request::nearest`.
+    fn nearest(&self, item: &Item, parts: &Parts) -> Option<&Nearest> {
+        let find = || {
+            let (task, store) = self.of_item(item);
+            let table = (&store.types[..], &*self.indices[item.task]);
+            Nearest::new(&store.arrays(), task, table, &self.labels(item))
+        };
+        let wanted = parts.other_labels > 0.0 && parts.other_order == Order::Telling;
+        wanted.then(|| self.nearest[item.task].get_or_init(find))
     }
 
     fn labels(&self, item: &Item) -> Labels {

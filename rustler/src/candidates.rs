@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use crate::builder::Builder;
 use crate::idmap::IdMap;
+use crate::labels::TableIndex;
 use crate::recipe::{Order, Parts};
+use crate::task::Prepared;
 use crate::walks::Walker;
 
 /// Rows tried for each cell of the budget before a context goes without more label rows.
@@ -21,8 +23,15 @@ pub struct RowsInTime<'a> {
     order: Option<&'a [u32]>,
 }
 
-impl RowsInTime<'_> {
-    fn row(&self, place: usize) -> u32 {
+impl<'a> RowsInTime<'a> {
+    pub fn new(task: &Prepared, index: &'a TableIndex) -> Self {
+        Self {
+            first: task.rows.start,
+            order: index.in_time(),
+        }
+    }
+
+    pub fn row(&self, place: usize) -> u32 {
         match self.order {
             Some(order) => order[place],
             None => self.first + place as u32,
@@ -70,8 +79,12 @@ impl Candidates {
             );
         }
         let end = known_end(builder);
+        if let Some(nearest) = builder.request.nearest {
+            nearest.rank(builder, end, builder.budget(), &mut self.ranked);
+        }
         // For a target without a time the latest rows are no better than others.
-        self.by_blocks = parts.other_order == Order::Recency && builder.target.has_time();
+        let latest = matches!(parts.other_order, Order::Recency | Order::Telling);
+        self.by_blocks = latest && builder.target.has_time();
         (self.rest, self.block) = match self.by_blocks {
             true => (end, end..end),
             false => (0, 0..end),
@@ -157,10 +170,7 @@ impl Candidates {
 }
 
 fn rows_in_time<'a>(builder: &Builder<'a>) -> RowsInTime<'a> {
-    RowsInTime {
-        first: builder.request.task.rows.start,
-        order: builder.request.index.in_time(),
-    }
+    RowsInTime::new(builder.request.task, builder.request.index)
 }
 
 /// Places before this one may hold known labels: those whose window has ended, for a target with a

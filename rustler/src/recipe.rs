@@ -19,13 +19,15 @@ pub enum Order {
     /// By how often random walks from the target visit them, then at random.
     Walks,
     Random,
+    /// By how much their telling cells are like the target's (`telling`), then as by recency.
+    Telling,
 }
 
 impl Order {
-    pub const NAMES: [&str; 3] = ["recency", "walks", "random"];
+    pub const NAMES: [&str; 4] = ["recency", "walks", "random", "telling"];
 
     pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Recency, Self::Walks, Self::Random];
+        let all = [Self::Recency, Self::Walks, Self::Random, Self::Telling];
         all.into_iter().find(|order| order.name() == name)
     }
 

@@ -6,7 +6,9 @@
 //! to it (`key_shares`); and which cells of it and its parents tell most (`columns`). Like the mean by which a column is normalised, the result is a number of the training
 //! split, the same for all targets; labels of other splits play no part.
 
+mod activity;
 mod columns;
+mod nearest;
 
 use std::cmp::Ordering;
 
@@ -18,9 +20,12 @@ use crate::store::{Arrays, NO_ROW};
 use crate::task::Prepared;
 use crate::visibility::Split;
 pub use columns::{Telling, telling_columns};
+pub use nearest::Nearest;
 
 /// Training labels that are looked at, the latest ones.
 const SAMPLE: usize = 100_000;
+/// Of these, rows whose cells are looked at.
+const ROWS: usize = 1_000;
 /// Labels of a parent that count, and of all rows.
 const LAST: f64 = 8.0;
 const LAST_OF_ALL: f64 = 64.0;
@@ -111,6 +116,16 @@ impl Labels {
             rank(&mut found);
         }
         Self { found, texts }
+    }
+
+    /// At most `ROWS` of them, evenly chosen, the latest first.
+    fn spread(&self) -> impl Iterator<Item = (u32, f64)> {
+        let step = self.found.len().div_ceil(ROWS).max(1);
+        self.found.iter().rev().step_by(step).copied()
+    }
+
+    fn spread_rows(&self) -> impl Iterator<Item = u32> {
+        self.spread().map(|(row, _)| row)
     }
 }
 

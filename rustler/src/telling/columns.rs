@@ -7,15 +7,14 @@
 
 use std::collections::HashMap;
 
+use super::activity::Fact;
 use super::{LEAST, Labels};
 use crate::meta::SemanticType;
-use crate::store::{Arrays, NO_ROW};
+use crate::store::{Arrays, NO_RANK, NO_ROW};
 use crate::task::Prepared;
 
 /// Columns that are kept.
 const MOST: usize = 32;
-/// Training labels that are looked at.
-const ROWS: usize = 2_000;
 /// Bins of numbers; a missing cell is in one of its own.
 const BINS: usize = 8;
 /// Texts with a bin of their own, the most common ones.
@@ -76,6 +75,40 @@ pub fn telling_columns(
     types: &[SemanticType],
     labels: &Labels,
 ) -> Telling {
+    let found = found_columns(arrays, task, types, labels);
+    let mut telling = Telling::default();
+    let cells = found.iter().filter_map(|found| match found.what {
+        What::Cell(column) => Some((&found.path, column)),
+        What::Fact(_) => None,
+    });
+    for (place, (path, column)) in cells.enumerate() {
+        telling.insert(path, place, column);
+    }
+    telling
+}
+
+/// What of a row tells something of labels.
+#[derive(Clone, Copy)]
+pub enum What {
+    /// The cell of this column.
+    Cell(u32),
+    Fact(Fact),
+}
+
+/// The same, and the foreign keys that lead to the row from the label's.
+pub struct Column {
+    pub path: Vec<usize>,
+    pub what: What,
+    pub share: f64,
+}
+
+/// The most telling columns, these first.
+pub fn found_columns(
+    arrays: &Arrays,
+    task: &Prepared,
+    types: &[SemanticType],
+    labels: &Labels,
+) -> Vec<Column> {
     let mut search = Search {
         arrays,
         task,
@@ -88,17 +121,8 @@ pub fn telling_columns(
     let mut found = search.found;
     // equal ones stay in the order in which they were found
     found.sort_by(|a, b| b.share.total_cmp(&a.share));
-    let mut telling = Telling::default();
-    for (place, column) in found.iter().take(MOST).enumerate() {
-        telling.insert(&column.path, place, column.column);
-    }
-    telling
-}
-
-struct Found {
-    path: Vec<usize>,
-    column: u32,
-    share: f64,
+    found.truncate(MOST);
+    found
 }
 
 /// The labels to be explained, as numbers.
@@ -114,8 +138,7 @@ struct Outcomes {
 impl Outcomes {
     /// Of labels, evenly chosen among them.
     fn new(labels: &Labels) -> Self {
-        let step = labels.found.len().div_ceil(ROWS).max(1);
-        let chosen: Vec<(u32, f64)> = labels.found.iter().rev().step_by(step).copied().collect();
+        let chosen: Vec<(u32, f64)> = labels.spread().collect();
         let rows = chosen.iter().map(|&(row, _)| row).collect();
         let (values, width) = match labels.texts {
             false => (chosen.iter().map(|&(_, label)| label).collect(), 1),
@@ -174,7 +197,7 @@ struct Search<'a> {
     task: &'a Prepared,
     types: &'a [SemanticType],
     labels: Outcomes,
-    found: Vec<Found>,
+    found: Vec<Column>,
 }
 
 impl Search<'_> {
@@ -205,14 +228,10 @@ impl Search<'_> {
                 SemanticType::Text => text_bins(cells),
                 _ => number_bins(cells),
             };
-            let share = self.labels.share(&bins, BINS.max(TEXTS) + 2);
-            if share >= LEAST {
-                self.found.push(Found {
-                    path: path.clone(),
-                    column,
-                    share,
-                });
-            }
+            self.note(path, What::Cell(column), &bins);
+        }
+        if path.len() == 1 {
+            self.add_facts(rows, path);
         }
         if path.len() == LEVELS {
             return;
@@ -231,18 +250,48 @@ impl Search<'_> {
         }
     }
 
-    /// The row, if it is not later than the label's. Beside labels without a time no row with one
-    /// is looked at: it may be later than what a target may see.
-    fn visible(&self, row: u32, number: usize) -> u32 {
-        if row == NO_ROW {
-            return NO_ROW;
+    /// Notes what the labels are cut into bins by, if it tells something.
+    fn note(&mut self, path: &[usize], what: What, bins: &[usize]) {
+        let share = self.labels.share(bins, BINS.max(TEXTS) + 2);
+        if share >= LEAST {
+            self.found.push(Column {
+                path: path.to_vec(),
+                what,
+                share,
+            });
         }
-        let rank = |row: u32| self.arrays.row_rank[row as usize];
-        match rank(row) <= rank(self.labels.rows[number]) {
+    }
+
+    /// What has happened to the labels' parents by then.
+    fn add_facts(&mut self, parents: &[u32], path: &[usize]) {
+        for fact in Fact::all() {
+            let about = |(&parent, &row): (&u32, &u32)| {
+                let now = self.arrays.time(row).filter(|_| parent != NO_ROW)?;
+                let until = (self.arrays.row_rank[row as usize], now);
+                fact.about(self.arrays, self.task, parent, until)
+            };
+            let rows = parents.iter().zip(&self.labels.rows);
+            let values: Vec<Option<u32>> = rows.map(|r| about(r).map(f32::to_bits)).collect();
+            self.note(path, What::Fact(fact), &number_bins(&values));
+        }
+    }
+
+    /// The row, if it comes with the label.
+    fn visible(&self, row: u32, number: usize) -> u32 {
+        let until = self.arrays.row_rank[self.labels.rows[number] as usize];
+        match row != NO_ROW && comes_with(self.arrays, self.task, row, until) {
             true => row,
             false => NO_ROW,
         }
     }
+}
+
+/// Whether what a label row of rank `until` leads to is seen by every target that knows the label:
+/// it is not later. Beside a label without a time that is no row with one, nor one of the label's
+/// own table, which may be of a later split.
+pub fn comes_with(arrays: &Arrays, task: &Prepared, row: u32, until: u32) -> bool {
+    let of_later_split = until == NO_RANK && task.rows.contains(&row);
+    arrays.row_rank[row as usize] <= until && !of_later_split
 }
 
 /// Bins of about the same size, of equal numbers the same; 0 for missing ones.
