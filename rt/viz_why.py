@@ -17,7 +17,12 @@ from rt.unpack import Unpacked
 
 TARGET, ANCESTOR, OWN_LABEL, OTHER_LABEL, OTHER_NEIGHBOUR, NEIGHBOUR = range(len(rustler.PARTS))
 """The numbers of `rustler.PARTS`."""
-ORDERS = {"recency": "by recency", "walks": "by walks", "random": "at random"}
+ORDERS = {
+    "recency": "by recency",
+    "walks": "by walks",
+    "random": "at random",
+    "telling": "by likeness",
+}
 UNITS = (
     (31_557_600, "years"),
     (2_629_800, "months"),

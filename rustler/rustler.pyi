@@ -116,11 +116,12 @@ class Recipe:
     rows, then at random), "random", or "telling": the rows that are most like the target, among the
     last 4,096 whose labels may be known, in those 12 cells (of the row, of what it references and
     of what that references) and facts (how often and when last a parent was referenced, in all, in
-    a horizon and in eight) that tell most of the training labels. own_order: "recency", or "telling": first the rows that share
-    those parents of the target whose labels tell most, without those that share less than half of
-    what the nearest one shares. How much they tell is a number of each foreign key, from labels of
-    the training split: the share of their variance (by ranks; for texts, of the misses) that the
-    last labels of the same parent, as they were known then, explain; below 0.01 it counts as 0.
+    a horizon and in eight) that tell most of the training labels. own_order: "recency", or
+    "telling": first the rows that share those parents of the target whose labels tell most, without
+    those that share less than half of what the nearest one shares. How much they tell is a number
+    of each foreign key, from labels of the training split: the share of their variance (by ranks;
+    for texts, of the misses) that the last labels of the same parent, as they were known then,
+    explain; below 0.01 it counts as 0.
     other_columns: how many columns, of the label row, of what it references and of what that
     references, come with a label row of others: those that tell most of the training labels, by
     adjusted R2 of eight bins (fifteen texts); in a database table they stand in the place of the
@@ -129,7 +130,8 @@ class Recipe:
     of one label row with its neighbourhood; other_width: most children of one row in it. width:
     most children of one row that are followed, of all tables together or of each
     (width_per_table), and most of its label rows. parent_levels: levels of ancestors that come with
-    a row that is no ancestor of the target. recency: share of the rows whose children are taken latest first instead of at random.
+    a row that is no ancestor of the target. recency: share of the rows whose children are taken
+    latest first instead of at random.
     with_labels: False hides the labels of all other rows, as if none were known."""
 
     def __init__(

@@ -259,7 +259,10 @@ def test_the_runs_folder_follows_plurel_home(monkeypatch: pytest.MonkeyPatch) ->
         ("recipe=label", "recipe.label is not known: did you mean recipe.labels?"),
         ("data.recipes.published.widht=[3]", "did you mean data.recipes.published.width?"),
         ("data.recipes.published.width=[x]", "data.recipes.published.width[0] must be an integer"),
-        ("data.recipes.published.other_order=[near]", "must be one of recency, walks, random"),
+        (
+            "data.recipes.published.other_order=[near]",
+            "must be one of recency, walks, random, telling",
+        ),
         ("data.context_length=0", "data.context_length must be 1 or more"),
         ("data.mix=rows", "data.mix must be one of database, task, row"),
         ("logger.every=0", "logger.every must be 1 or more, not 0"),
@@ -278,7 +281,7 @@ def test_a_group_that_is_no_group_is_refused() -> None:
         from_dict(TrainConfig, composed() | {"model": 3})
 
 
-@pytest.mark.parametrize("name", ["published", "labels", "walks", "mixed"])
+@pytest.mark.parametrize("name", ["published", "labels", "walks", "nearest", "mixed"])
 def test_recipe_files_hold_every_field_of_their_presets(name: str) -> None:
     data = from_dict(TrainConfig, composed(f"recipe={name}")).data
     assert set(data.recipes) == ({name} if name != "mixed" else set(PRESETS))

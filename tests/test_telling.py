@@ -39,21 +39,22 @@ def events_store(folder: Path, label: np.ndarray, **changes: Any) -> Path:
     times = changes.get("times", range(EVENTS))
     cells = changes.get("cells", {})
     kind = changes.get("kind", "number")
-    value = (lambda y: y) if kind == "text" else float
+    values = {name: v.tolist() for name, v in (cells | {"y": label}).items()}
     rows = [
         {
             "time": None if times is None else int(times[i]),
             "parents": [("users", int(users[i])), ("items", int(items[i]))],
-            "cells": {name: float(v[i]) for name, v in cells.items()} | {"y": value(label[i])},
+            "cells": {name: v[i] for name, v in values.items()},
         }
         for i in range(EVENTS)
     ]
     of_items = changes.get("items", [{} for _ in range(ITEMS)])
     names = dict.fromkeys(of_items[0], "number")
+    kinds = {name: "text" if v.dtype.kind == "U" else "number" for name, v in cells.items()}
     tables = [
         {"name": "users", "columns": {}, "rows": [{} for _ in range(USERS)]},
         {"name": "items", "columns": names, "rows": [{"cells": cells} for cells in of_items]},
-        {"name": "events", "columns": dict.fromkeys(cells, "number") | {"y": kind}, "rows": rows},
+        {"name": "events", "columns": kinds | {"y": kind}, "rows": rows},
     ]
     return write_store(folder, {"name": "events", "tables": tables})
 
@@ -239,6 +240,101 @@ def test_own_labels_show_telling_columns(tmp_path: Path) -> None:
     shown = [c for c, part in zip(found["cells"], found["parts"], strict=True) if part == OWN]
     assert len(shown) > 5
     assert all(cells == {DECIDES, 4} for cells in shown[:-1])
+
+
+# ---------------------------------------------------------------- those most alike
+
+NEAREST = {"other_labels": 1.0, "other_cells": 2, "other_order": "telling", "other_columns": 0}
+
+
+def other_events(context: dict[str, Any], first: int = FIRST) -> list[int]:
+    rows = zip(context["rows"], context["parts"], strict=True)
+    return [row - first for row, part in rows if part == OTHER]
+
+
+@pytest.mark.parametrize("untimed", [False, True], ids=["timed", "untimed"])
+def test_others_are_those_most_alike(tmp_path: Path, untimed: bool) -> None:
+    """In the column that decides, whichever way; those of another column are as they come."""
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((2, EVENTS))
+    times = {"times": None} if untimed else {}
+    store = events_store(tmp_path / "s", np.abs(b), cells={"a": a, "b": b}, **times)
+    for target, context in enumerate(
+        contexts(store, 2, list(range(TEST, TEST + 10)), length=21, **NEAREST), TEST - FIRST
+    ):
+        others = other_events(context)
+        assert len(others) >= 9
+        apart = np.abs(b[others] - b[target])
+        known = np.setdiff1d(np.arange(320 if untimed else target), [target])
+        nearest = np.sort(np.abs(b[known] - b[target]))
+        # codes are coarse, and the tails are thin
+        assert apart.mean() < nearest[: 4 * len(others)].mean() + 0.05
+        assert np.abs(a[others] - a[target]).mean() > 0.4
+
+
+def test_texts_are_alike_if_they_are_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    kind = rng.integers(6, size=EVENTS)
+    store = events_store(
+        tmp_path / "s",
+        kind + 0.1 * rng.standard_normal(EVENTS),
+        cells={"kind": np.array([f"kind {k}" for k in kind])},
+    )
+    others = other_events(contexts(store, 1, [TEST], length=21, **NEAREST)[0])
+    assert len(others) >= 9
+    assert (kind[others] == kind[TEST - FIRST]).all()
+    # of equally alike ones the latest
+    same = [event for event in range(TEST - FIRST) if kind[event] == kind[TEST - FIRST]]
+    assert others == same[::-1][: len(others)]
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["seen", "hidden"])
+def test_entities_are_alike_if_as_much_has_happened_to_them(tmp_path: Path, hidden: bool) -> None:
+    """A forecast of what a user does next, who goes on to do what he did of late; unless the
+    events' key is hidden."""
+    rng = np.random.default_rng(6)
+    periods, users = 20, 40
+    active = np.cumsum(rng.standard_normal((periods + 1, users)), 0) > 0
+    events = [
+        {"time": 10 * period + k, "parents": [("users", user)], "cells": {}}
+        for period, user in zip(*np.nonzero(active[:-1]), strict=True)
+        for k in range(1, 5)
+    ]
+    labels = [
+        {
+            "time": 10 * (period + 1),
+            "parents": [("users", user)],
+            "cells": {"y": float(active[period + 1, user])},
+        }
+        for period in range(periods)
+        for user in range(users)
+    ]
+    tables = [
+        {"name": "users", "columns": {}, "rows": [{} for _ in range(users)]},
+        {"name": "events", "columns": {}, "rows": events},
+        {"name": "labels", "kind": "task", "columns": {"y": "number"}, "rows": labels},
+    ]
+    store = write_store(tmp_path / "s", {"name": "users", "tables": tables})
+    first = users + len(events)
+    last = first + len(labels)
+    train = (first, last - 2 * users)
+    keys = [(1, 0)] if hidden else []
+    task = rustler.Task(
+        0, 2, 0, [train, (train[1], last - users), (last - users, last)], 10, hidden_keys=keys
+    )
+    recipe = rustler.Recipe("r", **NEAREST)
+    sampler = make([store], tasks=[task], recipes=[recipe], context_length=21)
+    rows = np.arange(last - users, last, dtype=np.uint32)
+    batch = sampler.contexts(0, rows)
+    alike = []
+    for b in range(users):
+        span = slice(*batch["context_row_ptr"][b : b + 2])
+        others = batch["row_number"][span][batch["row_part"][span] == OTHER] - first
+        was = active[others // users, others % users]
+        alike += (was == active[periods - 1, b]).tolist()
+    assert len(alike) > 5 * users
+    # half of the users are active
+    assert (np.mean(alike) > 0.95) != hidden
 
 
 # ---------------------------------------------------------------- only the training split
