@@ -38,7 +38,7 @@ KINDS = ["number"] * 7 + ["datetime"] * 2 + ["boolean"] * 2 + ["text"] * 2
 TARGET = 9
 NUM_TEXTS, TEXT_DIM = 20_000, 384
 BATCHES, REPETITIONS = 4, 5
-RECIPES = ("published", "labels", "walks")
+RECIPES = ("published", "labels", "walks", "nearest")
 ROWS_AN_ORDER = 1 + 1 / 3 + 1 / 30 + 1 / 150
 
 

@@ -80,7 +80,6 @@ def facts_of(length: int, recipe: Recipe) -> dict[str, Any]:
 _LABELS: dict[str, Any] = {
     "ancestors": (0.2,),
     "own_labels": (0.125,),
-    "own_order": ("telling",),
     "other_labels": (0.375,),
     "other_cells": (24,),
     "width": (16,),
@@ -91,16 +90,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "published": {},
     "labels": _LABELS,
     "walks": _LABELS | {"other_order": ("walks",)},
-    "nearest": _LABELS | {"other_order": ("telling",), "other_columns": (4,)},
-    "unlabelled": _LABELS
-    | {
-        "own_labels": (0.0,),
-        "own_order": ("recency",),
-        "other_labels": (0.0,),
-        "with_labels": False,
-    },
+    "nearest": _LABELS
+    | {"own_order": ("telling",), "other_order": ("telling",), "other_columns": (4,)},
+    "unlabelled": {**_LABELS, "own_labels": (0.0,), "other_labels": (0.0,), "with_labels": False},
 }
-"""Recipes by name. A recipe of another name starts from the published one."""
+"""Recipes by name. A recipe of another name starts from the published one. What a checkpoint leaves
+out is filled in from here, so that a preset must not change: new contexts have a new name."""
 
 
 def named(name: str) -> Recipe:

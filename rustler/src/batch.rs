@@ -10,13 +10,13 @@ use crate::assemble::{Batch, assemble};
 use crate::context::{Context, NewRow, Plan, Request, Scratch, build};
 use crate::error::{Result, argument};
 use crate::labels::TableIndex;
-use crate::recipe::{Order, OwnOrder, Parts, Recipe};
+use crate::recipe::{Parts, Recipe};
 use crate::rng::{Name, Purpose};
 use crate::settings::{Settings, Source, check_slots};
-use crate::store::{NO_TIME, Store};
+use crate::store::NO_TIME;
 use crate::targets::cumulative_weights;
 use crate::task::{Prepared, Task};
-use crate::telling::{Labels, Nearest, Telling, key_shares, telling_columns};
+use crate::telling::{Told, View};
 use crate::threads::work_on_threads;
 use crate::visibility::Split;
 
@@ -52,10 +52,8 @@ pub struct Sampler {
     pub(crate) cumulative: [Vec<f64>; 3],
     /// By task and split: the rows that have a label, once they are needed because they are few.
     pub(crate) labelled: Vec<[OnceLock<Vec<u32>>; 3]>,
-    /// By task: `telling::key_shares` and `telling::telling_columns`, once a recipe asks for them.
-    shares: Vec<OnceLock<Vec<f64>>>,
-    telling: Vec<OnceLock<Telling>>,
-    nearest: Vec<OnceLock<Nearest>>,
+    /// By task: what the training labels tell, once a recipe asks for it.
+    told: Vec<OnceLock<Told>>,
 }
 
 impl Sampler {
@@ -77,9 +75,7 @@ impl Sampler {
         Ok(Self {
             indices: table_indices(&sources, &prepared),
             labelled: prepared.iter().map(|_| Default::default()).collect(),
-            shares: prepared.iter().map(|_| OnceLock::new()).collect(),
-            telling: prepared.iter().map(|_| OnceLock::new()).collect(),
-            nearest: prepared.iter().map(|_| OnceLock::new()).collect(),
+            told: prepared.iter().map(|_| OnceLock::new()).collect(),
             cumulative: [Split::Train, Split::Val, Split::Test]
                 .map(|split| cumulative_weights(&prepared, split)),
             paths,
@@ -253,9 +249,7 @@ impl Sampler {
             nodes: &self.sources[task.task.store].nodes,
             task,
             index: &self.indices[item.task],
-            shares: self.shares(item, &plan.parts),
-            telling: self.telling(item, &plan.parts),
-            nearest: self.nearest(item, &plan.parts),
+            told: self.told(item, &plan.parts),
             row: item.row,
             new: item.new,
             cutoff: item.cutoff,
@@ -271,49 +265,27 @@ impl Sampler {
         }
     }
 
-    /// What a recipe's order of own labels needs to know, see `Request::shares`.
-    fn shares(&self, item: &Item, parts: &Parts) -> &[f64] {
-        let wanted = parts.own_labels > 0.0 && parts.own_order == OwnOrder::Telling;
-        if !wanted || item.new.is_some() {
-            return &[];
+    /// What a recipe needs to know of the training labels, see `Request::told`.
+    fn told(&self, item: &Item, parts: &Parts) -> Option<&Told> {
+        if !parts.ask_labels() {
+            return None;
         }
-        self.shares[item.task].get_or_init(|| {
-            let (task, store) = self.of_item(item);
-            key_shares(&store.arrays(), task, &self.labels(item))
-        })
-    }
-
-    /// The columns that a recipe shows in label rows, see `Request::telling`.
-    fn telling(&self, item: &Item, parts: &Parts) -> Option<&Telling> {
-        let own = parts.own_labels > 0.0 && parts.own_columns > 0;
-        let others = parts.other_labels > 0.0 && parts.other_columns.is_some_and(|c| c > 0);
         let find = || {
-            let (task, store) = self.of_item(item);
-            telling_columns(&store.arrays(), task, &store.types, &self.labels(item))
+            let task = &self.tasks[item.task];
+            let source = &self.sources[task.task.store];
+            let view = View {
+                arrays: &source.store.arrays(),
+                children: &source.children,
+                task,
+                index: &self.indices[item.task],
+                types: &source.store.types,
+            };
+            Told::new(
+                &view,
+                self.settings.recipes.iter().any(Recipe::asks_columns),
+            )
         };
-        (own || others).then(|| self.telling[item.task].get_or_init(find))
-    }
-
-    /// Which label rows are like a target, see `Request::nearest`.
-    fn nearest(&self, item: &Item, parts: &Parts) -> Option<&Nearest> {
-        let find = || {
-            let (task, store) = self.of_item(item);
-            let table = (&store.types[..], &*self.indices[item.task]);
-            Nearest::new(&store.arrays(), task, table, &self.labels(item))
-        };
-        let wanted = parts.other_labels > 0.0 && parts.other_order == Order::Telling;
-        wanted.then(|| self.nearest[item.task].get_or_init(find))
-    }
-
-    fn labels(&self, item: &Item) -> Labels {
-        let (task, store) = self.of_item(item);
-        let kind = store.types[task.task.column as usize];
-        Labels::new(&store.arrays(), task, &self.indices[item.task], kind)
-    }
-
-    fn of_item(&self, item: &Item) -> (&Prepared, &Store) {
-        let task = &self.tasks[item.task];
-        (task, &self.sources[task.task.store].store)
+        Some(self.told[item.task].get_or_init(find))
     }
 }
 

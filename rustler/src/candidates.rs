@@ -79,8 +79,12 @@ impl Candidates {
             );
         }
         let end = known_end(builder);
-        if let Some(nearest) = builder.request.nearest {
-            nearest.rank(builder, end, builder.budget(), &mut self.ranked);
+        if let (Order::Telling, Some(told)) = (parts.other_order, builder.request.told) {
+            let mut ranked = std::mem::take(&mut self.ranked);
+            let wanted = |row: u32| !builder.has(row) && !self.is_own(builder, row);
+            let count = (builder.budget(), wanted);
+            told.nearest.rank(builder, end, count, &mut ranked);
+            self.ranked = ranked;
         }
         // For a target without a time the latest rows are no better than others.
         let latest = matches!(parts.other_order, Order::Recency | Order::Telling);

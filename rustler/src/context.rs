@@ -20,7 +20,7 @@ use crate::recipe::{Part, Parts};
 use crate::rng::Name;
 use crate::store::Store;
 use crate::task::Prepared;
-use crate::telling::{Nearest, Telling};
+use crate::telling::Told;
 use crate::walks::Walker;
 
 /// `row_origin` of rows that were not reached from another one.
@@ -37,13 +37,8 @@ pub struct Request<'a> {
     pub nodes: &'a Nodes,
     pub task: &'a Prepared,
     pub index: &'a TableIndex,
-    /// Of each foreign key of the target's table, how much labels of the same parent tell
-    /// (`telling::key_shares`); empty if the recipe does not ask, or for a new row.
-    pub shares: &'a [f64],
-    /// Columns that tell of the target; None if the recipe does not ask.
-    pub telling: Option<&'a Telling>,
-    /// Present for recipes whose label rows of others are those most like the target's.
-    pub nearest: Option<&'a Nearest>,
+    /// What the training labels tell; None if the recipe does not ask.
+    pub told: Option<&'a Told>,
     /// Of a new row: a number that no row of the store has.
     pub row: u32,
     /// Present if the store lacks the target's row.

@@ -9,7 +9,7 @@ use crate::breadth::{self, Frontier, PROBES, Search};
 use crate::builder::{Builder, Shown};
 use crate::candidates::Candidates;
 use crate::idmap::IdMap;
-use crate::recipe::{Part, Parts};
+use crate::recipe::{OwnOrder, Part, Parts};
 use crate::store::{Arrays, NO_RANK, NO_ROW};
 use crate::telling::Telling;
 
@@ -29,6 +29,7 @@ pub fn add_own(builder: &mut Builder, parts: &Parts) {
     let mut found: Vec<(u32, u32)> = Vec::new();
     let arrays = builder.arrays;
     let mut done = IdMap::default();
+    let relation = Relation::new(builder, parts.own_order);
     for parent in builder.parents(builder.request.row) {
         if !done.insert(parent, 0).1 || !builder.sees(parent) {
             continue;
@@ -37,11 +38,15 @@ pub fn add_own(builder: &mut Builder, parts: &Parts) {
             Some(labels) => labels.of(parent),
             None => builder.request.children.of(&arrays, parent).0,
         };
-        collect(builder, rows, (parent, wanted), &mut found);
+        collect(
+            builder,
+            rows,
+            (parent, wanted, relation.tells()),
+            &mut found,
+        );
     }
     found.sort_unstable();
     found.dedup_by_key(|&mut (row, _)| row);
-    let relation = Relation::new(builder);
     if builder.target.bound().is_some() {
         let rank = |row: u32| arrays.row_rank[row as usize];
         found.sort_unstable_by_key(|&(row, _)| std::cmp::Reverse((rank(row), row)));
@@ -53,10 +58,8 @@ pub fn add_own(builder: &mut Builder, parts: &Parts) {
         let most = found.first().map_or(0.0, |&(row, _)| relation.share(row));
         found.retain(|&(row, _)| relation.share(row) >= NEAR * most);
     }
-    let columns = match builder.request.telling {
-        Some(telling) => telling.columns(parts.own_columns),
-        None => Vec::new(),
-    };
+    let told = builder.request.told;
+    let columns = told.map_or(Vec::new(), |told| told.telling.columns(parts.own_columns));
     let shown = Shown::LabelWith(&columns);
     for (row, parent) in found {
         // a row of two cells shall not lose one
@@ -77,8 +80,12 @@ struct Relation<'a> {
 }
 
 impl<'a> Relation<'a> {
-    fn new(builder: &Builder<'a>) -> Self {
-        let (arrays, shares) = (builder.arrays, builder.request.shares);
+    fn new(builder: &Builder<'a>, order: OwnOrder) -> Self {
+        let arrays = builder.arrays;
+        let shares = match (order, builder.request.told, builder.request.new) {
+            (OwnOrder::Telling, Some(told), None) => &told.shares[..],
+            _ => &[],
+        };
         let seen = |&parent: &u32| match parent != NO_ROW && builder.sees(parent) {
             true => parent,
             false => NO_ROW,
@@ -133,21 +140,16 @@ fn parent_places<'a>(arrays: &Arrays<'a>, row: u32) -> &'a [u32] {
 
 /// The last `wanted` label rows of `rows`, the children of a parent, which stand in order of time,
 /// each once and none that is in the context; of many others among them not all are looked at.
-/// Without a bound in time, random ones. If they are put in another order than that of time, all
-/// that are found among those looked at.
+/// Without a bound in time, random ones. all: all that are found among those looked at, to be put
+/// in another order than that of time.
 fn collect(
     builder: &mut Builder,
     rows: &[u32],
-    (parent, wanted): (u32, usize),
+    (parent, wanted, all): (u32, usize, bool),
     found: &mut Vec<(u32, u32)>,
 ) {
     let most = wanted.saturating_mul(PROBES).max(LEAST_PROBES);
-    // where the order is another one than that of time, all that are looked at are found
-    let end = found.len()
-        + match builder.request.shares.is_empty() {
-            true => wanted,
-            false => most,
-        };
+    let end = found.len() + if all { most } else { wanted };
     let arrays = builder.arrays;
     // rows without a time come first; after them, for a target with one, those that are known
     let last = builder.last_rank.min(builder.last_known_rank);
@@ -213,11 +215,11 @@ pub fn add_others(
 
 /// A label row of another with the `count` most telling cells of it and its ancestors.
 fn add_telling(builder: &mut Builder, (count, until): (usize, u32), row: u32) {
-    let telling = builder.request.telling;
-    let columns = telling.map_or(Vec::new(), |telling| telling.columns(count));
+    let told = builder.request.told;
+    let columns = told.map_or(Vec::new(), |told| told.telling.columns(count));
     builder.enter_some(row, row, Part::OtherLabel, Shown::LabelWith(&columns));
-    if let Some(telling) = telling {
-        add_telling_parents(builder, telling, (count, until), row);
+    if let Some(told) = told {
+        add_telling_parents(builder, &told.telling, (count, until), row);
     }
 }
 
@@ -231,12 +233,19 @@ fn add_telling_parents(
     let places = parent_places(&builder.arrays, row);
     let hidden = builder.request.task.hidden_places(row);
     for (key, node) in telling.parents(count) {
-        let parent = places[key];
         if builder.is_full() {
             return;
         }
-        let there = parent != NO_ROW && !hidden.contains(&key) && builder.sees(parent);
-        if !there || builder.arrays.row_rank[parent as usize] > until {
+        let there = |parent: &&u32| **parent != NO_ROW && !hidden.contains(&key);
+        let Some(&parent) = places.get(key).filter(there) else {
+            continue;
+        };
+        // the target's own parents come whole, if not yet then later
+        let own = builder
+            .parents(builder.request.row)
+            .any(|row| row == parent);
+        let late = builder.arrays.row_rank[parent as usize] > until;
+        if own || late || !builder.sees(parent) {
             continue;
         }
         let columns = node.columns(count);

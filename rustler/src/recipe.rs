@@ -191,6 +191,13 @@ impl Recipe {
         Ok(())
     }
 
+    /// Whether contexts ask which columns and facts tell of labels.
+    pub fn asks_columns(&self) -> bool {
+        let others = self.other_columns.iter().any(|&count| count < ALL_COLUMNS);
+        let own = self.own_columns.iter().any(|&count| count > 0);
+        self.with_labels && (own || others || self.other_order.contains(&Order::Telling))
+    }
+
     /// The first value of each list.
     pub fn first(&self) -> Parts {
         self.pick(|_| 0)
@@ -227,6 +234,15 @@ impl Recipe {
                 .filter(|&count| count < ALL_COLUMNS)
                 .map(|count| count as usize),
         }
+    }
+}
+
+impl Parts {
+    /// Whether these ask what the training labels tell.
+    pub fn ask_labels(&self) -> bool {
+        let own = self.own_order == OwnOrder::Telling || self.own_columns > 0;
+        let others = self.other_order == Order::Telling || self.other_columns.is_some();
+        self.with_labels && (self.own_labels > 0.0 && own || self.other_labels > 0.0 && others)
     }
 }
 

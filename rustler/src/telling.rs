@@ -12,6 +12,8 @@ mod nearest;
 
 use std::cmp::Ordering;
 
+use crate::builder::Builder;
+use crate::children::Children;
 use crate::idmap::IdMap;
 use crate::labels::TableIndex;
 use crate::meta::SemanticType;
@@ -19,7 +21,7 @@ use crate::rng::{Name, Purpose};
 use crate::store::{Arrays, NO_ROW};
 use crate::task::Prepared;
 use crate::visibility::Split;
-pub use columns::{Telling, telling_columns};
+pub use columns::Telling;
 pub use nearest::Nearest;
 
 /// Training labels that are looked at, the latest ones.
@@ -32,14 +34,81 @@ const LAST_OF_ALL: f64 = 64.0;
 /// Smaller shares are chance, and count as none.
 const LEAST: f64 = 0.01;
 
+/// A task in its store.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub arrays: &'a Arrays<'a>,
+    pub children: &'a Children,
+    pub task: &'a Prepared,
+    pub index: &'a TableIndex,
+    /// Of each column.
+    pub types: &'a [SemanticType],
+}
+
+impl<'a> View<'a> {
+    fn of(builder: &'a Builder) -> Self {
+        let request = &builder.request;
+        Self {
+            arrays: &builder.arrays,
+            children: request.children,
+            task: request.task,
+            index: request.index,
+            types: &request.store.types,
+        }
+    }
+
+    /// What a row of the store references by the foreign key of this place, if it leads somewhere.
+    fn parent(&self, row: u32, key: usize) -> Option<u32> {
+        let places = self
+            .arrays
+            .parent_places(self.arrays.layout.table(row), row);
+        let hidden = self.task.hidden_places(row).contains(&key);
+        let there = |parent: &&u32| **parent != NO_ROW && !hidden;
+        places.get(key).filter(there).copied()
+    }
+}
+
+/// All that the training labels tell.
+pub struct Told {
+    /// See `key_shares`; empty for tables with less than two foreign keys, of which there is
+    /// nothing to choose.
+    pub shares: Vec<f64>,
+    pub telling: Telling,
+    pub nearest: Nearest,
+}
+
+impl Told {
+    /// columns: whether columns are asked for, or keys alone.
+    pub fn new(view: &View, columns: bool) -> Self {
+        let labels = Labels::new(view);
+        let mut told = Self {
+            shares: key_shares(view, &labels),
+            telling: Telling::default(),
+            nearest: Nearest::default(),
+        };
+        if columns {
+            let rows: Vec<u32> = labels.found.iter().map(|&(row, _)| row).collect();
+            let horizon = activity::horizon(view, &rows);
+            let found = columns::found_columns(view, &labels, horizon);
+            told.telling = Telling::new(&found);
+            told.nearest = Nearest::new(view, &labels, &found, horizon);
+        }
+        told
+    }
+}
+
 /// By place of the foreign keys of the task's table: the share of what the training labels differ
 /// by that the last labels of the same parent explain. Labels are compared by their ranks, texts by
 /// whether they are the same. 0 for a key that leads nowhere in this task.
-pub fn key_shares(arrays: &Arrays, task: &Prepared, labels: &Labels) -> Vec<f64> {
+fn key_shares(view: &View, labels: &Labels) -> Vec<f64> {
+    let (arrays, task) = (view.arrays, view.task);
     if task.rows.is_empty() {
         return Vec::new();
     }
     let table = arrays.layout.table(task.rows.start);
+    if table.num_parents < 2 {
+        return Vec::new();
+    }
     let hidden = task.hidden_places(task.rows.start);
     let (labels, texts) = (&labels.found, labels.texts);
     let mut all = Known::default();
@@ -67,17 +136,18 @@ pub fn key_shares(arrays: &Arrays, task: &Prepared, labels: &Labels) -> Vec<f64>
             key.error += key.of(parent).unwrap_or(&all).error(&all, label, texts);
         }
     }
+    // equal labels differ by rounding errors
+    let differ = base > 1e-9 * labels.len() as f64;
     let share = |(place, key): (usize, &Relatives)| {
         let share = 1.0 - key.error / base;
-        // false where there was nothing to explain
-        let tells = share >= LEAST && !hidden.contains(&place);
+        let tells = differ && share >= LEAST && !hidden.contains(&place);
         if tells { share } else { 0.0 }
     };
     keys.iter().enumerate().map(share).collect()
 }
 
-/// Labels of the training split: of rows with a time, in its order; if none has one, of all in any
-/// order.
+/// Labels of the training split: of rows with a time, in its order; if more have none, of these in
+/// any order.
 pub struct Labels {
     /// Rows and labels, each from 0 to 1 by its rank; of texts the number.
     found: Vec<(u32, f64)>,
@@ -85,9 +155,11 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// The latest labels of a task, whose column is of `kind`.
-    pub fn new(arrays: &Arrays, task: &Prepared, index: &TableIndex, kind: SemanticType) -> Self {
-        let (column, texts) = (task.task.column, kind == SemanticType::Text);
+    /// The latest labels of a task.
+    fn new(view: &View) -> Self {
+        let (arrays, task) = (view.arrays, view.task);
+        let column = task.task.column;
+        let texts = view.types[column as usize] == SemanticType::Text;
         let label = |row: u32| {
             let bits = arrays.cell(row, column)?;
             Some(match texts {
@@ -97,21 +169,23 @@ impl Labels {
         };
         let train = task.task.split(Split::Train);
         let timed = |row: &u32| arrays.time(*row).is_some();
-        let mut found: Vec<(u32, f64)> = match index.in_time() {
-            Some(rows) => latest(rows.iter().copied().filter(timed), &train, label),
-            None => latest(task.rows.clone().filter(timed), &train, label),
+        let mut untimed: Vec<u32> = train.clone().filter(|row| !timed(row)).collect();
+        let mut found = match 2 * untimed.len() > train.len() {
+            true => {
+                let name = Name {
+                    purpose: Purpose::Telling,
+                    seed: 0,
+                    a: u64::from(task.task.table),
+                    b: u64::from(column),
+                };
+                name.stream().shuffle(&mut untimed);
+                latest(untimed.into_iter(), &train, label)
+            }
+            false => match view.index.in_time() {
+                Some(rows) => latest(rows.iter().copied().filter(timed), &train, label),
+                None => latest(task.rows.clone().filter(timed), &train, label),
+            },
         };
-        if found.is_empty() {
-            let mut rows: Vec<u32> = train.clone().collect();
-            let name = Name {
-                purpose: Purpose::Telling,
-                seed: 0,
-                a: u64::from(task.task.table),
-                b: u64::from(column),
-            };
-            name.stream().shuffle(&mut rows);
-            found = latest(rows.into_iter(), &train, label);
-        }
         if !texts {
             rank(&mut found);
         }

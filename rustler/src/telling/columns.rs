@@ -7,11 +7,10 @@
 
 use std::collections::HashMap;
 
-use super::activity::Fact;
-use super::{LEAST, Labels};
+use super::activity::{Fact, Now};
+use super::{LEAST, Labels, View};
 use crate::meta::SemanticType;
-use crate::store::{Arrays, NO_RANK, NO_ROW};
-use crate::task::Prepared;
+use crate::store::{NO_ROW, TableLayout};
 
 /// Columns that are kept.
 const MOST: usize = 32;
@@ -19,8 +18,9 @@ const MOST: usize = 32;
 const BINS: usize = 8;
 /// Texts with a bin of their own, the most common ones.
 const TEXTS: usize = 15;
-/// Levels of references that are followed.
+/// Levels of references that are followed, and ways along them.
 const LEVELS: usize = 2;
+const PATHS: usize = 64;
 
 /// The columns of one row that tell something, and the references that lead to more.
 #[derive(Debug, Default, PartialEq)]
@@ -32,6 +32,18 @@ pub struct Telling {
 }
 
 impl Telling {
+    pub fn new(found: &[Column]) -> Self {
+        let mut telling = Self::default();
+        let cells = found.iter().filter_map(|found| match found.what {
+            What::Cell(column) => Some((&found.path, column)),
+            What::Fact(_) => None,
+        });
+        for (place, (path, column)) in cells.enumerate() {
+            telling.insert(path, place, column);
+        }
+        telling
+    }
+
     /// Of the `count` most telling columns of all those of this row.
     pub fn columns(&self, count: usize) -> Vec<u32> {
         let among = self.columns.iter().filter(|&&(place, _)| place < count);
@@ -68,25 +80,6 @@ impl Telling {
     }
 }
 
-/// The columns that tell something of a task's labels; nothing if none does.
-pub fn telling_columns(
-    arrays: &Arrays,
-    task: &Prepared,
-    types: &[SemanticType],
-    labels: &Labels,
-) -> Telling {
-    let found = found_columns(arrays, task, types, labels);
-    let mut telling = Telling::default();
-    let cells = found.iter().filter_map(|found| match found.what {
-        What::Cell(column) => Some((&found.path, column)),
-        What::Fact(_) => None,
-    });
-    for (place, (path, column)) in cells.enumerate() {
-        telling.insert(path, place, column);
-    }
-    telling
-}
-
 /// What of a row tells something of labels.
 #[derive(Clone, Copy)]
 pub enum What {
@@ -96,28 +89,34 @@ pub enum What {
 }
 
 /// The same, and the foreign keys that lead to the row from the label's.
+#[derive(Clone)]
 pub struct Column {
     pub path: Vec<usize>,
     pub what: What,
     pub share: f64,
 }
 
-/// The most telling columns, these first.
-pub fn found_columns(
-    arrays: &Arrays,
-    task: &Prepared,
-    types: &[SemanticType],
-    labels: &Labels,
-) -> Vec<Column> {
+/// The most telling columns and facts, these first. horizon: of facts.
+pub fn found_columns(view: &View, labels: &Labels, horizon: i64) -> Vec<Column> {
     let mut search = Search {
-        arrays,
-        task,
-        types,
+        view,
+        horizon,
         labels: Outcomes::new(labels),
         found: Vec::new(),
     };
-    let rows = search.labels.rows.clone();
-    search.explore(&rows, &mut Vec::new());
+    let mut level = vec![(Vec::new(), search.labels.rows.clone())];
+    let mut paths = 0;
+    for depth in 0..=LEVELS {
+        let mut next = Vec::new();
+        for (path, rows) in level {
+            search.look_at(&path, &rows);
+            paths += 1;
+            if depth < LEVELS && paths + next.len() < PATHS {
+                search.add_parents(&path, &rows, &mut next);
+            }
+        }
+        level = next;
+    }
     let mut found = search.found;
     // equal ones stay in the order in which they were found
     found.sort_by(|a, b| b.share.total_cmp(&a.share));
@@ -179,52 +178,58 @@ impl Outcomes {
         (squares.sum(), sizes.iter().filter(|s| **s > 0.0).count())
     }
 
-    /// The share of what the labels differ by that the bins explain, less what chance would.
+    /// The share of what the labels differ by that the bins explain, less what chance would; 0 if
+    /// it may be chance.
     fn share(&self, bins: &[usize], count: usize) -> f64 {
         let rows = self.rows.len() as f64;
         let (total, there) = self.between(bins, count);
         let all = self.between(&vec![0; self.rows.len()], 1).0;
         let free = rows - there as f64;
-        if free < 1.0 || there < 2 || self.spread <= 0.0 {
+        // equal labels have a spread of rounding errors
+        if free < 1.0 || there < 2 || self.spread <= 1e-9 * rows {
             return 0.0;
         }
-        1.0 - (1.0 - (total - all) / self.spread) * (rows - 1.0) / free
+        let share = 1.0 - (1.0 - (total - all) / self.spread) * (rows - 1.0) / free;
+        // three times the deviation of the share of bins that tell nothing
+        let chance = 3.0 * (2.0 * (there as f64 - 1.0)).sqrt() / rows;
+        match share >= LEAST.max(chance) {
+            true => share,
+            false => 0.0,
+        }
     }
 }
 
 struct Search<'a> {
-    arrays: &'a Arrays<'a>,
-    task: &'a Prepared,
-    types: &'a [SemanticType],
+    view: &'a View<'a>,
+    horizon: i64,
     labels: Outcomes,
     found: Vec<Column>,
 }
 
 impl Search<'_> {
     /// Looks at the columns of the rows that the labels' rows reference along a path (`NO_ROW`:
-    /// none), and at what these reference.
-    fn explore(&mut self, rows: &[u32], path: &mut Vec<usize>) {
-        let Some(&first) = rows.iter().find(|&&row| row != NO_ROW) else {
+    /// none).
+    fn look_at(&mut self, path: &[usize], rows: &[u32]) {
+        let (view, Some(table)) = (self.view, self.table(rows)) else {
             return;
         };
-        let table = self.arrays.layout.table(first);
         let columns = table.first_column..table.first_column + table.fields.len() as u32;
         let mut cells = vec![vec![None; rows.len()]; columns.len()];
         for (number, &row) in rows.iter().enumerate() {
-            if row == NO_ROW {
+            if !table.rows.contains(&row) {
                 continue;
             }
-            for (column, bits) in self.arrays.cells(row) {
+            for (column, bits) in view.arrays.cells(row) {
                 cells[(column - columns.start) as usize][number] = Some(bits);
             }
         }
-        let special = self.task.special(columns.clone());
+        let special = view.task.special(columns.clone());
         for (column, cells) in columns.zip(&cells) {
-            let shown = path.is_empty() && Some(column) == self.task.time_column;
+            let shown = path.is_empty() && Some(column) == view.task.time_column;
             if shown || special.iter().any(|&(c, _)| c == column) {
                 continue;
             }
-            let bins = match self.types[column as usize] {
+            let bins = match view.types[column as usize] {
                 SemanticType::Text => text_bins(cells),
                 _ => number_bins(cells),
             };
@@ -233,27 +238,35 @@ impl Search<'_> {
         if path.len() == 1 {
             self.add_facts(rows, path);
         }
-        if path.len() == LEVELS {
-            return;
-        }
-        let hidden = self.task.hidden_places(first);
-        for key in (0..table.num_parents).filter(|key| !hidden.contains(key)) {
-            let parents: Vec<u32> = (rows.iter().enumerate())
-                .map(|(number, &row)| match row {
-                    NO_ROW => NO_ROW,
-                    row => self.visible(self.arrays.parent_places(table, row)[key], number),
-                })
-                .collect();
-            path.push(key);
-            self.explore(&parents, path);
-            path.pop();
+    }
+
+    /// The table of rows; of several (a key may reference more than one) that of the first.
+    fn table(&self, rows: &[u32]) -> Option<&TableLayout> {
+        let first = rows.iter().find(|&&row| row != NO_ROW)?;
+        Some(self.view.arrays.layout.table(*first))
+    }
+
+    /// What rows of a path reference, by each foreign key.
+    fn add_parents(&self, path: &[usize], rows: &[u32], next: &mut Vec<(Vec<usize>, Vec<u32>)>) {
+        let keys = self.table(rows).map_or(0, |table| table.num_parents);
+        for key in 0..keys {
+            let parent = |(&row, &label): (&u32, &u32)| {
+                let there = (row != NO_ROW).then_some(row)?;
+                let parent = self.view.parent(there, key)?;
+                comes_with(self.view, parent, label).then_some(parent)
+            };
+            let labels = rows.iter().zip(&self.labels.rows);
+            let parents: Vec<u32> = labels.map(|r| parent(r).unwrap_or(NO_ROW)).collect();
+            if parents.iter().any(|&row| row != NO_ROW) {
+                next.push(([path, &[key]].concat(), parents));
+            }
         }
     }
 
     /// Notes what the labels are cut into bins by, if it tells something.
     fn note(&mut self, path: &[usize], what: What, bins: &[usize]) {
         let share = self.labels.share(bins, BINS.max(TEXTS) + 2);
-        if share >= LEAST {
+        if share > 0.0 {
             self.found.push(Column {
                 path: path.to_vec(),
                 what,
@@ -266,32 +279,27 @@ impl Search<'_> {
     fn add_facts(&mut self, parents: &[u32], path: &[usize]) {
         for fact in Fact::all() {
             let about = |(&parent, &row): (&u32, &u32)| {
-                let now = self.arrays.time(row).filter(|_| parent != NO_ROW)?;
-                let until = (self.arrays.row_rank[row as usize], now);
-                fact.about(self.arrays, self.task, parent, until)
+                let now = Now {
+                    last_rank: self.view.arrays.row_rank[row as usize],
+                    time: self.view.arrays.time(row)?,
+                    but: row,
+                };
+                let there = (parent != NO_ROW).then_some(parent)?;
+                fact.about(self.view, self.horizon, there, now)
             };
             let rows = parents.iter().zip(&self.labels.rows);
             let values: Vec<Option<u32>> = rows.map(|r| about(r).map(f32::to_bits)).collect();
             self.note(path, What::Fact(fact), &number_bins(&values));
         }
     }
-
-    /// The row, if it comes with the label.
-    fn visible(&self, row: u32, number: usize) -> u32 {
-        let until = self.arrays.row_rank[self.labels.rows[number] as usize];
-        match row != NO_ROW && comes_with(self.arrays, self.task, row, until) {
-            true => row,
-            false => NO_ROW,
-        }
-    }
 }
 
-/// Whether what a label row of rank `until` leads to is seen by every target that knows the label:
-/// it is not later. Beside a label without a time that is no row with one, nor one of the label's
-/// own table, which may be of a later split.
-pub fn comes_with(arrays: &Arrays, task: &Prepared, row: u32, until: u32) -> bool {
-    let of_later_split = until == NO_RANK && task.rows.contains(&row);
-    arrays.row_rank[row as usize] <= until && !of_later_split
+/// Whether a row that a label row leads to is seen by every target that knows the label: it is not
+/// later; if it is of the label's own table, not of a later split.
+pub fn comes_with(view: &View, row: u32, label: u32) -> bool {
+    let rank = |row: u32| view.arrays.row_rank[row as usize];
+    let split = view.task.split_of(row);
+    rank(row) <= rank(label) && (split.is_none() || split <= view.task.split_of(label))
 }
 
 /// Bins of about the same size, of equal numbers the same; 0 for missing ones.

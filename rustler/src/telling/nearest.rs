@@ -5,24 +5,25 @@
 //! compared by these, each weighing as much as it tells: nearest neighbours, as far as labels are
 //! known, for the model to make its answer of.
 
-use std::ops::Range;
+use std::collections::BinaryHeap;
+use std::sync::OnceLock;
 
-use super::Labels;
-use super::columns::{Column, What, comes_with, found_columns};
+use super::activity::Now;
+use super::columns::{Column, What, comes_with};
+use super::{Labels, View};
 use crate::builder::Builder;
 use crate::candidates::RowsInTime;
-use crate::labels::TableIndex;
 use crate::meta::SemanticType;
-use crate::store::{Arrays, NO_ROW};
-use crate::task::Prepared;
+use crate::store::NO_ROW;
+use crate::visibility::{Split, earlier_split};
 
-/// Columns that are compared.
+/// Columns and facts that are compared.
 const COLUMNS: usize = 12;
-/// Rows that have codes, the latest of the table.
-const CODED: usize = 1_000_000;
-/// Rows that are compared with a target, the latest ones that may be known.
+/// Rows that are compared with a target, the latest whose labels may be known.
 const LOOKED_AT: usize = 4096;
-/// Codes that number as alike as a number this far away is not alike at all.
+/// Rows whose codes are made at a time, once they are needed.
+const BLOCK: usize = 4096;
+/// Codes of numbers this far apart are not alike at all.
 const FAR: f32 = 48.0;
 /// The code of a cell that is not there; others begin at 1.
 const MISSING: u8 = 0;
@@ -32,10 +33,9 @@ const CODES: usize = 256;
 #[derive(Default)]
 pub struct Nearest {
     columns: Vec<Coded>,
-    /// Places in order of time (`RowsInTime`) that have codes.
-    places: Range<usize>,
-    /// A code a column for each of these.
-    codes: Vec<u8>,
+    horizon: i64,
+    /// By blocks of places in order of time (`RowsInTime`): a code a column for each place.
+    blocks: Vec<OnceLock<Vec<u8>>>,
 }
 
 /// A telling column, and how its cells become codes.
@@ -55,7 +55,9 @@ impl Coded {
         };
         let value = f32::from_bits(bits);
         let below = numbers.partition_point(|number| number.total_cmp(&value).is_lt());
-        (1 + below * (CODES - 2) / numbers.len().max(1)) as u8
+        let up_to = numbers.partition_point(|number| number.total_cmp(&value).is_le());
+        // the middle of equal ones, so that two values that share all rows are far apart
+        (1 + (below + up_to) * (CODES - 2) / (2 * numbers.len()).max(1)) as u8
     }
 
     /// How much a cell of each code says that a row is like one of this code.
@@ -77,135 +79,164 @@ impl Coded {
 }
 
 impl Nearest {
-    pub fn new(
-        arrays: &Arrays,
-        task: &Prepared,
-        (types, index): (&[SemanticType], &TableIndex),
-        labels: &Labels,
-    ) -> Self {
-        let mut columns: Vec<Coded> = Vec::new();
-        for column in found_columns(arrays, task, types, labels)
-            .into_iter()
-            .take(COLUMNS)
-        {
+    /// columns: the most telling ones first. horizon: of facts.
+    pub fn new(view: &View, labels: &Labels, columns: &[Column], horizon: i64) -> Self {
+        let coded = |column: &Column| {
             let text = match column.what {
-                What::Cell(column) => types[column as usize] == SemanticType::Text,
+                What::Cell(column) => view.types[column as usize] == SemanticType::Text,
                 What::Fact(_) => false,
             };
-            let mut cells: Vec<f32> = match text {
-                true => Vec::new(),
-                false => {
-                    let cell = |row: u32| stored_cell(arrays, task, row, &column);
-                    let rows = labels.spread_rows();
-                    rows.filter_map(cell).map(f32::from_bits).collect()
-                }
-            };
-            cells.sort_unstable_by(f32::total_cmp);
-            let numbers = (!text).then_some(cells);
-            columns.push(Coded { column, numbers });
-        }
-        if columns.is_empty() {
-            return Self::default();
-        }
-        let rows = RowsInTime::new(task, index);
-        let places = task.rows.len().saturating_sub(CODED)..task.rows.len();
-        let mut codes = Vec::with_capacity(places.len() * columns.len());
-        for place in places.clone() {
-            let row = rows.row(place);
-            let code = |coded: &Coded| coded.code(stored_cell(arrays, task, row, &coded.column));
-            codes.extend(columns.iter().map(code));
-        }
+            let numbers = (!text).then(|| {
+                let rows = labels.spread_rows();
+                let cells = rows.filter_map(|row| stored(view, horizon, row, column));
+                let mut numbers: Vec<f32> = cells.map(f32::from_bits).collect();
+                numbers.sort_unstable_by(f32::total_cmp);
+                numbers
+            });
+            Coded {
+                column: column.clone(),
+                numbers,
+            }
+        };
+        let columns: Vec<Coded> = columns.iter().take(COLUMNS).map(coded).collect();
+        let blocks = match columns.is_empty() {
+            true => 0,
+            false => view.task.rows.len().div_ceil(BLOCK),
+        };
         Self {
             columns,
-            places,
-            codes,
+            horizon,
+            blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
         }
     }
 
-    /// Rows at places before `end`, the most alike the target first, of equally alike ones the
-    /// later; at most `count`.
-    pub fn rank(&self, builder: &Builder, end: usize, count: usize, ranked: &mut Vec<u32>) {
-        let width = self.columns.len();
-        let end = end.min(self.places.end);
-        let first = end.saturating_sub(LOOKED_AT).max(self.places.start);
-        if width == 0 || first >= end || count == 0 {
+    /// Known label rows that `wanted` lets pass, of places before `end` for a target with a time;
+    /// the most alike the target first, of equally alike ones the later; at most `count`.
+    pub fn rank(
+        &self,
+        builder: &Builder,
+        end: usize,
+        (count, wanted): (usize, impl Fn(u32) -> bool),
+        ranked: &mut Vec<u32>,
+    ) {
+        let view = View::of(builder);
+        if self.columns.is_empty() || count == 0 {
             return;
         }
+        let target = |coded: &Coded| coded.code(asked(builder, &view, self.horizon, &coded.column));
         let likeness: Vec<[f32; CODES]> = (self.columns.iter())
-            .map(|coded| coded.likeness(coded.code(target_cell(builder, &coded.column))))
+            .map(|coded| coded.likeness(target(coded)))
             .collect();
-        let codes = &self.codes[(first - self.places.start) * width..];
-        let alike = |codes: &[u8]| -> f32 {
-            let each = codes.iter().zip(&likeness);
-            each.map(|(&code, like)| like[usize::from(code)]).sum()
+        let mut keys: Vec<u64> = Vec::with_capacity(LOOKED_AT);
+        let mut look_at = |places: std::ops::Range<usize>| {
+            let left = LOOKED_AT - keys.len();
+            let mut first = places.start.max(places.end.saturating_sub(left));
+            while first < places.end {
+                let block = first / BLOCK;
+                let last = places.end.min((block + 1) * BLOCK);
+                let codes = self.codes(&view, block);
+                let width = self.columns.len();
+                let from = (first - block * BLOCK) * width;
+                let rows = codes[from..].chunks_exact(width).zip(first..last);
+                keys.extend(rows.map(|(codes, place)| {
+                    let each = codes.iter().zip(&likeness);
+                    let alike: f32 = each.map(|(&code, like)| like[usize::from(code)]).sum();
+                    // of numbers that are not negative, larger ones have larger bits
+                    u64::from(alike.to_bits()) << 32 | place as u64
+                }));
+                first = last;
+            }
         };
-        let rows = codes.chunks_exact(width).take(end - first);
-        // of numbers that are not negative, larger ones have larger bits
-        let mut keys: Vec<u64> = rows
-            .enumerate()
-            .map(|(place, codes)| u64::from(alike(codes).to_bits()) << 32 | place as u64)
-            .collect();
-        if keys.len() > count {
-            let place = keys.len() - count;
-            keys.select_nth_unstable(place);
-            keys.drain(..place);
+        if builder.target.has_time() {
+            look_at(0..end);
+        } else if view.index.in_time().is_none() {
+            // rows without a time stand in the order of the table, and splits decide
+            let known = |split: &&Split| earlier_split(**split, builder.target.split());
+            for &split in [Split::Test, Split::Val, Split::Train].iter().filter(known) {
+                let rows = view.task.task.split(split);
+                let start = view.task.rows.start;
+                look_at(
+                    (rows.start.max(start) - start) as usize
+                        ..(rows.end.max(start) - start) as usize,
+                );
+            }
         }
-        keys.sort_unstable_by(|a, b| b.cmp(a));
-        let in_time = RowsInTime::new(builder.request.task, builder.request.index);
-        let row = |key: &u64| in_time.row(first + (*key as u32) as usize);
-        ranked.extend(keys.iter().map(row));
+        let in_time = RowsInTime::new(view.task, view.index);
+        let mut heap = BinaryHeap::from(keys);
+        while ranked.len() < count
+            && let Some(key) = heap.pop()
+        {
+            let row = in_time.row((key as u32) as usize);
+            if builder.knows_label(row) && wanted(row) {
+                ranked.push(row);
+            }
+        }
+    }
+
+    fn codes(&self, view: &View, block: usize) -> &[u8] {
+        self.blocks[block].get_or_init(|| {
+            let rows = RowsInTime::new(view.task, view.index);
+            let places = block * BLOCK..view.task.rows.len().min((block + 1) * BLOCK);
+            let mut codes = Vec::with_capacity(places.len() * self.columns.len());
+            for place in places {
+                let row = rows.row(place);
+                let code = |c: &Coded| c.code(stored(view, self.horizon, row, &c.column));
+                codes.extend(self.columns.iter().map(code));
+            }
+            codes
+        })
     }
 }
 
-/// The cell of a column that a row of the store leads to, at its own time.
-fn stored_cell(arrays: &Arrays, task: &Prepared, row: u32, column: &Column) -> Option<u32> {
-    let until = arrays.row_rank[row as usize];
+/// What a label row of the store leads to, at its own time.
+fn stored(view: &View, horizon: i64, row: u32, column: &Column) -> Option<u32> {
     let mut at = row;
     for &key in &column.path {
-        if task.hidden_places(at).contains(&key) {
-            return None;
-        }
-        at = arrays.parent_places(arrays.layout.table(at), at)[key];
-        if at == NO_ROW || !comes_with(arrays, task, at, until) {
+        at = view.parent(at, key)?;
+        if !comes_with(view, at, row) {
             return None;
         }
     }
     match column.what {
-        What::Cell(column) => arrays.cell(at, column),
+        What::Cell(column) => view.arrays.cell(at, column),
         What::Fact(fact) => {
-            let until = (until, arrays.time(row)?);
-            fact.about(arrays, task, at, until).map(f32::to_bits)
+            let now = Now {
+                last_rank: view.arrays.row_rank[row as usize],
+                time: view.arrays.time(row)?,
+                but: row,
+            };
+            fact.about(view, horizon, at, now).map(f32::to_bits)
         }
     }
 }
 
 /// The same of the target's row, as far as the target sees.
-fn target_cell(builder: &Builder, column: &Column) -> Option<u32> {
+fn asked(builder: &Builder, view: &View, horizon: i64, column: &Column) -> Option<u32> {
     let mut at = builder.request.row;
     for &key in &column.path {
         at = match builder.new_row(at) {
             Some(new) => new.entity,
-            None => {
-                let task = builder.request.task;
-                let arrays = builder.arrays;
-                if task.hidden_places(at).contains(&key) {
-                    return None;
-                }
-                arrays.parent_places(arrays.layout.table(at), at)[key]
-            }
+            None => view.parent(at, key)?,
         };
         if at == NO_ROW || !builder.sees(at) {
             return None;
         }
     }
-    match (column.what, builder.new_row(at)) {
-        (_, Some(_)) => None,
-        (What::Cell(column), None) => builder.arrays.cell(at, column),
-        (What::Fact(fact), None) => {
-            let until = (builder.last_rank, builder.target.bound()?);
-            let task = builder.request.task;
-            fact.about(&builder.arrays, task, at, until)
-                .map(f32::to_bits)
+    if builder.new_row(at).is_some() {
+        return None;
+    }
+    match column.what {
+        What::Cell(column) => view.arrays.cell(at, column),
+        What::Fact(fact) => {
+            let now = Now {
+                last_rank: builder.last_rank,
+                time: builder
+                    .target
+                    .bound()
+                    .filter(|_| builder.target.has_time())?,
+                but: builder.request.row,
+            };
+            fact.about(view, horizon, at, now).map(f32::to_bits)
         }
     }
 }
