@@ -4,6 +4,7 @@ A hand-made table of events, each of a user and an item, whose label is decided 
 known; the contexts must follow it, and nothing outside of the training split may change them.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -244,7 +245,13 @@ def test_own_labels_show_telling_columns(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- those most alike
 
-NEAREST = {"other_labels": 1.0, "other_cells": 2, "other_order": "telling", "other_columns": 0}
+NEAREST = {
+    "other_labels": 1.0,
+    "other_cells": 2,
+    "other_width": 0,
+    "other_order": "telling",
+    "other_columns": 0,
+}
 
 
 def other_events(context: dict[str, Any], first: int = FIRST) -> list[int]:
@@ -288,53 +295,169 @@ def test_texts_are_alike_if_they_are_the_same(tmp_path: Path) -> None:
     assert others == same[::-1][: len(others)]
 
 
-@pytest.mark.parametrize("hidden", [False, True], ids=["seen", "hidden"])
-def test_entities_are_alike_if_as_much_has_happened_to_them(tmp_path: Path, hidden: bool) -> None:
-    """A forecast of what a user does next, who goes on to do what he did of late; unless the
-    events' key is hidden."""
-    rng = np.random.default_rng(6)
-    periods, users = 20, 40
-    active = np.cumsum(rng.standard_normal((periods + 1, users)), 0) > 0
-    events = [
-        {"time": 10 * period + k, "parents": [("users", user)], "cells": {}}
-        for period, user in zip(*np.nonzero(active[:-1]), strict=True)
-        for k in range(1, 5)
+class Habits:
+    """Users who go on to do what they did of late, and a forecast of whether they do anything."""
+
+    def __init__(self, folder: Path, *, users: int = 40, periods: int = 20, **changes: Any) -> None:
+        """changes: `tables` of the store besides, `hidden_keys` of the task; `level`: how much
+        labels differ by the user, whose number is a column."""
+        rng = np.random.default_rng(6)
+        self.users, self.periods = users, periods
+        self.active = np.cumsum(rng.standard_normal((periods + 1, users)), 0) > 0
+        level = changes.get("level", 0.0)
+        names = {"u": "number"} if level else {}
+        of_users = [{"cells": {"u": float(user)} if level else {}} for user in range(users)]
+        events = [
+            {"time": 10 * period + k, "parents": [("users", user)], "cells": {}}
+            for period, user in zip(*np.nonzero(self.active[:-1]), strict=True)
+            for k in range(1, 5)
+        ]
+        labels = [
+            {
+                "time": 10 * (period + 1),
+                "parents": [("users", user)],
+                "cells": {"y": float(self.active[period + 1, user]) + level * user},
+            }
+            for period in range(periods)
+            for user in range(users)
+        ]
+        tables = [
+            {"name": "users", "columns": names, "rows": of_users},
+            {"name": "events", "columns": {}, "rows": events},
+            {
+                "name": "labels",
+                "kind": "task",
+                "columns": {"y": "number"},
+                "rows": labels,
+                "foreign_keys": [("user", "users")],
+            },
+            *changes.get("tables", []),
+        ]
+        store = write_store(folder, {"name": "users", "tables": tables})
+        self.first = users + len(events)
+        self.last = self.first + len(labels)
+        train = (self.first, self.last - 2 * users)
+        splits = [train, (train[1], self.last - users), (self.last - users, self.last)]
+        keys = changes.get("hidden_keys", [])
+        task = rustler.Task(0, 2, len(names), splits, 10, hidden_keys=keys)
+        recipe = rustler.Recipe("r", **NEAREST)
+        self.sampler = make([store], tasks=[task], recipes=[recipe], context_length=21)
+
+    def neighbours(self, batch: dict[str, Any] | None = None) -> list[list[int]]:
+        """Of each test row the label rows of others in its context."""
+        if batch is None:
+            rows = np.arange(self.last - self.users, self.last, dtype=np.uint32)
+            batch = self.sampler.contexts(0, rows)
+        spans = pairwise(batch["context_row_ptr"].tolist())
+        number, part = batch["row_number"], batch["row_part"]
+        return [(number[i:j][part[i:j] == OTHER] - self.first).tolist() for i, j in spans]
+
+    def alike(self) -> float:
+        """How many of them had been as active of late as the target."""
+        found = []
+        for user, others in enumerate(self.neighbours()):
+            for other in others:
+                was = self.active[other // self.users, other % self.users]
+                found.append(was == self.active[self.periods - 1, user])
+        assert len(found) > 5 * self.users
+        return float(np.mean(found))
+
+
+def test_entities_are_alike_if_as_much_has_happened_to_them(tmp_path: Path) -> None:
+    assert Habits(tmp_path / "s").alike() > 0.95
+    # nothing is told along a hidden key; half of the users are active
+    assert Habits(tmp_path / "hidden", hidden_keys=[(1, 0)]).alike() < 0.8
+
+
+def test_own_label_rows_do_not_crowd_out_those_of_others(tmp_path: Path) -> None:
+    """A third of all rows are of the target's own user, and the most like it."""
+    assert Habits(tmp_path / "s", users=3, periods=300, level=0.5).alike() > 0.95
+
+
+def test_a_new_row_has_the_neighbours_of_a_stored_one(tmp_path: Path) -> None:
+    habits = Habits(tmp_path / "s")
+    users = np.arange(habits.users, dtype=np.uint32)
+    time = np.full(habits.users, 10 * habits.periods, np.int64)
+    new = habits.sampler.new_contexts(0, users, time, np.zeros(habits.users, np.float32))
+    assert habits.neighbours(new) == habits.neighbours()
+
+
+def test_that_there_is_a_label_row_tells_nothing(tmp_path: Path) -> None:
+    """A task that asks only about those who go on to be active."""
+    habits = Habits(tmp_path / "s")
+    going_on = zip(*np.nonzero(habits.active[1:]), strict=True)
+    rows = [
+        {"time": 10 * (period + 1), "parents": [("users", user)], "cells": {"z": 1.0}}
+        for period, user in going_on
     ]
-    labels = [
-        {
-            "time": 10 * (period + 1),
-            "parents": [("users", user)],
-            "cells": {"y": float(active[period + 1, user])},
-        }
-        for period in range(periods)
-        for user in range(users)
+    other = {"name": "other", "kind": "task", "columns": {"z": "number"}, "rows": rows}
+    assert Habits(tmp_path / "other", tables=[other]).neighbours() == habits.neighbours()
+
+
+def test_rows_of_later_splits_take_no_places(tmp_path: Path) -> None:
+    """Without a time splits decide: what stands in later rows changes no context."""
+    rng = np.random.default_rng(7)
+    b = rng.standard_normal(EVENTS)
+    found = []
+    for name, later in (("one", b), ("two", np.full(EVENTS, b[10]))):
+        cells = np.where(np.arange(EVENTS) < 320, b, later)
+        store = events_store(tmp_path / name, np.abs(b), cells={"b": cells}, times=None)
+        rows = [FIRST + 10, FIRST + 20, FIRST + 325]
+        found.append([other_events(c) for c in contexts(store, 1, rows, length=21, **NEAREST)])
+    # the validation target's own cell is another one
+    assert found[0][:2] == found[1][:2]
+    assert all(len(others) >= 9 and max(others) < 320 for each in found for others in each)
+
+
+def test_labels_that_are_all_the_same_tell_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    cells = {"b": rng.standard_normal(EVENTS)}
+    store = events_store(tmp_path / "s", np.full(EVENTS, 0.3), cells=cells)
+    found = [
+        contexts(store, 1, [TEST], length=40, own_labels=0.5, own_order=order, **settings)[0]
+        for order, settings in (
+            ("telling", NEAREST),
+            ("recency", NEAREST | {"other_order": "recency"}),
+        )
     ]
-    tables = [
-        {"name": "users", "columns": {}, "rows": [{} for _ in range(users)]},
-        {"name": "events", "columns": {}, "rows": events},
-        {"name": "labels", "kind": "task", "columns": {"y": "number"}, "rows": labels},
+    assert found[0] == found[1]
+
+
+def test_a_hidden_column_tells_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    a, b = rng.standard_normal((2, EVENTS))
+    store = events_store(tmp_path / "s", b + 0.3 * a, cells={"a": a, "b": b})
+    task = rustler.Task(0, 2, 2, SPLITS, hidden_columns=[1])
+    recipe = rustler.Recipe("r", **(NEAREST | {"other_columns": 2, "other_cells": 8}))
+    sampler = make([store], tasks=[task], recipes=[recipe], context_length=31)
+    batch = sampler.contexts(0, np.array([TEST], np.uint32))
+    names = set(batch["column_number"][batch["column"][0][~batch["is_padding"][0]]].tolist())
+    assert names == {0, 2}
+    others = batch["row_number"][batch["row_part"] == OTHER] - FIRST
+    assert np.abs(a[others] - a[TEST - FIRST]).mean() < 0.2
+    assert np.abs(b[others] - b[TEST - FIRST]).mean() > 0.5
+
+
+def test_what_happens_long_after_training_moves_no_window(tmp_path: Path) -> None:
+    """Columns have no horizon: the windows of facts come from the training rows' times."""
+    users, _ = draw()
+    rng = np.random.default_rng(10)
+    times = np.cumsum(rng.integers(1, 20, EVENTS))
+    since = np.array([
+        times[i] - max([times[j] for j in range(i) if users[j] == users[i]], default=0)
+        for i in range(EVENTS)
+    ])  # fmt: skip
+    found = []
+    for name, end in (("one", 0), ("two", 10**6)):
+        late = np.where(np.arange(EVENTS) == EVENTS - 1, end, 0)
+        store = events_store(tmp_path / name, np.log(since), times=times + late)
+        rows = list(range(TEST, TEST + 10))
+        found.append([other_events(c) for c in contexts(store, 0, rows, length=21, **NEAREST)])
+    assert found[0] == found[1]
+    apart = [
+        abs(since[others] - since[TEST - FIRST + i]).mean() for i, others in enumerate(found[0])
     ]
-    store = write_store(tmp_path / "s", {"name": "users", "tables": tables})
-    first = users + len(events)
-    last = first + len(labels)
-    train = (first, last - 2 * users)
-    keys = [(1, 0)] if hidden else []
-    task = rustler.Task(
-        0, 2, 0, [train, (train[1], last - users), (last - users, last)], 10, hidden_keys=keys
-    )
-    recipe = rustler.Recipe("r", **NEAREST)
-    sampler = make([store], tasks=[task], recipes=[recipe], context_length=21)
-    rows = np.arange(last - users, last, dtype=np.uint32)
-    batch = sampler.contexts(0, rows)
-    alike = []
-    for b in range(users):
-        span = slice(*batch["context_row_ptr"][b : b + 2])
-        others = batch["row_number"][span][batch["row_part"][span] == OTHER] - first
-        was = active[others // users, others % users]
-        alike += (was == active[periods - 1, b]).tolist()
-    assert len(alike) > 5 * users
-    # half of the users are active
-    assert (np.mean(alike) > 0.95) != hidden
+    assert np.mean(apart) < 0.5 * since.mean()
 
 
 # ---------------------------------------------------------------- only the training split
