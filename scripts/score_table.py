@@ -19,6 +19,7 @@ COLUMNS = (
     "global_median",
     "entity_mean",
     "context_own",
+    "context_all",
     "lightgbm_row",
     "lightgbm_joined",
     MODEL,

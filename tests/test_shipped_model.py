@@ -53,10 +53,10 @@ def test_its_config_is_that_of_the_experiment() -> None:
     (read,) = config["context"]["context_length"]
     trained = experiment["data"]["context_length"]
     card = (FOLDER / "README.md").read_text()
-    assert (
-        f"trained on contexts of {trained} cells" + (f"; it reads {read}" * (read != trained))
-        in card
-    )
+    said = f"trained on contexts of {' or '.join(map(str, trained))} cells"
+    assert said + f"; it reads {read}" * ([read] != trained) in card
+    (name,) = experiment["data"]["recipes"]
+    assert set(config["context"]["recipes"]) == {name}
 
 
 def test_the_card_says_where_it_comes_from() -> None:
