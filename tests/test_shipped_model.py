@@ -50,11 +50,11 @@ def test_its_config_is_that_of_the_experiment() -> None:
     assert {key: config["model"][key] for key in wanted if key != "attention"} == {
         key: value for key, value in wanted.items() if key != "attention"
     }
-    (read,) = config["context"]["context_length"]
+    lengths = config["context"]["context_length"]
     trained = experiment["data"]["context_length"]
     card = (FOLDER / "README.md").read_text()
     said = f"trained on contexts of {' or '.join(map(str, trained))} cells"
-    assert said + f"; it reads {read}" * ([read] != trained) in card
+    assert said + f"; it reads {lengths[0]}" * (lengths != trained) in card
     (name,) = experiment["data"]["recipes"]
     assert set(config["context"]["recipes"]) == {name}
 
