@@ -1,6 +1,7 @@
 """Nothing later than a target's bound has any influence on its context."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +27,16 @@ from store_fixtures import write_store
 from visibility_oracle import World
 
 import rustler
+
+
+def assert_same_contexts(
+    samplers: Sequence[rustler.Sampler], task: int, rows: Sequence[int], cutoff: int
+) -> None:
+    """Two samplers give the same contexts of a task's rows, draw for draw."""
+    one, two = (s.contexts(task, np.array(rows, np.uint32), cutoff=cutoff) for s in samplers)
+    for array in ("row_number", "value", "row_part", "row_origin", "parent", "column"):
+        assert np.array_equal(one[array], two[array]), array
+
 
 UNTOLD = {"own_order": "recency", "own_columns": 0, "other_columns": ALL_COLUMNS}
 """What training labels tell is a number of their split (`test_telling`)."""
@@ -83,11 +94,7 @@ def test_the_future_changes_nothing(
         for number, (task, _) in enumerate(case.tasks):
             rows = range(*world.table_range(task.table))
             past = [row for row in rows if (time := world.time(row)) is None or time <= bound]
-            one, two = (
-                s.contexts(number, np.array(past, np.uint32), cutoff=bound) for s in samplers
-            )
-            for array in ("row_number", "value", "row_part", "row_origin", "parent", "column"):
-                assert np.array_equal(one[array], two[array]), array
+            assert_same_contexts(samplers, number, past, bound)
             compared += len(past)
             changed += len(past) * (world.database != other)
 

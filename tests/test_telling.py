@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from random_cases import NUM_TIMES, ROW, Case, cases, examples, recipes, to_sampler
 from sampler_fixtures import make
 from store_fixtures import write_store
-from test_future import rewritten
+from test_future import assert_same_contexts, rewritten
 
 import rustler
 
@@ -185,8 +185,8 @@ def test_labels_that_are_texts(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- columns
 
-NOISE, DECIDES, MORE_NOISE = 1, 2, 3
-"""Columns of events after the column of items."""
+DECIDES = 2
+"""The column b of events, after that of items and a."""
 
 
 def columns_store(folder: Path) -> Path:
@@ -493,9 +493,7 @@ def test_what_is_not_of_the_training_split_changes_nothing() -> None:
                 ]  # fmt: skip
             rows = range(*world.table_range(task.table))
             past = [row for row in rows if (time := world.time(row)) is None or time <= last]
-            one, two = (s.contexts(0, np.array(past, np.uint32), cutoff=last) for s in samplers)
-            for array in ("row_number", "value", "row_part", "row_origin", "parent", "column"):
-                assert np.array_equal(one[array], two[array]), array
+            assert_same_contexts(samplers, 0, past, last)
             compared += len(past)
             changed += len(past) * (world.database != other)
 

@@ -54,9 +54,12 @@ pub fn add_own(builder: &mut Builder, parts: &Parts) {
         builder.rng.shuffle(&mut found);
     }
     if relation.tells() {
-        found.sort_by(|a, b| f64::total_cmp(&relation.share(b.0), &relation.share(a.0)));
-        let most = found.first().map_or(0.0, |&(row, _)| relation.share(row));
-        found.retain(|&(row, _)| relation.share(row) >= NEAR * most);
+        let with_share = |&(row, parent): &(u32, u32)| (relation.share(row), (row, parent));
+        let mut shared: Vec<_> = found.iter().map(with_share).collect();
+        shared.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let least = NEAR * shared.first().map_or(0.0, |&(share, _)| share);
+        let near = shared.into_iter().take_while(|&(share, _)| share >= least);
+        found = near.map(|(_, row)| row).collect();
     }
     let told = builder.request.told;
     let columns = told.map_or(Vec::new(), |told| told.telling.columns(parts.own_columns));
@@ -230,14 +233,11 @@ fn add_telling_parents(
     (count, until): (usize, u32),
     row: u32,
 ) {
-    let places = parent_places(&builder.arrays, row);
-    let hidden = builder.request.task.hidden_places(row);
     for (key, node) in telling.parents(count) {
         if builder.is_full() {
             return;
         }
-        let there = |parent: &&u32| **parent != NO_ROW && !hidden.contains(&key);
-        let Some(&parent) = places.get(key).filter(there) else {
+        let Some(parent) = builder.request.task.parent(&builder.arrays, row, key) else {
             continue;
         };
         // the target's own parents come whole, if not yet then later

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::{Result, argument};
 use crate::meta::{Kind, Meta, SemanticType};
-use crate::store::Arrays;
+use crate::store::{Arrays, NO_ROW};
 use crate::visibility::{Split, Target, split_of};
 
 /// A task as the caller gives it (see `rustler.pyi`).
@@ -197,6 +197,13 @@ impl Prepared {
         let places = arrays.parent_places(arrays.layout.table(child), child);
         let mut keys = places.iter().enumerate();
         keys.any(|(place, &row)| row == parent && !hidden.contains(&place))
+    }
+
+    /// What a row references by the foreign key of this place, if that leads somewhere.
+    pub fn parent(&self, arrays: &Arrays, row: u32, key: usize) -> Option<u32> {
+        let places = arrays.parent_places(arrays.layout.table(row), row);
+        let there = |parent: &u32| *parent != NO_ROW && !self.hidden_places(row).contains(&key);
+        places.get(key).copied().filter(there)
     }
 
     /// The split of a row, None if it is of another table than the target's.

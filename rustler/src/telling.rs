@@ -13,6 +13,7 @@ mod nearest;
 use std::cmp::Ordering;
 
 use crate::builder::Builder;
+use crate::candidates::RowsInTime;
 use crate::children::Children;
 use crate::idmap::IdMap;
 use crate::labels::TableIndex;
@@ -57,14 +58,9 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What a row of the store references by the foreign key of this place, if it leads somewhere.
+    /// `Prepared::parent` of a row of the store.
     fn parent(&self, row: u32, key: usize) -> Option<u32> {
-        let places = self
-            .arrays
-            .parent_places(self.arrays.layout.table(row), row);
-        let hidden = self.task.hidden_places(row).contains(&key);
-        let there = |parent: &&u32| **parent != NO_ROW && !hidden;
-        places.get(key).filter(there).copied()
+        self.task.parent(self.arrays, row, key)
     }
 }
 
@@ -181,10 +177,11 @@ impl Labels {
                 name.stream().shuffle(&mut untimed);
                 latest(untimed.into_iter(), &train, label)
             }
-            false => match view.index.in_time() {
-                Some(rows) => latest(rows.iter().copied().filter(timed), &train, label),
-                None => latest(task.rows.clone().filter(timed), &train, label),
-            },
+            false => {
+                let rows = RowsInTime::new(task, view.index);
+                let in_time = (0..task.rows.len()).map(|place| rows.row(place));
+                latest(in_time.filter(timed), &train, label)
+            }
         };
         if !texts {
             rank(&mut found);

@@ -32,6 +32,17 @@ pub struct Now {
     pub but: u32,
 }
 
+impl Now {
+    /// Of a label row of the store; None for one without a time.
+    pub fn of(view: &View, label: u32) -> Option<Self> {
+        Some(Self {
+            last_rank: view.arrays.row_rank[label as usize],
+            time: view.arrays.time(label)?,
+            but: label,
+        })
+    }
+}
+
 impl Fact {
     pub fn all() -> impl Iterator<Item = Self> {
         let recent = (0..WINDOWS.len()).map(Self::Recent);

@@ -130,7 +130,8 @@ struct Outcomes {
     /// `width` numbers a label: its rank, or for texts which of the common ones it is.
     values: Vec<f64>,
     width: usize,
-    /// Sum of squared distances from the mean.
+    /// `between` of all in one bin, and the sum of squared distances from the mean.
+    whole: f64,
     spread: f64,
 }
 
@@ -155,10 +156,12 @@ impl Outcomes {
             rows,
             values,
             width,
+            whole: 0.0,
             spread: 0.0,
         };
         let squares: f64 = found.values.iter().map(|value| value * value).sum();
-        found.spread = squares - found.between(&vec![0; found.rows.len()], 1).0;
+        found.whole = found.between(&vec![0; found.rows.len()], 1).0;
+        found.spread = squares - found.whole;
         found
     }
 
@@ -183,13 +186,12 @@ impl Outcomes {
     fn share(&self, bins: &[usize], count: usize) -> f64 {
         let rows = self.rows.len() as f64;
         let (total, there) = self.between(bins, count);
-        let all = self.between(&vec![0; self.rows.len()], 1).0;
         let free = rows - there as f64;
         // equal labels have a spread of rounding errors
         if free < 1.0 || there < 2 || self.spread <= 1e-9 * rows {
             return 0.0;
         }
-        let share = 1.0 - (1.0 - (total - all) / self.spread) * (rows - 1.0) / free;
+        let share = 1.0 - (1.0 - (total - self.whole) / self.spread) * (rows - 1.0) / free;
         // three times the deviation of the share of bins that tell nothing
         let chance = 3.0 * (2.0 * (there as f64 - 1.0)).sqrt() / rows;
         match share >= LEAST.max(chance) {
@@ -279,11 +281,7 @@ impl Search<'_> {
     fn add_facts(&mut self, parents: &[u32], path: &[usize]) {
         for fact in Fact::all() {
             let about = |(&parent, &row): (&u32, &u32)| {
-                let now = Now {
-                    last_rank: self.view.arrays.row_rank[row as usize],
-                    time: self.view.arrays.time(row)?,
-                    but: row,
-                };
+                let now = Now::of(self.view, row)?;
                 let there = (parent != NO_ROW).then_some(parent)?;
                 fact.about(self.view, self.horizon, there, now)
             };

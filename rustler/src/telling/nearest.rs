@@ -200,11 +200,7 @@ fn stored(view: &View, horizon: i64, row: u32, column: &Column) -> Option<u32> {
     match column.what {
         What::Cell(column) => view.arrays.cell(at, column),
         What::Fact(fact) => {
-            let now = Now {
-                last_rank: view.arrays.row_rank[row as usize],
-                time: view.arrays.time(row)?,
-                but: row,
-            };
+            let now = Now::of(view, row)?;
             fact.about(view, horizon, at, now).map(f32::to_bits)
         }
     }
