@@ -199,6 +199,19 @@ _POPULARITY = {
     "popularity_choices": _between(0.0, 1.5),
     "popularity_share_choices": _between(0.0, 1.0),
 }
+# rows of one entity resemble each other as well, by what no column says, and there are many
+_LIFELIKE_ROWS = {
+    "num_rows_entity_table_choices": _between(30, 1000, 1.0),
+    "num_rows_activity_table_choices": _between(1000, 10000, 1.0),
+}
+_TRAITS = {
+    "trait_share_choices": _one_of(0.0, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+    "trait_drift_choices": _between(0.0, 6.0),
+}
+_LAWS = {
+    "rule_share_choices": _between(0.0, 0.6),
+    "rule_exception_choices": _one_of(0.0, 0.0, 0.0, 0.02, 0.1, 0.3),
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # what the first release of PluRel drew from
@@ -221,17 +234,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "eventful": {
         "scm_params": _POPULARITY,
     },
-    # rows of one entity resemble each other as well, by what no column says, and there are many
     "lifelike": {
-        "database_params": {
-            "num_rows_entity_table_choices": _between(30, 1000, 1.0),
-            "num_rows_activity_table_choices": _between(1000, 10000, 1.0),
-        },
-        "scm_params": {
-            **_POPULARITY,
-            "trait_share_choices": _one_of(0.0, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
-            "trait_drift_choices": _between(0.0, 6.0),
-        },
+        "database_params": _LIFELIKE_ROWS,
+        "scm_params": _POPULARITY | _TRAITS,
+    },
+    # and many columns say again what others say
+    "lawful": {
+        "database_params": _LIFELIKE_ROWS,
+        "scm_params": _POPULARITY | _TRAITS | _LAWS,
     },
     # small databases for a first run
     "demo": {

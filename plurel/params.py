@@ -134,6 +134,9 @@ class SCMParams(_Group):
     decides, drawn per column; 0, as published, none. trait_drift_choices: the angle by which the
     traits of a foreign key's rows turn from the first to the last time. (`plurel.traits`; not of
     the paper.)
+    rule_share_choices: the share of a table's columns that a few cells decide, drawn per table; 0,
+    as published, none. rule_exception_choices: the share of rows in which they don't, drawn per
+    column. (`plurel.rules`; not of the paper.)
     """
 
     KEY = "scm_params"
@@ -152,6 +155,8 @@ class SCMParams(_Group):
     popularity_share_choices: Choices = _floats(0.0, 0.0, 0.0, 1.0)
     trait_share_choices: Choices = _floats(0.0, 0.0, 0.0, 1.0)
     trait_drift_choices: Choices = _floats(0.0, 0.0, 0.0, 100.0)
+    rule_share_choices: Choices = _floats(0.0, 0.0, 0.0, 1.0)
+    rule_exception_choices: Choices = _floats(0.0, 0.0, 0.0, 1.0)
     ts_trend_alpha_choices: Choices = _floats(0.0, 2.0, 0.0, 1e6)
     activity_table_ts_trend_scale_choices: Choices = _scales(-1.0, 1.0)
     entity_table_ts_trend_scale: float = _ruled(0.0, Number(-LARGEST, LARGEST))

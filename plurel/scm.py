@@ -26,6 +26,7 @@ from plurel.config import Config
 from plurel.layouts import draw_edge_weights, draw_edges
 from plurel.mechanisms import Functions, draw_many
 from plurel.params import SCMParams
+from plurel.rules import follow_rules
 from plurel.schema import TableSchema
 from plurel.sources import (
     CategoricalSource,
@@ -286,6 +287,7 @@ def generate_table(
         moved = follow_traits(found, place, table, links, params, seed, names)
         if moved is not found:
             values[place] = spill.keep(moved)
+    follow_rules(values, table, links, parents, params, seed, names, spill)
     order = np.argsort(blueprint.column_nodes).tolist()
     return TableValues(
         tuple(table.columns[place] for place in order),

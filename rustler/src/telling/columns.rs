@@ -19,7 +19,7 @@ const BINS: usize = 8;
 /// Texts with a bin of their own, the most common ones.
 const TEXTS: usize = 15;
 /// Levels of references that are followed, and ways along them.
-const LEVELS: usize = 2;
+const LEVELS: usize = 3;
 const PATHS: usize = 64;
 
 /// The columns of one row that tell something, and the references that lead to more.
