@@ -41,6 +41,9 @@ class Batch:
     row_number i64[n] (in the store), row_table i32[n], row_time i64[n], row_depth i32[n],
     row_part i64[n]: why the row is there, an index into `rustler.PARTS`; row_origin i32[n]:
     position within the context of the row that it was reached from, -1 for none;
+    row_alike f32[n]: of label rows how much they are like the target, 0 to 1, of others -1, and
+    context_told f32[B]: how much of the training labels the most telling column explains
+    (`rustler.Sampler.contexts`);
     parent_ptr i64[n + 1], parent i32: positions within the context of the row's parents;
     column_text i32[K]: the text that names the column, column_number i32[K] (in the store's
     meta.json), column_store i32[K];
@@ -64,6 +67,7 @@ class Batch:
     context_store: Tensor
     context_recipe: Tensor
     context_classes: Tensor
+    context_told: Tensor
     context_row_ptr: Tensor
     row_number: Tensor
     row_table: Tensor
@@ -71,6 +75,7 @@ class Batch:
     row_depth: Tensor
     row_part: Tensor
     row_origin: Tensor
+    row_alike: Tensor
     parent_ptr: Tensor
     parent: Tensor
     column_text: Tensor

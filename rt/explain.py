@@ -29,9 +29,9 @@ HIGHER, LOWER = "#4477aa", "#cc3311"
 MOST_BARS = 15
 _SLOTS = ("row", "column", "semantic_type", "value", "text", "is_target", "is_padding")
 _CONTEXTS = ("target_slot", "target_row", "context_task", "context_store", "context_recipe",
-             "context_classes")  # fmt: skip
-_ROWS = ("row_number", "row_table", "row_time", "row_depth", "row_part", "row_origin", "parent",
-         "count_key", "count")  # fmt: skip
+             "context_classes", "context_told")  # fmt: skip
+_ROWS = ("row_number", "row_table", "row_time", "row_depth", "row_part", "row_origin",
+         "row_alike", "parent", "count_key", "count")  # fmt: skip
 _POINTERS = ("context_row_ptr", "parent_ptr", "count_ptr")
 
 

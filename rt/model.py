@@ -25,6 +25,7 @@ from rt.blocks import Block, normed, run_blocks, without_autocast
 from rt.counts import ChildCounts, child_counts
 from rt.data import TEXT, Batch
 from rt.label_means import MEANS, NUM_FACTS, NUM_MEANS, label_facts
+from rt.likeness import NUM_ALIKE, row_likeness
 from rt.losses import SCALAR_TYPES, TYPE_NAMES, Outputs, target_loss, target_losses
 from rt.model_config import SIZES, ModelConfig, Variants
 from rt.roles import NUM_ROLES, row_roles
@@ -74,6 +75,9 @@ class RelationalTransformer(nn.Module):
         self.w_role = nn.Linear(NUM_ROLES, d, bias=False) if config.row_roles else None
         if self.w_role is not None:
             nn.init.zeros_(self.w_role.weight)  # at first the model is the published one
+        self.w_alike = nn.Linear(NUM_ALIKE, d, bias=False) if config.row_likeness else None
+        if self.w_alike is not None:
+            nn.init.zeros_(self.w_alike.weight)
         self.w_label = nn.Linear(NUM_FACTS, d, bias=False) if config.label_means else None
         self.w_mean = nn.Linear(d, NUM_MEANS) if config.label_means else None
         if self.w_label is not None and self.w_mean is not None:
@@ -154,6 +158,8 @@ class RelationalTransformer(nn.Module):
                 x = x + counts.per_cell(self.w_count(counts.names))
             if self.w_role is not None:
                 x = x + self.w_role(row_roles(batch).to(x.dtype))
+            if self.w_alike is not None:
+                x = x + self.w_alike(row_likeness(batch).to(x.dtype))
             if self.w_label is not None:
                 facts = self.w_label(label_facts(batch).to(x.dtype))
                 x = _added(x, _own_places(batch.plan.cell, batch), facts)

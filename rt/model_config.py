@@ -38,6 +38,9 @@ class Variants:
     row_roles: cells read which part of the context their row is in (the target's own row, a label
     of its entity, a label of another, ...) and how long before the target its time lies
     (`rt.roles`).
+    row_likeness: cells of label rows read how much the row is like the target in what tells of
+    labels, and how much that tells (`rt.likeness`; contexts of a recipe that asks what labels
+    tell, such as `nearest`).
     label_means: a context's target reads a few means of the labels that the context shows, of its
     entity and of all, and its output is what its cell says plus these means, each times a weight
     that its cell says, at first the mean of the own labels and 2 like all (`rt.label_means`).
@@ -51,6 +54,7 @@ class Variants:
     child_counts: bool = False
     class_targets: bool = False
     row_roles: bool = False
+    row_likeness: bool = False
     label_means: bool = False
     zero_init: bool = False
 

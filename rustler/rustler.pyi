@@ -222,12 +222,15 @@ class Sampler:
         i32[B], context_store i32[B], context_recipe i32[B]; context_classes i32[B]: which list
         of classes the context's task has, -1 for none: those of list l are
         class_text[class_ptr[l]:class_ptr[l + 1]], places in text_embedding (class_ptr i64[L + 1],
-        class_text i32[m]);
+        class_text i32[m]); context_told f32[B]: the share of what the training labels differ by
+        that the most telling cell or fact explains, 0 if the recipe does not ask;
         context_row_ptr i64[B + 1]: rows of context b are [ptr[b], ptr[b+1]) of the row arrays:
         row_number u32[n] (in the store), row_table i32[n], row_time i64[n], row_depth i32[n]: steps
         from the target's row (label rows that come by themselves: 1, and what is around them from
         there); row_part u8[n]: why the row is there, an index into PARTS; row_origin i32[n]:
-        position within the context of the row that it was reached from, -1 for none;
+        position within the context of the row that it was reached from, -1 for none; row_alike
+        f32[n]: of label rows how much they are like the target in what tells of labels, from 0 to
+        1, -1 of other rows and if the recipe does not ask;
         parent_ptr i64[n + 1], parent i32[m]: positions within the context of the row's parents
         that are in it;
         column_text i32[K], column_number i32[K] (in the store's meta.json), column_store i32[K];

@@ -43,6 +43,7 @@ class Cell:
     is_target: bool
     children: list[tuple[int, Tensor]]
     role: list[float]
+    likeness: list[float]
     means: list[float]
     facts: list[float]
     classes: tuple[list[Tensor], int] | None
@@ -69,6 +70,7 @@ def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], 
                     bool(arrays["is_target"][b, slot]),
                     children_of(arrays, first + int(arrays["row"][b, slot]), embedding),
                     role_of(arrays, b, slot),
+                    likeness_of(arrays, b, slot),
                     *labels_of(arrays, b, slot),
                     classes_of(arrays, b, slot, embedding),
                 )
@@ -105,6 +107,16 @@ def role_of(arrays: Mapping[str, NDArray[Any]], b: int, slot: int) -> list[float
         return [*part, 0.0, 0.0, 0.0]
     age = math.log(1 + max(0, now - then) / 3600) / 10
     return [*part, 1.0, age, age**2]
+
+
+def likeness_of(arrays: Mapping[str, NDArray[Any]], b: int, slot: int) -> list[float]:
+    """The likeness of a label row to the powers of 0, 1, 4 and 16, and these times what is told."""
+    row = int(arrays["context_row_ptr"][b]) + int(arrays["row"][b, slot])
+    alike, told = float(arrays["row_alike"][row]), float(arrays["context_told"][b])
+    if alike < 0:
+        return [0.0] * 8
+    powers = [1.0, alike, alike**4, alike**16]
+    return [*powers, *(told * power for power in powers)]
 
 
 def labels_of(
@@ -183,6 +195,9 @@ class NaiveModel:
                 name = name + math.log(1 + count) / 4 * self.linear("w_count", self.name(key))
         if "w_role.weight" in self.parameters:
             name = name + self.linear("w_role", torch.tensor(cell.role, dtype=torch.float64))
+        if "w_alike.weight" in self.parameters:
+            alike = torch.tensor(cell.likeness, dtype=torch.float64)
+            name = name + self.linear("w_alike", alike)
         if "w_label.weight" in self.parameters and cell.facts:
             name = name + self.linear("w_label", torch.tensor(cell.facts, dtype=torch.float64))
         if cell.is_target:

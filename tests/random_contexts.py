@@ -64,6 +64,8 @@ def random_arrays(
         "row_depth": np.zeros(total, np.int32),
         "row_part": role.integers(0, 6, total).astype(np.uint8),
         "row_origin": np.full(total, -1, np.int32),
+        "row_alike": np.where(role.random(total) < 0.5, -1, role.random(total)).astype(np.float32),
+        "context_told": role.random(num_contexts).astype(np.float32),
         "parent_ptr": np.append(0, np.cumsum([len(p) for p in parents])).astype(np.int64),
         "parent": np.concatenate(parents).astype(np.int32),
         "column_text": np.arange(max_columns, dtype=np.int32),

@@ -19,14 +19,15 @@ D_TEXT = 16
 @dataclass
 class Row:
     """cells: (column, value) each, all numbers; parents: positions of rows in the context; counts:
-    (foreign key, children) each, keys named by the texts of columns; part, time: of `row_part` and
-    `row_time`. The first cell of a context's first row is its target."""
+    (foreign key, children) each, keys named by the texts of columns; part, time, alike: of
+    `row_part`, `row_time`, `row_alike`. The first cell of a context's first row is its target."""
 
     cells: Sequence[tuple[int, float]]
     parents: Sequence[int] = ()
     counts: Sequence[tuple[int, int]] = ()
     part: int = 0
     time: int = 0
+    alike: float = -1.0
 
 
 def arrays_of(contexts: Sequence[Sequence[Row]], num_columns: int) -> dict[str, NDArray[Any]]:
@@ -65,6 +66,8 @@ def arrays_of(contexts: Sequence[Sequence[Row]], num_columns: int) -> dict[str, 
         "row_depth": rows_of,
         "row_part": np.array([r.part for r in every], np.uint8),
         "row_origin": rows_of - 1,
+        "row_alike": np.array([r.alike for r in every], np.float32),
+        "context_told": np.full(len(contexts), 0.5, np.float32),
         "parent_ptr": np.append(0, np.cumsum([len(p) for p in parents])).astype(np.int64),
         "parent": np.array([at for p in parents for at in p], np.int32),
         "column_text": np.arange(num_columns, dtype=np.int32),

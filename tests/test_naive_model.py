@@ -38,7 +38,7 @@ def model_for(arrays: Arrays, form: str, **variants: Any) -> RelationalTransform
     model = RelationalTransformer(ModelConfig.from_dict(sizes | variants), attention=form)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name or "scale" in name or "w_role" in name or "w_label" in name:
+            if "norm" in name or "scale" in name or name[:7] in ("w_role.", "w_alike", "w_label"):
                 parameter.uniform_(0.5, 1.5)
     return model
 
@@ -74,9 +74,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "counts of children": {"child_counts": True},
     "classes as targets": {"class_targets": True},
     "roles of rows": {"row_roles": True},
+    "likeness of rows": {"row_likeness": True},
     "means of labels": {"label_means": True},
     "all": {"attention_gate": "head", "log_keys": True, "child_counts": True,
-            "class_targets": True, "row_roles": True, "label_means": True},
+            "class_targets": True, "row_roles": True, "row_likeness": True,
+            "label_means": True},
 }  # fmt: skip
 
 

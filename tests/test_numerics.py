@@ -21,6 +21,7 @@ EVERY: dict[str, Any] = {
     "child_counts": True,
     "class_targets": True,
     "row_roles": True,
+    "row_likeness": True,
     "label_means": True,
 }
 
@@ -55,7 +56,15 @@ def no_masks() -> dict[str, NDArray[Any]]:
     arrays = random_arrays(2, num_slots=7, max_rows=7, padding=0.0, max_parents=0)
     place = np.tile(np.arange(7, dtype=np.int32), (3, 1))
     ends = np.arange(0, 22, 7)
-    of_rows = ("row_number", "row_table", "row_time", "row_depth", "row_part", "row_origin")
+    of_rows = (
+        "row_number",
+        "row_table",
+        "row_time",
+        "row_depth",
+        "row_part",
+        "row_origin",
+        "row_alike",
+    )
     none = {name: np.zeros(21, arrays[name].dtype) for name in of_rows}
     counts = {"count_ptr": np.zeros(22, np.int64), "count_key": np.zeros(0, np.int32),
               "count": np.zeros(0, np.uint32)}  # fmt: skip

@@ -96,6 +96,8 @@ def rows_of(p: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         "row_depth": np.zeros(len(row_number), np.int32),
         "row_part": np.zeros(len(row_number), np.uint8),
         "row_origin": np.full(len(row_number), -1, np.int32),
+        "row_alike": np.full(len(row_number), -1, np.float32),
+        "context_told": np.zeros(len(row), np.float32),
         "parent_ptr": np.array(parent_ptr),
         "parent": np.array(parent, np.int32),
     }

@@ -105,6 +105,7 @@ def test_shapes_types_and_padding(stores: list[Path]) -> None:
     lists |= {"column_text": (k, "i4"), "column_number": (k, "i4"), "column_store": (k, "i4")}
     lists |= {"count_ptr": (0, "i8"), "count_key": (0, "i4"), "count": (0, "u4")}
     lists |= {"key_text": (0, "i4"), "context_classes": (12, "i4")}
+    lists |= {"row_alike": (n, "f4"), "context_told": (12, "f4")}
     lists |= {"class_ptr": (1, "i8"), "class_text": (0, "i4")}
     for name, (length, kind) in lists.items():
         assert batch[name].shape == (length,)

@@ -82,6 +82,8 @@ def contexts(
                 "rows": batch["row_number"][span].tolist(),
                 "parts": batch["row_part"][span].tolist(),
                 "cells": cells,
+                "alike": batch["row_alike"][span].tolist(),
+                "told": float(batch["context_told"][b]),
             }
         )
     return found
@@ -293,6 +295,30 @@ def test_texts_are_alike_if_they_are_the_same(tmp_path: Path) -> None:
     # of equally alike ones the latest
     same = [event for event in range(TEST - FIRST) if kind[event] == kind[TEST - FIRST]]
     assert others == same[::-1][: len(others)]
+
+
+def test_label_rows_say_how_alike_they_are(tmp_path: Path) -> None:
+    """From 1 down in the order in which they come; nothing is said of others."""
+    rng = np.random.default_rng(6)
+    b = rng.standard_normal(EVENTS)
+    store = events_store(tmp_path / "s", np.abs(b), cells={"b": b})
+    [context] = contexts(store, 1, [TEST], length=40, **NEAREST)
+    label = np.array([part in (OWN, OTHER) for part in context["parts"]])
+    alike = np.array(context["alike"])
+    assert label.sum() > 9
+    assert (alike[~label] == -1).all()
+    # the second decimal is what codes round to
+    assert alike[label][0] > 0.95
+    assert (np.diff(alike[label]) <= 0).all()
+    assert alike[label][-1] < alike[label][0]
+    assert context["told"] > 0.5
+    noise = events_store(tmp_path / "noise", rng.standard_normal(EVENTS), cells={"b": b})
+    [context] = contexts(noise, 1, [TEST], length=40, **NEAREST)
+    assert set(context["alike"]) == {-1}
+    assert context["told"] == 0
+    [context] = contexts(store, 1, [TEST], length=40, other_labels=0.5)
+    assert set(context["alike"]) == {-1}
+    assert context["told"] == 0
 
 
 class Habits:

@@ -16,6 +16,7 @@ from plurel.errors import InputError
 from rt.blocks import Attention, run_blocks
 from rt.data import BOOLEAN, Batch
 from rt.label_means import NUM_MEANS, label_facts
+from rt.likeness import row_likeness
 from rt.meta import NO_TIME
 from rt.model import ModelConfig, RelationalTransformer, Variants
 from rt.plan import Groups
@@ -31,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all but zero init": {"attention_gate": "head", "log_keys": True, "child_counts": True},
     "classes as targets": {"class_targets": True},
     "roles of rows": {"row_roles": True},
+    "likeness of rows": {"row_likeness": True},
     "means of labels": {"label_means": True},
     "zero init": {"zero_init": True},
 }
@@ -207,6 +209,35 @@ def test_roles_are_of_the_row_and_its_time() -> None:
     expected = [0, hour, hour, 0, 0, 0, 0, 0, 0]
     assert found[:, 7].tolist() == pytest.approx(expected)
     assert found[:, 8].tolist() == pytest.approx(np.square(expected).tolist())
+
+
+def like_and_unlike(rng: np.random.Generator) -> list[Row]:
+    """Twelve labels of which two are of rows that are very like the target: what is their mean?"""
+    mean = rng.normal()
+    rows = [Row([(0, mean)], part=0)]
+    for number, alike in enumerate(rng.permutation([0.95] * 2 + [0.6] * 10)):
+        value = mean + 0.1 * rng.normal() if alike > 0.9 else rng.normal()
+        rows.append(Row([(0, value)], part=3, time=number, alike=alike))
+    return rows
+
+
+def test_likeness_tells_which_labels_count() -> None:
+    batches, asked = learned_and_asked(like_and_unlike, 1)
+    plain, knowing = (trained(config(row_likeness=on), batches, 200) for on in (False, True))
+    assert unexplained(plain, asked) > 0.5
+    assert unexplained(knowing, asked) < 0.2
+
+
+def test_likeness_is_of_label_rows_alone() -> None:
+    contexts = [
+        [Row([(0, 1.0)]), Row([(0, 1.0), (0, 1.0)], alike=0.5), Row([(0, 1.0)], alike=0.0)],
+        [Row([(0, 1.0)]), Row([(0, 1.0)], alike=1.0)],
+    ]
+    arrays = arrays_of(contexts, 1) | {"context_told": np.array([0.25, 1.0], np.float32)}
+    found = row_likeness(Batch.from_arrays(arrays))
+    half = [1, 0.5, 0.5**4, 0.5**16]
+    half += [0.25 * power for power in half]
+    assert found.tolist() == [[0] * 8, half, half, [1, 0, 0, 0, 0.25, 0, 0, 0], [0] * 8, [1] * 8]
 
 
 def labelled_customer(rng: np.random.Generator) -> list[Row]:

@@ -22,6 +22,7 @@ ON: dict[str, Any] = {
     "log_keys": True,
     "child_counts": True,
     "row_roles": True,
+    "row_likeness": True,
     "label_means": True,
     "zero_init": True,
 }

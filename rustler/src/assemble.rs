@@ -37,6 +37,7 @@ pub struct Batch {
     pub context_store: Vec<i32>,
     pub context_recipe: Vec<i32>,
     pub context_classes: Vec<i32>,
+    pub context_told: Vec<f32>,
     pub context_row_ptr: Vec<i64>,
     pub row_number: Vec<u32>,
     pub row_table: Vec<i32>,
@@ -44,6 +45,7 @@ pub struct Batch {
     pub row_depth: Vec<i32>,
     pub row_part: Vec<u8>,
     pub row_origin: Vec<i32>,
+    pub row_alike: Vec<f32>,
     pub parent_ptr: Vec<i64>,
     pub parent: Vec<i32>,
     pub column_text: Vec<i32>,
@@ -122,6 +124,7 @@ impl Assembler<'_> {
             depth,
             part,
             origin,
+            alike,
             parent_ptr,
             parent,
             ..
@@ -131,6 +134,7 @@ impl Assembler<'_> {
         out.context_task.push(built.task as i32);
         out.context_store.push(built.store as i32);
         out.context_recipe.push(built.recipe as i32);
+        out.context_told.push(built.context.told);
         let before = out.parent.len() as i64;
         out.parent_ptr
             .extend(parent_ptr[1..].iter().map(|&p| before + i64::from(p)));
@@ -139,6 +143,7 @@ impl Assembler<'_> {
         out.row_depth.extend(depth.iter().map(|&d| d as i32));
         out.row_part.extend_from_slice(part);
         out.row_origin.extend_from_slice(origin);
+        out.row_alike.extend_from_slice(alike);
         for &row in rows {
             let (table, time) = match built.new.filter(|_| row == built.row) {
                 Some(new) => (self.tasks[built.task].task.table as usize, new.time),

@@ -296,6 +296,15 @@ impl<'a> Builder<'a> {
         self.context.target_cell = place;
     }
 
+    /// The rows that have entered, and the `Part` of each.
+    pub fn rows(&self) -> &[u32] {
+        &self.context.rows
+    }
+
+    pub fn parts(&self) -> &[u8] {
+        &self.context.part
+    }
+
     /// Links parents and draws further targets.
     pub fn finish(mut self, extra_target_share: (f64, f64)) -> Context {
         self.link_parents();

@@ -20,7 +20,7 @@ use crate::recipe::{Part, Parts};
 use crate::rng::Name;
 use crate::store::Store;
 use crate::task::Prepared;
-use crate::telling::Told;
+use crate::telling::{NOT_SAID, Told};
 use crate::walks::Walker;
 
 /// `row_origin` of rows that were not reached from another one.
@@ -85,6 +85,10 @@ pub struct Context {
     pub part: Vec<u8>,
     /// Position of the row that each was reached from, or `NO_ORIGIN`.
     pub origin: Vec<i32>,
+    /// How much each label row is like the target (`Nearest::alike`), and how much the most telling
+    /// column tells.
+    pub alike: Vec<f32>,
+    pub told: f32,
     pub cells: Vec<Cell>,
     /// Place of the context's own target in `cells`.
     pub target_cell: usize,
@@ -119,7 +123,18 @@ pub fn build(request: Request, plan: &Plan, scratch: &mut Scratch) -> Context {
     } = scratch;
     let mut builder = Builder::new(request, plan, position);
     fill_parts(&mut builder, &plan.parts, frontier, candidates, walker);
-    builder.finish(plan.extra_target_share)
+    let alike = match request.told {
+        Some(told) => told
+            .nearest
+            .alike(&builder, builder.rows(), builder.parts()),
+        None => vec![NOT_SAID; builder.rows().len()],
+    };
+    let told = request.told.map_or(0.0, |told| told.nearest.told());
+    Context {
+        alike,
+        told,
+        ..builder.finish(plan.extra_target_share)
+    }
 }
 
 /// The parts of a recipe, in their order.

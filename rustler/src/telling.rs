@@ -23,7 +23,7 @@ use crate::store::{Arrays, NO_ROW};
 use crate::task::Prepared;
 use crate::visibility::Split;
 pub use columns::Telling;
-pub use nearest::Nearest;
+pub use nearest::{NOT_SAID, Nearest};
 
 /// Training labels that are looked at, the latest ones.
 const SAMPLE: usize = 100_000;

@@ -25,6 +25,7 @@ pub fn to_dict(py: Python<'_>, batch: Batch) -> PyResult<Bound<'_, PyDict>> {
     put(&dict, "context_store", batch.context_store)?;
     put(&dict, "context_recipe", batch.context_recipe)?;
     put(&dict, "context_classes", batch.context_classes)?;
+    put(&dict, "context_told", batch.context_told)?;
     put(&dict, "context_row_ptr", batch.context_row_ptr)?;
     put(&dict, "row_number", batch.row_number)?;
     put(&dict, "row_table", batch.row_table)?;
@@ -32,6 +33,7 @@ pub fn to_dict(py: Python<'_>, batch: Batch) -> PyResult<Bound<'_, PyDict>> {
     put(&dict, "row_depth", batch.row_depth)?;
     put(&dict, "row_part", batch.row_part)?;
     put(&dict, "row_origin", batch.row_origin)?;
+    put(&dict, "row_alike", batch.row_alike)?;
     put(&dict, "parent_ptr", batch.parent_ptr)?;
     put(&dict, "parent", batch.parent)?;
     put(&dict, "column_text", batch.column_text)?;

@@ -14,8 +14,12 @@ use super::{Labels, View};
 use crate::builder::Builder;
 use crate::candidates::RowsInTime;
 use crate::meta::SemanticType;
+use crate::recipe::Part;
 use crate::store::NO_ROW;
 use crate::visibility::{Split, earlier_split};
+
+/// `Nearest::alike` of rows of which it says nothing.
+pub const NOT_SAID: f32 = -1.0;
 
 /// Columns and facts that are compared.
 const COLUMNS: usize = 12;
@@ -123,10 +127,7 @@ impl Nearest {
         if self.columns.is_empty() || count == 0 {
             return;
         }
-        let target = |coded: &Coded| coded.code(asked(builder, &view, self.horizon, &coded.column));
-        let likeness: Vec<[f32; CODES]> = (self.columns.iter())
-            .map(|coded| coded.likeness(target(coded)))
-            .collect();
+        let likeness = self.likeness(builder, &view);
         let mut keys: Vec<u64> = Vec::with_capacity(LOOKED_AT);
         let mut look_at = |places: std::ops::Range<usize>| {
             let left = LOOKED_AT - keys.len();
@@ -171,6 +172,39 @@ impl Nearest {
                 ranked.push(row);
             }
         }
+    }
+
+    /// By column: how much a cell of each code says that a row is like the target.
+    fn likeness(&self, builder: &Builder, view: &View) -> Vec<[f32; CODES]> {
+        let target = |coded: &Coded| coded.code(asked(builder, view, self.horizon, &coded.column));
+        let columns = self.columns.iter();
+        columns.map(|c| c.likeness(target(c))).collect()
+    }
+
+    /// For each row of a context how much it is like the target, from 0 to 1, if it is a label row
+    /// of the same entity or of another; `NOT_SAID` of other rows, and where no column tells.
+    pub fn alike(&self, builder: &Builder, rows: &[u32], parts: &[u8]) -> Vec<f32> {
+        let view = View::of(builder);
+        let likeness = self.likeness(builder, &view);
+        let whole: f32 = self.columns.iter().map(|c| c.column.share as f32).sum();
+        let labels = [Part::OwnLabel as u8, Part::OtherLabel as u8];
+        let like = |row: u32| -> f32 {
+            let columns = self.columns.iter().zip(&likeness);
+            let code = |c: &Coded| c.code(stored(&view, self.horizon, row, &c.column));
+            columns.map(|(c, like)| like[usize::from(code(c))]).sum()
+        };
+        let each = rows.iter().zip(parts);
+        each.map(|(&row, part)| match whole > 0.0 && labels.contains(part) {
+            true => (like(row) / whole).min(1.0),
+            false => NOT_SAID,
+        })
+        .collect()
+    }
+
+    /// The share of what the labels differ by that the most telling column explains, from 0 to 1.
+    pub fn told(&self) -> f32 {
+        let shares = self.columns.iter().map(|c| c.column.share as f32);
+        shares.fold(0.0, f32::max).min(1.0)
     }
 
     fn codes(&self, view: &View, block: usize) -> &[u8] {
