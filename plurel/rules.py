@@ -23,7 +23,7 @@ from plurel.spill import IN_MEMORY, Spill
 from plurel.values import TableValues
 
 MOST_INPUTS = 4
-TREE_DEPTHS = (2, 4)
+TREE_LEVELS = (2, 3)
 OWN_ROW = 0.5
 """The chance that an input is of the row itself where it references others too."""
 
@@ -58,28 +58,38 @@ def follow_rules(
     given = np.flatnonzero(~ruled).tolist()
     referenced = _referenced(links, parents)
     followed: list[int] = []
+    rows = np.arange(len(values[0]))
     for place in draw.permutation(np.flatnonzero(ruled)).tolist():
-        known: list[_Input] = [(table.columns[i].num_categories, values[i]) for i in given]
+        known = [_finished(table.columns[other], values[other]) for other in given]
         if table.time_column:
-            known.append((None, np.arange(len(values[place]))))
+            known.append((None, rows))
         # a column may say again what an earlier one says again
         given.append(place)
         if not known and not referenced:
             continue
-        column, own = table.columns[place], values[place]
         stream = rng.stream(seed, *names, "rule", place)
-        outcome = _outcome(column, own, _draw_inputs(known, referenced, stream), stream)
+        ruled_column = _finished(table.columns[place], values[place])
+        outcome = _outcome(ruled_column, _draw_inputs(known, referenced, stream), stream)
         if np.ptp(outcome):
             exceptions = float(params.rule_exception_choices.sample(stream))
-            kept = stream.random(len(own)) < exceptions
-            values[place] = spill.keep(np.where(kept, own, outcome).astype(own.dtype))
+            own = ruled_column[1]
+            found = np.where(stream.random(len(own)) < exceptions, own, outcome)
+            values[place] = spill.keep(found.astype(own.dtype))
             followed.append(place)
     return followed
 
 
-_Input = tuple[int | None, NDArray[Any]]
-"""How many categories a column has, None for numbers, and its value for each row."""
+_Finished = tuple[int | None, NDArray[Any]]
+"""How many classes a column has in the end, None for numbers, and its value for each row."""
 _Referenced = list[tuple[Links, TableValues]]
+
+
+def _finished(column: ColumnSchema, values: NDArray[Any]) -> _Finished:
+    """A column as it will stand in the database: categories without names become booleans
+    (`plurel.columns`), and a rule over classes that nobody sees would be none."""
+    if column.num_categories is None or column.categories is not None:
+        return column.num_categories, values
+    return 2, (values > 0).astype(np.int64)
 
 
 def _referenced(links: Sequence[Links], parents: Sequence[TableValues]) -> _Referenced:
@@ -92,8 +102,8 @@ def _referenced(links: Sequence[Links], parents: Sequence[TableValues]) -> _Refe
 
 
 def _draw_inputs(
-    given: list[_Input], referenced: _Referenced, draw: np.random.Generator
-) -> list[_Input]:
+    given: list[_Finished], referenced: _Referenced, draw: np.random.Generator
+) -> list[_Finished]:
     """One to four cells, one most often; a column may be drawn twice."""
     count = min(int(draw.geometric(0.5)), MOST_INPUTS)
     found = []
@@ -104,35 +114,33 @@ def _draw_inputs(
         link, parent = referenced[int(draw.integers(len(referenced)))]
         number = int(draw.integers(len(parent.columns)))
         # a row that references nothing has what the parent's first row has
-        of_parents = parent.values[number][np.maximum(link, 0)]
-        found.append((parent.columns[number].num_categories, of_parents))
+        classes, values = _finished(parent.columns[number], parent.values[number])
+        found.append((classes, values[np.maximum(link, 0)]))
     return found
 
 
-def _outcome(
-    column: ColumnSchema, own: NDArray[Any], inputs: list[_Input], draw: np.random.Generator
-) -> NDArray[Any]:
-    """What the rule says of each row, of the column's kind; `own`: the values it had."""
+def _outcome(own: _Finished, inputs: list[_Finished], draw: np.random.Generator) -> NDArray[Any]:
+    """What the rule says of each row: a number, or a class; `own`: the column without it."""
     rules: list[Callable[..., NDArray[Any]]] = [_tree, _copy if len(inputs) == 1 else _formula]
-    return rules[int(draw.integers(len(rules)))](column, own, inputs, draw)
+    return rules[int(draw.integers(len(rules)))](*own, inputs, draw)
 
 
 def _copy(
-    column: ColumnSchema, own: NDArray[Any], inputs: list[_Input], draw: np.random.Generator
+    classes: int | None, own: NDArray[Any], inputs: list[_Finished], draw: np.random.Generator
 ) -> NDArray[Any]:
     """The input itself; for a category its class, or that of its range."""
-    [(categories, found)] = inputs
-    if categories is None:
+    [(of_input, found)] = inputs
+    if of_input is None:
         numbers = found.astype(np.float64)
-        return numbers if column.num_categories is None else _cut(numbers, column, draw)
+        return numbers if classes is None else _cut(numbers, classes, draw)
     codes = found.astype(np.int64)
-    if column.num_categories is None:
-        return _of(own, categories, draw)[codes]
-    return _spread_codes(categories, column.num_categories, draw)[codes]
+    if classes is None:
+        return _of(own, of_input, draw)[codes]
+    return _spread_codes(of_input, classes, draw)[codes]
 
 
 def _formula(
-    column: ColumnSchema, own: NDArray[Any], inputs: list[_Input], draw: np.random.Generator
+    classes: int | None, own: NDArray[Any], inputs: list[_Finished], draw: np.random.Generator
 ) -> NDArray[Any]:
     """A weighted sum or a product of the inputs, as numbers of the spread that the column had or
     cut into its categories."""
@@ -142,35 +150,36 @@ def _formula(
         total = sum(weight * score for weight, score in zip(weights, scores, strict=True))
     else:
         total = np.prod([1.1 + score for score in scores], axis=0)
-    if column.num_categories is not None:
-        return _cut(np.asarray(total), column, draw)
+    if classes is not None:
+        return _cut(np.asarray(total), classes, draw)
     low, high = np.quantile(own, (0.05, 0.95), method="lower").astype(np.float64)
     below, above = np.quantile(total, (0.05, 0.95), method="lower")
     scale = (high - low) / (above - below) if above > below else 1.0
-    return low + scale * (total - below)
+    # no spike further off than the column's own values are apart, three times
+    return np.clip(low + scale * (total - below), low - 3 * (high - low), high + 3 * (high - low))
 
 
 def _tree(
-    column: ColumnSchema, own: NDArray[Any], inputs: list[_Input], draw: np.random.Generator
+    classes: int | None, own: NDArray[Any], inputs: list[_Finished], draw: np.random.Generator
 ) -> NDArray[Any]:
     """A decision tree: each node parts its rows at a value of one input; leaves hold values that
     the column had."""
     scores = [_scores(one, draw) for one in inputs]
     leaf = np.zeros(len(own), np.int64)
-    for level in range(int(draw.integers(*TREE_DEPTHS))):
+    for level in range(int(draw.integers(*TREE_LEVELS, endpoint=True))):
         turn = draw.integers(len(scores), size=2**level)
-        # of values that rows of the table have, so that both sides have rows
+        # at values of random rows, so that common ones part rows more often
         at = draw.integers(len(own), size=2**level)
         threshold = np.array([scores[which][row] for which, row in zip(turn, at, strict=True)])
         mine = np.select([turn[leaf] == which for which in range(len(scores))], scores)
         leaf = 2 * leaf + (mine > threshold[leaf])
     leaves = int(leaf.max()) + 1
-    if column.num_categories is None:
+    if classes is None:
         return _of(own, leaves, draw)[leaf]
-    return _spread_codes(leaves, column.num_categories, draw)[leaf]
+    return _spread_codes(leaves, classes, draw)[leaf]
 
 
-def _scores(one: _Input, draw: np.random.Generator) -> Floats:
+def _scores(one: _Finished, draw: np.random.Generator) -> Floats:
     """f64[N] in [-1, 1]: the place of each number among the different ones, or a number for each
     category. (Places, so that heavy tails decide no more than others.)"""
     categories, found = one
@@ -180,9 +189,8 @@ def _scores(one: _Input, draw: np.random.Generator) -> Floats:
     return 2.0 * places / max(1, len(different) - 1) - 1.0
 
 
-def _cut(numbers: Floats, column: ColumnSchema, draw: np.random.Generator) -> Codes:
-    """Ranges of a number as categories in an order of their own, parted at random rows' values."""
-    count = int(column.num_categories or 1)
+def _cut(numbers: Floats, count: int, draw: np.random.Generator) -> Codes:
+    """Ranges of a number as classes in an order of their own, parted at random rows' values."""
     thresholds = np.sort(numbers[draw.integers(len(numbers), size=count - 1)])
     return draw.permutation(count)[np.searchsorted(thresholds, numbers, side="left")]
 

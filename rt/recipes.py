@@ -91,12 +91,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "labels": _LABELS,
     "walks": _LABELS | {"other_order": ("walks",)},
     "nearest": _LABELS
-    | {
-        "own_order": ("telling",),
-        "other_order": ("telling",),
-        "other_cells": (6,),
-        "other_columns": (4,),
-    },
+    | {"own_order": ("telling",), "other_order": ("telling",), "other_columns": (4,)},
     "unlabelled": {**_LABELS, "own_labels": (0.0,), "other_labels": (0.0,), "with_labels": False},
 }
 """Recipes by name. A recipe of another name starts from the published one. What a checkpoint leaves

@@ -133,7 +133,9 @@ fn contexts_of(batch: &Batch) -> Vec<Built> {
                 .map(|&d| d as u32)
                 .collect(),
             part: batch.row_part[rows.clone()].to_vec(),
-            origin: batch.row_origin[rows].to_vec(),
+            origin: batch.row_origin[rows.clone()].to_vec(),
+            alike: batch.row_alike[rows].to_vec(),
+            told: batch.context_told[b],
             cells: slots.filter(|&s| !batch.is_padding[s]).map(cell).collect(),
             target_cell: batch.target_slot[b] as usize,
             parent_ptr: pointers.iter().map(|p| (p - first) as u32).collect(),

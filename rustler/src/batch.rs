@@ -250,6 +250,7 @@ impl Sampler {
             task,
             index: &self.indices[item.task],
             told: self.told(item, &plan.parts),
+            asks_columns: self.settings.recipes[item.recipe].asks_columns(),
             row: item.row,
             new: item.new,
             cutoff: item.cutoff,

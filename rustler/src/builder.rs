@@ -7,6 +7,7 @@ use crate::recipe::Part;
 use crate::rng::Stream;
 use crate::store::{Arrays, NO_ROW};
 use crate::task::Role;
+use crate::telling::Nearest;
 use crate::visibility::{Target, in_time};
 
 /// Which visible cells of a row enter.
@@ -296,6 +297,12 @@ impl<'a> Builder<'a> {
         self.context.target_cell = place;
     }
 
+    /// What rows are compared by; None if the recipe does not ask.
+    pub fn nearest(&self) -> Option<&'a Nearest> {
+        let told = self.request.told.filter(|_| self.request.asks_columns);
+        told.map(|told| &told.nearest)
+    }
+
     /// The rows that have entered, and the `Part` of each.
     pub fn rows(&self) -> &[u32] {
         &self.context.rows
@@ -355,8 +362,12 @@ impl<'a> Builder<'a> {
         use crate::meta::SemanticType::Text;
         let mut rng = self.request.name.extra_targets();
         let share = low + (high - low) * rng.unit();
+        // by which rows were chosen, and how alike they are, would give such a cell away
+        let nearest = self.nearest();
+        let told = |column: u32| nearest.is_some_and(|nearest| nearest.compares(column));
         for cell in &mut self.context.cells {
-            if self.request.store.types[cell.column as usize] != Text && rng.unit() < share {
+            let text = self.request.store.types[cell.column as usize] == Text;
+            if !text && rng.unit() < share && !told(cell.column) {
                 cell.is_target = true;
             }
         }

@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub index: &'a TableIndex,
     /// What the training labels tell; None if the recipe does not ask.
     pub told: Option<&'a Told>,
+    /// Whether the recipe asks which columns tell: then label rows say how alike they are.
+    pub asks_columns: bool,
     /// Of a new row: a number that no row of the store has.
     pub row: u32,
     /// Present if the store lacks the target's row.
@@ -123,13 +125,13 @@ pub fn build(request: Request, plan: &Plan, scratch: &mut Scratch) -> Context {
     } = scratch;
     let mut builder = Builder::new(request, plan, position);
     fill_parts(&mut builder, &plan.parts, frontier, candidates, walker);
-    let alike = match request.told {
-        Some(told) => told
-            .nearest
-            .alike(&builder, builder.rows(), builder.parts()),
-        None => vec![NOT_SAID; builder.rows().len()],
+    let (alike, told) = match builder.nearest() {
+        Some(nearest) => {
+            let alike = nearest.alike(&builder, builder.rows(), builder.parts());
+            (alike, nearest.told())
+        }
+        None => (vec![NOT_SAID; builder.rows().len()], 0.0),
     };
-    let told = request.told.map_or(0.0, |told| told.nearest.told());
     Context {
         alike,
         told,

@@ -127,7 +127,7 @@ impl Nearest {
         if self.columns.is_empty() || count == 0 {
             return;
         }
-        let likeness = self.likeness(builder, &view);
+        let (likeness, _) = self.likeness(builder, &view);
         let mut keys: Vec<u64> = Vec::with_capacity(LOOKED_AT);
         let mut look_at = |places: std::ops::Range<usize>| {
             let left = LOOKED_AT - keys.len();
@@ -174,19 +174,25 @@ impl Nearest {
         }
     }
 
-    /// By column: how much a cell of each code says that a row is like the target.
-    fn likeness(&self, builder: &Builder, view: &View) -> Vec<[f32; CODES]> {
-        let target = |coded: &Coded| coded.code(asked(builder, view, self.horizon, &coded.column));
-        let columns = self.columns.iter();
-        columns.map(|c| c.likeness(target(c))).collect()
+    /// By column: how much a cell of each code says that a row is like the target; and how much
+    /// the target's own cells would say.
+    fn likeness(&self, builder: &Builder, view: &View) -> (Vec<[f32; CODES]>, f32) {
+        let mut whole = 0.0;
+        let of_column = |coded: &Coded| {
+            let code = coded.code(asked(builder, view, self.horizon, &coded.column));
+            let found = coded.likeness(code);
+            whole += found[usize::from(code)];
+            found
+        };
+        (self.columns.iter().map(of_column).collect(), whole)
     }
 
-    /// For each row of a context how much it is like the target, from 0 to 1, if it is a label row
-    /// of the same entity or of another; `NOT_SAID` of other rows, and where no column tells.
+    /// For each row of a context how much it is like the target in what the target has, from 0 to
+    /// 1, if it is in one of the parts of label rows; `NOT_SAID` of other rows, and where the target
+    /// has nothing that tells.
     pub fn alike(&self, builder: &Builder, rows: &[u32], parts: &[u8]) -> Vec<f32> {
         let view = View::of(builder);
-        let likeness = self.likeness(builder, &view);
-        let whole: f32 = self.columns.iter().map(|c| c.column.share as f32).sum();
+        let (likeness, whole) = self.likeness(builder, &view);
         let labels = [Part::OwnLabel as u8, Part::OtherLabel as u8];
         let like = |row: u32| -> f32 {
             let columns = self.columns.iter().zip(&likeness);
@@ -199,6 +205,12 @@ impl Nearest {
             false => NOT_SAID,
         })
         .collect()
+    }
+
+    /// Whether rows are compared by cells of this column.
+    pub fn compares(&self, column: u32) -> bool {
+        let cell = |coded: &Coded| matches!(coded.column.what, What::Cell(c) if c == column);
+        self.columns.iter().any(cell)
     }
 
     /// The share of what the labels differ by that the most telling column explains, from 0 to 1.
