@@ -15,8 +15,10 @@ from typing import Any
 from plurel.atomic import complete_file
 from plurel.errors import InputError
 from rt import checkpoint
+from rt.config import from_dict, to_dict
 from rt.logs import FACTS, read_metrics, write_facts
 from rt.text_table import aligned
+from rt.train_config import TrainConfig
 
 FREE_KEYS = re.compile(
     r"logger\..*|data\.(pre_dir|num_workers|prefetch|sampler_threads)|evaluation\.pre_dir"
@@ -63,7 +65,7 @@ class Run:
         if not (self.folder / "latest").is_file():
             return None
         state = checkpoint.load_trainer(self.folder)
-        self._check_same(flatten(state["config"]), flatten(self.config))
+        self._check_same(flatten(self._filled(state["config"])), flatten(self.config))
         if state["databases"] != self.databases:
             raise InputError(
                 f"{self.folder} holds a run on other databases than data.* finds or generates now: "
@@ -116,6 +118,15 @@ class Run:
             file.write_text(json.dumps(result, indent=1) + "\n")
         print(table(result))
         print(f"checkpoints, metrics.jsonl and pictures are in {self.folder}")
+
+    def _filled(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """A run's config, fields that came after it with their defaults: what it did."""
+        try:
+            return to_dict(from_dict(TrainConfig, before))
+        except InputError as error:
+            raise InputError(
+                f"{self.folder} holds a run that this version can't continue: {error}"
+            ) from None
 
     def _check_same(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for key in sorted(before.keys() | now.keys()):

@@ -114,16 +114,15 @@ class Recipe:
     passes on, and ancestors left out come with the neighbourhood. other_order: "recency",
     "walks" (by visits of `walks` random walks of `walk_length` steps from the target over visible
     rows, then at random), "random", or "telling": the rows that are most like the target, among the
-    last 4,096 whose labels may be known, in those 12 cells (of the row, of what it references and
-    of what that references) and facts (how often and when last a parent was referenced, in all, in
+    last 4,096 whose labels may be known, in those 12 cells (of the row, and of what it leads to by
+    up to three references) and facts (how often and when last a parent was referenced, in all, in
     a horizon and in eight) that tell most of the training labels. own_order: "recency", or
     "telling": first the rows that share those parents of the target whose labels tell most, without
     those that share less than half of what the nearest one shares. How much they tell is a number
     of each foreign key, from labels of the training split: the share of their variance (by ranks;
     for texts, of the misses) that the last labels of the same parent, as they were known then,
     explain; below 0.01 it counts as 0.
-    other_columns: how many columns, of the label row, of what it references and of what that
-    references, come with a label row of others: those that tell most of the training labels, by
+    other_columns: how many columns, of the label row and of what it leads to, come with a label row of others: those that tell most of the training labels, by
     adjusted R2 of eight bins (fifteen texts); in a database table they stand in the place of the
     neighbourhood; 1,000,000: whole rows. own_columns: how many of the same columns, as far as they
     are of the row itself, come with time and label of an own label row. other_cells: most cells
@@ -229,8 +228,9 @@ class Sampler:
         from the target's row (label rows that come by themselves: 1, and what is around them from
         there); row_part u8[n]: why the row is there, an index into PARTS; row_origin i32[n]:
         position within the context of the row that it was reached from, -1 for none; row_alike
-        f32[n]: of label rows how much they are like the target in what tells of labels, from 0 to
-        1, -1 of other rows and if the recipe does not ask;
+        f32[n]: of rows of the parts "own label" and "other label" how much they are like the target
+        in those of the 12 cells and facts that it has, from 0 to 1; -1 of other rows, and if the
+        recipe does not ask for cells that tell, which are then no further targets;
         parent_ptr i64[n + 1], parent i32[m]: positions within the context of the row's parents
         that are in it;
         column_text i32[K], column_number i32[K] (in the store's meta.json), column_store i32[K];

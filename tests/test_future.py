@@ -34,7 +34,8 @@ def assert_same_contexts(
 ) -> None:
     """Two samplers give the same contexts of a task's rows, draw for draw."""
     one, two = (s.contexts(task, np.array(rows, np.uint32), cutoff=cutoff) for s in samplers)
-    for array in ("row_number", "value", "row_part", "row_origin", "parent", "column"):
+    arrays = ("row_number", "value", "row_part", "row_origin", "parent", "column", "row_alike")
+    for array in (*arrays, "context_told"):
         assert np.array_equal(one[array], two[array]), array
 
 

@@ -46,7 +46,11 @@ def test_no_space_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_chunks_and_files_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config.preset("demo").overridden(
-        ["database_params.num_rows_activity_table_choices.value=[3000,4000]"]
+        [
+            "database_params.num_rows_activity_table_choices.value=[3000,4000]",
+            "scm_params.rule_share_choices=0.5",
+            "scm_params.trait_share_choices=0.5",
+        ]
     )
     SyntheticDataset(3, config).save(tmp_path / "plain" / "one", name="one")
     monkeypatch.setattr(spill, "LARGE_BYTES", 1000)

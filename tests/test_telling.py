@@ -321,6 +321,55 @@ def test_label_rows_say_how_alike_they_are(tmp_path: Path) -> None:
     assert context["told"] == 0
 
 
+def test_likeness_is_of_the_past_and_of_cells(tmp_path: Path) -> None:
+    """Labels beyond the training split, and rows that come later, have no say."""
+    rng = np.random.default_rng(7)
+    b = rng.standard_normal(EVENTS)
+    found = []
+    for name in ("a", "b"):
+        label, cells = np.abs(b), b.copy()
+        if name == "b":
+            label[SPLITS[1][0] - FIRST :] = rng.standard_normal(EVENTS - SPLITS[1][0] + FIRST)
+            cells[TEST + 3 - FIRST :] = 9.0
+        store = events_store(tmp_path / name, label, cells={"b": cells})
+        rows = [TEST, TEST + 1, TEST + 2]
+        got = contexts(store, 1, rows, length=40, own_labels=0.2, **NEAREST)
+        found.append([(c["rows"], c["alike"], c["told"]) for c in got])
+        assert max(max(c["alike"]) for c in got) > 0.95
+        assert all(OWN in c["parts"] for c in got)
+    assert found[0] == found[1]
+
+
+def test_likeness_is_of_recipes_that_ask(tmp_path: Path) -> None:
+    """Whatever other recipes a sampler has."""
+    rng = np.random.default_rng(8)
+    b = rng.standard_normal(EVENTS)
+    store = events_store(tmp_path / "s", np.abs(b), cells={"b": b})
+    task = rustler.Task(0, 2, 1, SPLITS)
+    made = [rustler.Recipe("own", **OWN_LABELS), rustler.Recipe("near", **NEAREST)]
+    sampler = make([store], tasks=[task], recipes=made, context_length=40)
+    own, near = (sampler.contexts(0, np.array([TEST], "u4"), recipe=i) for i in (0, 1))
+    assert set(own["row_alike"].tolist()) == {-1}
+    assert own["context_told"] == 0
+    assert near["row_alike"].max() > 0.95
+
+
+def test_what_rows_are_compared_by_is_no_further_target(tmp_path: Path) -> None:
+    """How alike rows are would tell it."""
+    rng = np.random.default_rng(9)
+    a, b = rng.standard_normal((2, EVENTS))
+    store = events_store(tmp_path / "s", np.abs(b), cells={"a": a, "b": b})
+    task = rustler.Task(0, 2, 2, SPLITS)
+    for settings, columns in ((NEAREST, {0, 2}), ({"other_labels": 0.5}, {0, 1, 2})):
+        made = rustler.Recipe("r", **settings | {"other_columns": 1_000_000})
+        sampler = make(
+            [store], tasks=[task], recipes=[made], context_length=60, extra_target_share=(0.5, 0.5)
+        )
+        batch = sampler.contexts(0, np.arange(TEST, TEST + 20, dtype="u4"))
+        masked = batch["column_number"][batch["column"][batch["is_target"]]]
+        assert set(masked.tolist()) == columns
+
+
 class Habits:
     """Users who go on to do what they did of late, and a forecast of whether they do anything."""
 
@@ -406,6 +455,15 @@ def test_a_new_row_has_the_neighbours_of_a_stored_one(tmp_path: Path) -> None:
     time = np.full(habits.users, 10 * habits.periods, np.int64)
     new = habits.sampler.new_contexts(0, users, time, np.zeros(habits.users, np.float32))
     assert habits.neighbours(new) == habits.neighbours()
+    stored = habits.sampler.contexts(
+        0, np.arange(habits.last - habits.users, habits.last, dtype="u4")
+    )
+    assert np.array_equal(new["context_told"], stored["context_told"])
+    for batch in (new, stored):
+        assert batch["row_alike"][batch["row_part"] == OTHER].min() > 0
+    by_number = [dict(zip(b["row_number"], b["row_alike"], strict=True)) for b in (new, stored)]
+    both = by_number[0].keys() & by_number[1].keys()
+    assert all(by_number[0][row] == by_number[1][row] for row in both)
 
 
 def test_that_there_is_a_label_row_tells_nothing(tmp_path: Path) -> None:

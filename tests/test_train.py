@@ -1,8 +1,10 @@
 """The trainer in one process: learning, continuing, stopping, failing."""
 
+import copy
 import json
 import math
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +212,24 @@ def test_a_run_of_another_config_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=line):
         run(small_run(pre, finished, **changes))
+
+
+def test_a_run_of_an_older_version_goes_on(pre: Path, finished: Path, tmp_path: Path) -> None:
+    """What it did not know of was off; what is not known now is refused."""
+    state = checkpoint.load_trainer(finished)
+    folder = shutil.copytree(finished, tmp_path / "run")
+    file = checkpoint.find_checkpoint(folder) / checkpoint.TRAINER_FILE
+    names, config = state["databases"], copy.deepcopy(state["config"])
+    del state["config"]["model"]["row_likeness"]
+    torch.save(state, file)
+    assert Run(folder, config, names).last_state() is not None
+    config["model"]["row_likeness"] = True
+    with pytest.raises(InputError, match=r"row_likeness = False, not True"):
+        Run(folder, config, names).last_state()
+    state["config"]["model"]["gone"] = 1
+    torch.save(state, file)
+    with pytest.raises(InputError, match=r"this version can't continue: .*gone"):
+        Run(folder, config, names).last_state()
 
 
 def test_other_databases_are_refused(pre: Path, finished: Path, tmp_path: Path) -> None:
