@@ -60,7 +60,7 @@ def follow_rules(
     followed: list[int] = []
     rows = np.arange(len(values[0]))
     for place in draw.permutation(np.flatnonzero(ruled)).tolist():
-        known = [_finished(table.columns[other], values[other]) for other in given]
+        known: list[_Column] = [(table.columns[other], values[other]) for other in given]
         if table.time_column:
             known.append((None, rows))
         # a column may say again what an earlier one says again
@@ -68,7 +68,7 @@ def follow_rules(
         if not known and not referenced:
             continue
         stream = rng.stream(seed, *names, "rule", place)
-        ruled_column = _finished(table.columns[place], values[place])
+        ruled_column = _finished((table.columns[place], values[place]))
         outcome = _outcome(ruled_column, _draw_inputs(known, referenced, stream), stream)
         if np.ptp(outcome):
             exceptions = float(params.rule_exception_choices.sample(stream))
@@ -79,15 +79,20 @@ def follow_rules(
     return followed
 
 
+_Column = tuple[ColumnSchema | None, NDArray[Any]]
+"""A column and its values; None for the times of rows, which stand in their order."""
 _Finished = tuple[int | None, NDArray[Any]]
 """How many classes a column has in the end, None for numbers, and its value for each row."""
 _Referenced = list[tuple[Links, TableValues]]
 
 
-def _finished(column: ColumnSchema, values: NDArray[Any]) -> _Finished:
+def _finished(one: _Column) -> _Finished:
     """A column as it will stand in the database: categories without names become booleans
     (`plurel.columns`), and a rule over classes that nobody sees would be none."""
-    if column.num_categories is None or column.categories is not None:
+    column, values = one
+    if column is None or column.num_categories is None:
+        return None, values
+    if column.categories is not None:
         return column.num_categories, values
     return 2, (values > 0).astype(np.int64)
 
@@ -102,19 +107,19 @@ def _referenced(links: Sequence[Links], parents: Sequence[TableValues]) -> _Refe
 
 
 def _draw_inputs(
-    given: list[_Finished], referenced: _Referenced, draw: np.random.Generator
+    known: list[_Column], referenced: _Referenced, draw: np.random.Generator
 ) -> list[_Finished]:
     """One to four cells, one most often; a column may be drawn twice."""
     count = min(int(draw.geometric(0.5)), MOST_INPUTS)
     found = []
     for _ in range(count):
-        if given and (not referenced or draw.random() < OWN_ROW):
-            found.append(given[int(draw.integers(len(given)))])
+        if known and (not referenced or draw.random() < OWN_ROW):
+            found.append(_finished(known[int(draw.integers(len(known)))]))
             continue
         link, parent = referenced[int(draw.integers(len(referenced)))]
         number = int(draw.integers(len(parent.columns)))
         # a row that references nothing has what the parent's first row has
-        classes, values = _finished(parent.columns[number], parent.values[number])
+        classes, values = _finished((parent.columns[number], parent.values[number]))
         found.append((classes, values[np.maximum(link, 0)]))
     return found
 
