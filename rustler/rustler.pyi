@@ -122,15 +122,15 @@ class Recipe:
     of each foreign key, from labels of the training split: the share of their variance (by ranks;
     for texts, of the misses) that the last labels of the same parent, as they were known then,
     explain; below 0.01 it counts as 0.
-    other_columns: how many columns, of the label row and of what it leads to, come with a label row of others: those that tell most of the training labels, by
-    adjusted R2 of eight bins (fifteen texts); in a database table they stand in the place of the
-    neighbourhood; 1,000,000: whole rows. own_columns: how many of the same columns, as far as they
-    are of the row itself, come with time and label of an own label row. other_cells: most cells
-    of one label row with its neighbourhood; other_width: most children of one row in it. width:
-    most children of one row that are followed, of all tables together or of each
-    (width_per_table), and most of its label rows. parent_levels: levels of ancestors that come with
-    a row that is no ancestor of the target. recency: share of the rows whose children are taken
-    latest first instead of at random.
+    other_columns: how many columns, of the label row and of what it leads to, come with a label row
+    of others: those that tell most of the training labels, by adjusted R2 of eight bins (fifteen
+    texts); in a database table they stand in the place of the neighbourhood; 1,000,000: whole rows.
+    own_columns: how many of the same columns, as far as they are of the row itself, come with time
+    and label of an own label row. other_cells: most cells of one label row with its neighbourhood;
+    other_width: most children of one row in it. width: most children of one row that are followed,
+    of all tables together or of each (width_per_table), and most of its label rows. parent_levels:
+    levels of ancestors that come with a row that is no ancestor of the target. recency: share of
+    the rows whose children are taken latest first instead of at random.
     with_labels: False hides the labels of all other rows, as if none were known."""
 
     def __init__(
