@@ -42,9 +42,8 @@ class Batch:
     row_part i64[n]: why the row is there, an index into `rustler.PARTS`; row_origin i32[n]:
     position within the context of the row that it was reached from, -1 for none;
     row_alike f32[n]: of rows in the parts of labels how much they are like the target, 0 to 1, of
-    others -1, and
-    context_told f32[B]: how much of the training labels the most telling column explains
-    (`rustler.Sampler.contexts`);
+    others -1; context_told f32[B]: how much of the training labels the most telling column
+    explains (`rustler.Sampler.contexts`);
     parent_ptr i64[n + 1], parent i32: positions within the context of the row's parents;
     column_text i32[K]: the text that names the column, column_number i32[K] (in the store's
     meta.json), column_store i32[K];

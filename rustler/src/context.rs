@@ -126,10 +126,7 @@ pub fn build(request: Request, plan: &Plan, scratch: &mut Scratch) -> Context {
     let mut builder = Builder::new(request, plan, position);
     fill_parts(&mut builder, &plan.parts, frontier, candidates, walker);
     let (alike, told) = match builder.nearest() {
-        Some(nearest) => {
-            let alike = nearest.alike(&builder, builder.rows(), builder.parts());
-            (alike, nearest.told())
-        }
+        Some(nearest) => (nearest.alike(&builder), nearest.told()),
         None => (vec![NOT_SAID; builder.rows().len()], 0.0),
     };
     Context {

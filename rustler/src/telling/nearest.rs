@@ -190,7 +190,7 @@ impl Nearest {
     /// For each row of a context how much it is like the target in what the target has, from 0 to
     /// 1, if it is in one of the parts of label rows; `NOT_SAID` of other rows, and where the target
     /// has nothing that tells.
-    pub fn alike(&self, builder: &Builder, rows: &[u32], parts: &[u8]) -> Vec<f32> {
+    pub fn alike(&self, builder: &Builder) -> Vec<f32> {
         let view = View::of(builder);
         let (likeness, whole) = self.likeness(builder, &view);
         let labels = [Part::OwnLabel as u8, Part::OtherLabel as u8];
@@ -199,7 +199,7 @@ impl Nearest {
             let code = |c: &Coded| c.code(stored(&view, self.horizon, row, &c.column));
             columns.map(|(c, like)| like[usize::from(code(c))]).sum()
         };
-        let each = rows.iter().zip(parts);
+        let each = builder.rows().iter().zip(builder.parts());
         each.map(|(&row, part)| match whole > 0.0 && labels.contains(part) {
             true => (like(row) / whole).min(1.0),
             false => NOT_SAID,
