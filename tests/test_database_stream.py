@@ -33,7 +33,7 @@ from rt.loader import BatchStream
 from rt.logs import read_metrics
 from rt.makers import Makers
 from rt.meta import META
-from rt.ranks import Ranks
+from rt.ranks import Ranks, usable_cores
 from rt.store import preprocess_many
 from rt.train import run
 from rt.train_config import TrainConfig
@@ -369,12 +369,24 @@ def test_a_process_that_dies_twice_ends_the_run(
         one.open(0)
 
 
-def test_nothing_is_left_running(generator: Path, tmp_path: Path) -> None:
+def test_nothing_is_left_running(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = []
+    making = Makers._start
+
+    def started(self: Makers, jobs: Any) -> None:
+        making(self, jobs)
+        processes.append(self._makers[-1].process)
+
+    monkeypatch.setattr(Makers, "_start", started)
     before = set(active_children())
     start = time.monotonic()
     with stream(generator, tmp_path, processes=2, replaced=3) as one:
         assert one.open(0)
-        assert len(set(active_children()) - before) == 2
+        first = min(usable_cores(), HELDOUT + NUM_DBS)
+        assert len(processes) == first + 2
+    assert not any(process.is_alive() for process in processes)
     assert set(active_children()) == before
     assert time.monotonic() - start < 30
     assert not list(tmp_path.glob(".raw/*/*.parquet"))
