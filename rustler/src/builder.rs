@@ -1,5 +1,7 @@
 //! A context in the making: which rows have entered, and which of their cells.
 
+use std::cell::OnceCell;
+
 use crate::context::{Cell, Context, NO_ORIGIN, NewRow, Plan, Request};
 use crate::counts::Viewer;
 use crate::idmap::IdMap;
@@ -7,7 +9,7 @@ use crate::recipe::Part;
 use crate::rng::Stream;
 use crate::store::{Arrays, NO_ROW};
 use crate::task::Role;
-use crate::telling::Nearest;
+use crate::telling::{Likeness, Nearest};
 use crate::visibility::{Target, in_time};
 
 /// Which visible cells of a row enter.
@@ -32,6 +34,9 @@ pub struct Builder<'a> {
     /// Rule 2: the last rank of a row whose label may be known.
     pub last_known_rank: u32,
     pub rng: Stream,
+    /// How much label rows are like the target, and those of which it is known, as bits.
+    pub likeness: OnceCell<Likeness>,
+    pub alike: IdMap,
     budget: usize,
     /// Cells up to which the part at hand may fill the context; at most the budget.
     limit: usize,
@@ -62,6 +67,8 @@ impl<'a> Builder<'a> {
             },
             arrays,
             rng: request.name.stream(),
+            likeness: OnceCell::new(),
+            alike: IdMap::default(),
             budget: plan.budget,
             limit: plan.budget,
             position,
@@ -364,7 +371,8 @@ impl<'a> Builder<'a> {
         let share = low + (high - low) * rng.unit();
         // by which rows were chosen, and how alike they are, would give such a cell away
         let nearest = self.nearest();
-        let told = |column: u32| nearest.is_some_and(|nearest| nearest.compares(column));
+        let target = self.request.task.task.column;
+        let told = |column: u32| nearest.is_some_and(|nearest| nearest.compares(column, target));
         for cell in &mut self.context.cells {
             let text = self.request.store.types[cell.column as usize] == Text;
             if !text && rng.unit() < share && !told(cell.column) {

@@ -80,11 +80,12 @@ impl Candidates {
         }
         let end = known_end(builder);
         if let (Order::Telling, Some(told)) = (parts.other_order, builder.request.told) {
-            let mut ranked = std::mem::take(&mut self.ranked);
             let wanted = |row: u32| !builder.has(row) && !self.is_own(builder, row);
-            let count = (builder.budget(), wanted);
-            told.nearest.rank(builder, end, count, &mut ranked);
-            self.ranked = ranked;
+            let ranked = told.nearest.rank(builder, end, (builder.budget(), wanted));
+            for (row, alike) in ranked {
+                self.ranked.push(row);
+                builder.alike.insert(row, alike.to_bits());
+            }
         }
         // For a target without a time the latest rows are no better than others.
         let latest = matches!(parts.other_order, Order::Recency | Order::Telling);

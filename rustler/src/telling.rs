@@ -6,9 +6,10 @@
 //! to it (`key_shares`); and which cells of it and its parents tell most (`columns`). Like the mean by which a column is normalised, the result is a number of the training
 //! split, the same for all targets; labels of other splits play no part.
 
-mod activity;
 mod columns;
+mod facts;
 mod nearest;
+mod reader;
 
 use std::cmp::Ordering;
 
@@ -23,12 +24,12 @@ use crate::store::{Arrays, NO_ROW};
 use crate::task::Prepared;
 use crate::visibility::Split;
 pub use columns::Telling;
-pub use nearest::{NOT_SAID, Nearest};
+pub use nearest::{Likeness, NOT_SAID, Nearest};
 
 /// Training labels that are looked at, the latest ones.
 const SAMPLE: usize = 100_000;
 /// Of these, rows whose cells are looked at.
-const ROWS: usize = 1_000;
+const ROWS: usize = 500;
 /// Labels of a parent that count, and of all rows.
 const LAST: f64 = 8.0;
 const LAST_OF_ALL: f64 = 64.0;
@@ -84,7 +85,7 @@ impl Told {
         };
         if columns {
             let rows: Vec<u32> = labels.found.iter().map(|&(row, _)| row).collect();
-            let horizon = activity::horizon(view, &rows);
+            let horizon = facts::horizon(view, &rows);
             let found = columns::found_columns(view, &labels, horizon);
             told.telling = Telling::new(&found);
             told.nearest = Nearest::new(view, &labels, &found, horizon);

@@ -101,6 +101,10 @@ impl Target {
         }
     }
 
+    pub fn time(&self) -> Option<i64> {
+        self.time
+    }
+
     pub fn bound(&self) -> Option<i64> {
         self.bound
     }

@@ -7,12 +7,12 @@
 
 use std::collections::HashMap;
 
-use super::activity::{Fact, Now};
+use super::facts::{self, Fact, Facts, Now};
 use super::{LEAST, Labels, View};
 use crate::meta::SemanticType;
 use crate::store::{NO_ROW, TableLayout};
 
-/// Columns that are kept.
+/// Columns that are kept, and facts.
 const MOST: usize = 32;
 /// Bins of numbers; a missing cell is in one of its own.
 const BINS: usize = 8;
@@ -21,6 +21,8 @@ const TEXTS: usize = 15;
 /// Levels of references that are followed, and ways along them.
 const LEVELS: usize = 3;
 const PATHS: usize = 64;
+/// Levels of which facts are told.
+const FACT_LEVELS: usize = 1;
 
 /// The columns of one row that tell something, and the references that lead to more.
 #[derive(Debug, Default, PartialEq)]
@@ -120,7 +122,15 @@ pub fn found_columns(view: &View, labels: &Labels, horizon: i64) -> Vec<Column> 
     let mut found = search.found;
     // equal ones stay in the order in which they were found
     found.sort_by(|a, b| b.share.total_cmp(&a.share));
-    found.truncate(MOST);
+    let (mut cells, mut facts) = (0, 0);
+    found.retain(|column| {
+        let count = match column.what {
+            What::Cell(_) => &mut cells,
+            What::Fact(_) => &mut facts,
+        };
+        *count += 1;
+        *count <= MOST
+    });
     found
 }
 
@@ -130,6 +140,7 @@ struct Outcomes {
     /// `width` numbers a label: its rank, or for texts which of the common ones it is.
     values: Vec<f64>,
     width: usize,
+    texts: bool,
     /// `between` of all in one bin, and the sum of squared distances from the mean.
     whole: f64,
     spread: f64,
@@ -156,6 +167,7 @@ impl Outcomes {
             rows,
             values,
             width,
+            texts: labels.texts,
             whole: 0.0,
             spread: 0.0,
         };
@@ -235,9 +247,9 @@ impl Search<'_> {
                 SemanticType::Text => text_bins(cells),
                 _ => number_bins(cells),
             };
-            self.note(path, What::Cell(column), &bins);
+            self.note(path, What::Cell(column), self.share(&bins));
         }
-        if path.len() == 1 {
+        if path.len() <= FACT_LEVELS {
             self.add_facts(rows, path);
         }
     }
@@ -265,9 +277,12 @@ impl Search<'_> {
         }
     }
 
-    /// Notes what the labels are cut into bins by, if it tells something.
-    fn note(&mut self, path: &[usize], what: What, bins: &[usize]) {
-        let share = self.labels.share(bins, BINS.max(TEXTS) + 2);
+    fn share(&self, bins: &[usize]) -> f64 {
+        self.labels.share(bins, BINS.max(TEXTS) + 2)
+    }
+
+    /// Notes what tells something.
+    fn note(&mut self, path: &[usize], what: What, share: f64) {
         if share > 0.0 {
             self.found.push(Column {
                 path: path.to_vec(),
@@ -277,17 +292,32 @@ impl Search<'_> {
         }
     }
 
-    /// What has happened to the labels' parents by then.
-    fn add_facts(&mut self, parents: &[u32], path: &[usize]) {
-        for fact in Fact::all() {
-            let about = |(&parent, &row): (&u32, &u32)| {
-                let now = Now::of(self.view, row)?;
-                let there = (parent != NO_ROW).then_some(parent)?;
-                fact.about(self.view, self.horizon, there, now)
+    /// What was known of these rows at the labels' times. Of facts that say nearly the same the one
+    /// that tells most.
+    fn add_facts(&mut self, rows: &[u32], path: &[usize]) {
+        let (view, labels) = (self.view, !self.labels.texts);
+        let groups = facts::candidates(view, rows, path.is_empty(), labels);
+        let every: Vec<Fact> = groups.concat();
+        let facts = Facts::new(view, &every);
+        let mut values = vec![Vec::with_capacity(rows.len()); every.len()];
+        for (&row, &label) in rows.iter().zip(&self.labels.rows) {
+            let found = match row {
+                NO_ROW => vec![None; every.len()],
+                row => facts.about(view, self.horizon, Some(row), &Now::of(view, label)),
             };
-            let rows = parents.iter().zip(&self.labels.rows);
-            let values: Vec<Option<u32>> = rows.map(|r| about(r).map(f32::to_bits)).collect();
-            self.note(path, What::Fact(fact), &number_bins(&values));
+            for (values, value) in values.iter_mut().zip(found) {
+                values.push(value.map(f32::to_bits));
+            }
+        }
+        let mut values = values.iter();
+        for group in groups {
+            let told = group.into_iter().zip(values.by_ref());
+            let shares = told.map(|(fact, values)| (fact, self.share(&number_bins(values))));
+            // of equal ones the first
+            let best = shares.reduce(|best, next| if next.1 > best.1 { next } else { best });
+            if let Some((fact, share)) = best {
+                self.note(path, What::Fact(fact), share);
+            }
         }
     }
 }

@@ -1,34 +1,34 @@
 //! The label rows that are most like the target in what tells of labels.
 //!
 //! Each row of the task's table has a code of one byte for each of the most telling columns and
-//! facts: where a number stands among those of the training labels, or which text it is. Rows are
+//! facts (`facts`): where a number stands among those of the training labels, or which text it is. Rows are
 //! compared by these, each weighing as much as it tells: nearest neighbours, as far as labels are
 //! known, for the model to make its answer of.
 
 use std::collections::BinaryHeap;
 use std::sync::OnceLock;
 
-use super::activity::Now;
-use super::columns::{Column, What, comes_with};
+use super::columns::{Column, What};
+use super::facts::Fact;
+use super::reader::Reader;
 use super::{Labels, View};
 use crate::builder::Builder;
 use crate::candidates::RowsInTime;
 use crate::meta::SemanticType;
 use crate::recipe::Part;
-use crate::store::NO_ROW;
 use crate::visibility::{Split, earlier_split};
 
 /// `Nearest::alike` of rows of which it says nothing.
 pub const NOT_SAID: f32 = -1.0;
 
 /// Columns and facts that are compared.
-const COLUMNS: usize = 12;
+const COLUMNS: usize = 32;
 /// Rows that are compared with a target, the latest whose labels may be known.
-const LOOKED_AT: usize = 4096;
+const LOOKED_AT: usize = 16_384;
 /// Rows whose codes are made at a time, once they are needed.
 const BLOCK: usize = 4096;
 /// Codes of numbers this far apart are not alike at all.
-const FAR: f32 = 48.0;
+const FAR: f32 = 96.0;
 /// The code of a cell that is not there; others begin at 1.
 const MISSING: u8 = 0;
 const CODES: usize = 256;
@@ -37,9 +37,33 @@ const CODES: usize = 256;
 #[derive(Default)]
 pub struct Nearest {
     columns: Vec<Coded>,
-    horizon: i64,
+    reader: Reader,
     /// By blocks of places in order of time (`RowsInTime`): a code a column for each place.
     blocks: Vec<OnceLock<Vec<u8>>>,
+}
+
+/// How much rows are like one target.
+#[derive(Default)]
+pub struct Likeness {
+    /// By column: how much a cell of each code says that a row is like it.
+    of_code: Vec<[f32; CODES]>,
+    /// How much the target's own cells would say.
+    whole: f32,
+}
+
+impl Likeness {
+    fn of(&self, codes: &[u8]) -> f32 {
+        let each = codes.iter().zip(&self.of_code);
+        each.map(|(&code, like)| like[usize::from(code)]).sum()
+    }
+
+    /// A sum of `of` as a share of the largest.
+    fn share(&self, alike: f32) -> f32 {
+        match self.whole > 0.0 {
+            true => (alike / self.whole).min(1.0),
+            false => NOT_SAID,
+        }
+    }
 }
 
 /// A telling column, and how its cells become codes.
@@ -85,14 +109,19 @@ impl Coded {
 impl Nearest {
     /// columns: the most telling ones first. horizon: of facts.
     pub fn new(view: &View, labels: &Labels, columns: &[Column], horizon: i64) -> Self {
-        let coded = |column: &Column| {
+        let columns = &columns[..columns.len().min(COLUMNS)];
+        let reader = Reader::new(view, columns, horizon);
+        let rows: Vec<_> = labels
+            .spread_rows()
+            .map(|row| reader.stored(view, row))
+            .collect();
+        let coded = |(place, column): (usize, &Column)| {
             let text = match column.what {
                 What::Cell(column) => view.types[column as usize] == SemanticType::Text,
                 What::Fact(_) => false,
             };
             let numbers = (!text).then(|| {
-                let rows = labels.spread_rows();
-                let cells = rows.filter_map(|row| stored(view, horizon, row, column));
+                let cells = rows.iter().filter_map(|cells| cells[place]);
                 let mut numbers: Vec<f32> = cells.map(f32::from_bits).collect();
                 numbers.sort_unstable_by(f32::total_cmp);
                 numbers
@@ -102,32 +131,33 @@ impl Nearest {
                 numbers,
             }
         };
-        let columns: Vec<Coded> = columns.iter().take(COLUMNS).map(coded).collect();
+        let columns: Vec<Coded> = columns.iter().enumerate().map(coded).collect();
         let blocks = match columns.is_empty() {
             true => 0,
             false => view.task.rows.len().div_ceil(BLOCK),
         };
         Self {
             columns,
-            horizon,
+            reader,
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
         }
     }
 
     /// Known label rows that `wanted` lets pass, of places before `end` for a target with a time;
-    /// the most alike the target first, of equally alike ones the later; at most `count`.
+    /// the most alike the target first, of equally alike ones the later; at most `count`. With how
+    /// much they are alike, see `alike`.
     pub fn rank(
         &self,
         builder: &Builder,
         end: usize,
         (count, wanted): (usize, impl Fn(u32) -> bool),
-        ranked: &mut Vec<u32>,
-    ) {
-        let view = View::of(builder);
+    ) -> Vec<(u32, f32)> {
+        let mut ranked = Vec::new();
         if self.columns.is_empty() || count == 0 {
-            return;
+            return ranked;
         }
-        let (likeness, _) = self.likeness(builder, &view);
+        let view = View::of(builder);
+        let likeness = self.likeness(builder);
         let mut keys: Vec<u64> = Vec::with_capacity(LOOKED_AT);
         let mut look_at = |places: std::ops::Range<usize>| {
             let left = LOOKED_AT - keys.len();
@@ -140,8 +170,7 @@ impl Nearest {
                 let from = (first - block * BLOCK) * width;
                 let rows = codes[from..].chunks_exact(width).zip(first..last);
                 keys.extend(rows.map(|(codes, place)| {
-                    let each = codes.iter().zip(&likeness);
-                    let alike: f32 = each.map(|(&code, like)| like[usize::from(code)]).sum();
+                    let alike = likeness.of(codes);
                     // of numbers that are not negative, larger ones have larger bits
                     u64::from(alike.to_bits()) << 32 | place as u64
                 }));
@@ -169,22 +198,26 @@ impl Nearest {
         {
             let row = in_time.row((key as u32) as usize);
             if builder.knows_label(row) && wanted(row) {
-                ranked.push(row);
+                let alike = f32::from_bits((key >> 32) as u32);
+                ranked.push((row, likeness.share(alike)));
             }
         }
+        ranked
     }
 
-    /// By column: how much a cell of each code says that a row is like the target; and how much
-    /// the target's own cells would say.
-    fn likeness(&self, builder: &Builder, view: &View) -> (Vec<[f32; CODES]>, f32) {
-        let mut whole = 0.0;
-        let of_column = |coded: &Coded| {
-            let code = coded.code(asked(builder, view, self.horizon, &coded.column));
-            let found = coded.likeness(code);
-            whole += found[usize::from(code)];
-            found
-        };
-        (self.columns.iter().map(of_column).collect(), whole)
+    /// How much rows are like the target, made when it is first asked for.
+    fn likeness<'b>(&self, builder: &'b Builder) -> &'b Likeness {
+        builder.likeness.get_or_init(|| {
+            let cells = self.reader.asked(builder, &View::of(builder));
+            let mut made = Likeness::default();
+            for (coded, &bits) in self.columns.iter().zip(&cells) {
+                let code = coded.code(bits);
+                let found = coded.likeness(code);
+                made.whole += found[usize::from(code)];
+                made.of_code.push(found);
+            }
+            made
+        })
     }
 
     /// For each row of a context how much it is like the target in what the target has, from 0 to
@@ -192,25 +225,31 @@ impl Nearest {
     /// has nothing that tells.
     pub fn alike(&self, builder: &Builder) -> Vec<f32> {
         let view = View::of(builder);
-        let (likeness, whole) = self.likeness(builder, &view);
+        let likeness = self.likeness(builder);
         let labels = [Part::OwnLabel as u8, Part::OtherLabel as u8];
-        let like = |row: u32| -> f32 {
-            let columns = self.columns.iter().zip(&likeness);
-            let code = |c: &Coded| c.code(stored(&view, self.horizon, row, &c.column));
-            columns.map(|(c, like)| like[usize::from(code(c))]).sum()
+        let like = |row: u32| {
+            builder.alike.get(row).map_or_else(
+                || likeness.share(likeness.of(&self.coded(&view, row))),
+                f32::from_bits,
+            )
         };
         let each = builder.rows().iter().zip(builder.parts());
-        each.map(|(&row, part)| match whole > 0.0 && labels.contains(part) {
-            true => (like(row) / whole).min(1.0),
+        each.map(|(&row, part)| match labels.contains(part) {
+            true => like(row),
             false => NOT_SAID,
         })
         .collect()
     }
 
-    /// Whether rows are compared by cells of this column.
-    pub fn compares(&self, column: u32) -> bool {
-        let cell = |coded: &Coded| matches!(coded.column.what, What::Cell(c) if c == column);
-        self.columns.iter().any(cell)
+    /// Whether rows are compared by cells of this column, of whatever rows; target: the task's.
+    pub fn compares(&self, column: u32, target: u32) -> bool {
+        let compared = |coded: &Coded| match coded.column.what {
+            What::Cell(cell) => cell == column,
+            What::Fact(Fact::Mean(source, _)) => source.column == column,
+            What::Fact(Fact::Labels(_)) => target == column,
+            What::Fact(_) => false,
+        };
+        self.columns.iter().any(compared)
     }
 
     /// The share of what the labels differ by that the most telling column explains, from 0 to 1.
@@ -225,60 +264,16 @@ impl Nearest {
             let places = block * BLOCK..view.task.rows.len().min((block + 1) * BLOCK);
             let mut codes = Vec::with_capacity(places.len() * self.columns.len());
             for place in places {
-                let row = rows.row(place);
-                let code = |c: &Coded| c.code(stored(view, self.horizon, row, &c.column));
-                codes.extend(self.columns.iter().map(code));
+                codes.extend(self.coded(view, rows.row(place)));
             }
             codes
         })
     }
-}
 
-/// What a label row of the store leads to, at its own time.
-fn stored(view: &View, horizon: i64, row: u32, column: &Column) -> Option<u32> {
-    let mut at = row;
-    for &key in &column.path {
-        at = view.parent(at, key)?;
-        if !comes_with(view, at, row) {
-            return None;
-        }
-    }
-    match column.what {
-        What::Cell(column) => view.arrays.cell(at, column),
-        What::Fact(fact) => {
-            let now = Now::of(view, row)?;
-            fact.about(view, horizon, at, now).map(f32::to_bits)
-        }
-    }
-}
-
-/// The same of the target's row, as far as the target sees.
-fn asked(builder: &Builder, view: &View, horizon: i64, column: &Column) -> Option<u32> {
-    let mut at = builder.request.row;
-    for &key in &column.path {
-        at = match builder.new_row(at) {
-            Some(new) => new.entity,
-            None => view.parent(at, key)?,
-        };
-        if at == NO_ROW || !builder.sees(at) {
-            return None;
-        }
-    }
-    if builder.new_row(at).is_some() {
-        return None;
-    }
-    match column.what {
-        What::Cell(column) => view.arrays.cell(at, column),
-        What::Fact(fact) => {
-            let now = Now {
-                last_rank: builder.last_rank,
-                time: builder
-                    .target
-                    .bound()
-                    .filter(|_| builder.target.has_time())?,
-                but: builder.request.row,
-            };
-            fact.about(view, horizon, at, now).map(f32::to_bits)
-        }
+    /// The codes of a label row of the store.
+    fn coded(&self, view: &View, row: u32) -> Vec<u8> {
+        let cells = self.reader.stored(view, row);
+        let columns = self.columns.iter().zip(cells);
+        columns.map(|(column, bits)| column.code(bits)).collect()
     }
 }

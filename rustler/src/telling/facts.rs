@@ -1,0 +1,472 @@
+//! Facts about a row at a time: what no cell of it holds, and by which label rows are compared.
+//!
+//! When it is; how many rows of each table reference it, for how long none has, how many have of
+//! late; the means of their cells, of the cells of what else they reference, and of labels, each
+//! over the last few. They are aggregates along foreign keys (deep feature synthesis; Kanter and
+//! Veeramachaneni, Deep Feature Synthesis, 2015, section II) of what was known at the row's time.
+
+use std::ops::Range;
+
+use super::View;
+use crate::meta::SemanticType;
+use crate::store::{NO_RANK, NO_ROW};
+use crate::visibility::Target;
+
+/// Rows that reference a row and are looked at, the latest.
+const LOOKED_AT: usize = 128;
+/// Windows whose events are counted, in horizons.
+const WINDOWS: [i64; 2] = [1, 8];
+/// Over how many of the latest a mean is.
+const MEANS: [usize; 3] = [1, 8, 64];
+/// A horizon of tasks without one: this part of the time up to the last training row.
+const PARTS: i64 = 64;
+/// Rows of a table among which one with a parent is looked for.
+const TRIED: usize = 1_000;
+
+/// A fact about a row at a time. That there is a label row counts for nothing: it may say what came
+/// after it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fact {
+    /// When it is.
+    When(Clock),
+    /// How many rows of this table reference it, of those looked at.
+    Children(usize),
+    /// Time since the last of them.
+    SinceLast(usize),
+    /// How many of them are in the last window of this number.
+    Recent(usize, usize),
+    /// The mean of the last known labels of rows that reference it, `MEANS` of this number.
+    Labels(usize),
+    /// The mean of a column in the last rows that have it, likewise.
+    Mean(Source, usize),
+}
+
+/// What of a time is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    Time,
+    OfYear,
+    OfWeek,
+    OfDay,
+}
+
+impl Clock {
+    const ALL: [Self; 4] = [Self::Time, Self::OfYear, Self::OfWeek, Self::OfDay];
+
+    /// In seconds; None of all time.
+    fn period(self) -> Option<i64> {
+        match self {
+            Self::Time => None,
+            // the mean year of the Gregorian calendar
+            Self::OfYear => Some(31_556_952),
+            Self::OfWeek => Some(7 * 86_400),
+            Self::OfDay => Some(86_400),
+        }
+    }
+
+    fn of(self, time: i64) -> f32 {
+        self.period().map_or(time, |period| time.rem_euclid(period)) as f32
+    }
+}
+
+/// Where the cells of a mean stand: in the rows of a table that reference the row, or in those that
+/// these reference by a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    table: usize,
+    key: Option<usize>,
+    pub column: u32,
+}
+
+/// What is known when facts are told.
+#[derive(Clone, Copy)]
+pub struct Now {
+    target: Target,
+    /// Of rows that are seen, the last rank.
+    last_rank: u32,
+    /// A row that does not count: the one that they are told for.
+    but: u32,
+}
+
+impl Now {
+    /// Of a label row of the store.
+    pub fn of(view: &View, label: u32) -> Self {
+        let time = view.arrays.time(label);
+        let target = view.task.target(label, time, None);
+        Self::new(target, view.arrays.row_rank[label as usize], label)
+    }
+
+    /// Without a time only rows without one count, so that facts are the same for all targets.
+    pub fn new(target: Target, last_rank: u32, but: u32) -> Self {
+        let last_rank = match target.has_time() {
+            true => last_rank,
+            false => NO_RANK,
+        };
+        Self {
+            target,
+            last_rank,
+            but,
+        }
+    }
+
+    /// Up to when, for a target with a time.
+    fn bound(&self) -> Option<i64> {
+        self.target.bound().filter(|_| self.target.has_time())
+    }
+
+    fn sees(&self, view: &View, row: u32) -> bool {
+        view.arrays.row_rank[row as usize] <= self.last_rank
+            && row != self.but
+            && (self.target.has_time() || view.task.split_of(row).is_none())
+    }
+}
+
+/// Facts about rows that are referenced by `rows` of labels, or are these (own): what may be told of
+/// them, in groups that say nearly the same. labels: whether labels have a mean.
+pub fn candidates(view: &View, rows: &[u32], own: bool, labels: bool) -> Vec<Vec<Fact>> {
+    let mut found = Vec::new();
+    if own {
+        found.extend(clocks(view, rows).map(|clock| vec![Fact::When(clock)]));
+    }
+    if !view.task.has_all_keys() {
+        return found;
+    }
+    if labels && !own {
+        found.push((0..MEANS.len()).map(Fact::Labels).collect());
+    }
+    for table in referencing(view, rows) {
+        found.push(vec![Fact::Children(table)]);
+        found.push(vec![Fact::SinceLast(table)]);
+        let windows = 0..WINDOWS.len();
+        found.extend(windows.map(|window| vec![Fact::Recent(table, window)]));
+        for source in sources(view, table) {
+            let means = 0..MEANS.len();
+            found.push(means.map(|mean| Fact::Mean(source, mean)).collect());
+        }
+    }
+    found
+}
+
+/// What of the rows' times can be compared: their place in a period if they span two of it.
+fn clocks(view: &View, rows: &[u32]) -> impl Iterator<Item = Clock> {
+    let times = || rows.iter().filter_map(|&row| view.arrays.time(row));
+    let span = match (times().min(), times().max()) {
+        (Some(first), Some(last)) => last.saturating_sub(first),
+        _ => 0,
+    };
+    let fits = move |clock: &Clock| clock.period().is_none_or(|period| span >= 2 * period);
+    Clock::ALL.into_iter().filter(fits)
+}
+
+/// Tables of the rows that reference rows.
+fn referencing(view: &View, rows: &[u32]) -> Vec<usize> {
+    let mut tables = Vec::new();
+    for &row in rows.iter().filter(|&&row| row != NO_ROW) {
+        let children = view.children.of(view.arrays, row).0;
+        for &child in children.iter().rev().take(LOOKED_AT) {
+            let number = view.arrays.layout.table(child).number;
+            if !tables.contains(&number) {
+                tables.push(number);
+            }
+        }
+    }
+    tables.sort_unstable();
+    tables
+}
+
+/// Number and boolean columns of a table and of what its rows reference, as far as they are shown at
+/// any time.
+fn sources(view: &View, table: usize) -> Vec<Source> {
+    let layout = view.arrays.layout;
+    let columns = |number: usize| {
+        let table = layout.table_numbered(number);
+        let columns = table.first_column..table.first_column + table.fields.len() as u32;
+        let special = view.task.special(columns.clone());
+        columns.filter(move |column| {
+            let kind = view.types[*column as usize];
+            matches!(kind, SemanticType::Number | SemanticType::Boolean)
+                && special.iter().all(|(other, _)| other != column)
+        })
+    };
+    let of_key = |key: Option<usize>, number: usize| {
+        columns(number).map(move |column| Source { table, key, column })
+    };
+    let mut found: Vec<Source> = of_key(None, table).collect();
+    let referencing = layout.table_numbered(table);
+    for key in 0..referencing.num_parents {
+        let mut rows = referencing.rows.clone().take(TRIED);
+        if let Some(parent) = rows.find_map(|row| view.parent(row, key)) {
+            found.extend(of_key(Some(key), layout.table(parent).number));
+        }
+    }
+    found
+}
+
+/// Some facts, told in one pass over the rows that reference a row.
+#[derive(Default)]
+pub struct Facts {
+    count: usize,
+    clocks: Vec<(usize, Clock)>,
+    /// Places of the means of labels.
+    labels: Means,
+    tables: Vec<OfTable>,
+}
+
+/// Places of the facts that are means over so many, by number.
+type Means = [Option<usize>; MEANS.len()];
+
+struct OfTable {
+    number: usize,
+    rows: Range<u32>,
+    counts: Vec<(usize, Fact)>,
+    groups: Vec<Group>,
+}
+
+/// The means of cells of the table's own rows, or of those that they reference by a key.
+struct Group {
+    key: Option<usize>,
+    /// Rising; each with its place among all tallies.
+    columns: Vec<(u32, usize)>,
+    means: Vec<Means>,
+    first_tally: usize,
+}
+
+impl Facts {
+    pub fn new(view: &View, facts: &[Fact]) -> Self {
+        let mut made = Self {
+            count: facts.len(),
+            ..Self::default()
+        };
+        for (place, &fact) in facts.iter().enumerate() {
+            match fact {
+                Fact::When(clock) => made.clocks.push((place, clock)),
+                Fact::Labels(mean) => made.labels[mean] = Some(place),
+                Fact::Children(table) | Fact::SinceLast(table) | Fact::Recent(table, _) => {
+                    made.of_table(view, table).counts.push((place, fact));
+                }
+                Fact::Mean(source, mean) => {
+                    let table = made.of_table(view, source.table);
+                    table.group(source.key).add(source.column, mean, place);
+                }
+            }
+        }
+        let mut tallies = 0;
+        for group in made.tables.iter_mut().flat_map(|table| &mut table.groups) {
+            group.first_tally = tallies;
+            group.columns.sort_unstable();
+            tallies += group.columns.len();
+        }
+        made
+    }
+
+    fn of_table(&mut self, view: &View, number: usize) -> &mut OfTable {
+        let place = self.tables.iter().position(|table| table.number == number);
+        let place = place.unwrap_or_else(|| {
+            self.tables.push(OfTable {
+                number,
+                rows: view.arrays.layout.table_numbered(number).rows.clone(),
+                counts: Vec::new(),
+                groups: Vec::new(),
+            });
+            self.tables.len() - 1
+        });
+        &mut self.tables[place]
+    }
+
+    /// The facts about a row, None where there is none; without a row when it is alone. horizon:
+    /// see `horizon`.
+    pub fn about(
+        &self,
+        view: &View,
+        horizon: i64,
+        row: Option<u32>,
+        now: &Now,
+    ) -> Vec<Option<f32>> {
+        let mut found = vec![None; self.count];
+        for &(place, clock) in &self.clocks {
+            found[place] = now.target.time().map(|time| clock.of(time));
+        }
+        if let Some(row) = row {
+            if self.labels.iter().any(Option::is_some) {
+                self.tell_labels(view, row, now, &mut found);
+            }
+            if !self.tables.is_empty() {
+                self.tell_tables(view, horizon, row, now, &mut found);
+            }
+        }
+        found
+    }
+
+    /// Labels of the rows that reference `row`, as far as they are known.
+    fn tell_labels(&self, view: &View, row: u32, now: &Now, found: &mut [Option<f32>]) {
+        if !now.target.has_time() {
+            return;
+        }
+        let arrays = view.arrays;
+        let rows = match &view.index.labels {
+            Some(labels) => labels.of(row),
+            None => view.children.of(arrays, row).0,
+        };
+        let timed = |row: u32| arrays.row_rank[row as usize] != NO_RANK;
+        // rows without a time come first, and have no known label
+        let end =
+            rows.partition_point(|&row| !timed(row) || now.target.sees_hidden(arrays.time(row)));
+        let mut tally = Tally::default();
+        for &other in rows[..end].iter().rev().take(LOOKED_AT) {
+            let counts = view.task.rows.contains(&other) && other != now.but && timed(other);
+            let label = counts.then(|| arrays.cell(other, view.task.task.column));
+            if let Some(bits) = label.flatten() {
+                tally.add(f32::from_bits(bits), &self.labels, found);
+            }
+        }
+        tally.finish(&self.labels, found);
+    }
+
+    fn tell_tables(
+        &self,
+        view: &View,
+        horizon: i64,
+        row: u32,
+        now: &Now,
+        found: &mut [Option<f32>],
+    ) {
+        let arrays = view.arrays;
+        let (children, ranks) = view.children.of(arrays, row);
+        let end = ranks.partition_point(|&rank| rank <= now.last_rank);
+        let bound = now.bound();
+        for (place, fact) in self.tables.iter().flat_map(|table| &table.counts) {
+            let there = match fact {
+                Fact::Children(_) => true,
+                Fact::Recent(..) => bound.is_some(),
+                _ => false,
+            };
+            found[*place] = there.then_some(0.0);
+        }
+        let groups = self.tables.iter().map(|table| table.groups.iter());
+        let columns = groups.flatten().map(|group| group.columns.len());
+        let mut tallies = vec![Tally::default(); columns.sum()];
+        for place in (0..end).rev().take(LOOKED_AT) {
+            let child = children[place];
+            let table = self.tables.iter().find(|table| table.rows.contains(&child));
+            let Some(table) = table.filter(|_| now.sees(view, child)) else {
+                continue;
+            };
+            let ago = bound.and_then(|bound| Some(bound.saturating_sub(arrays.time(child)?)));
+            for &(place, fact) in &table.counts {
+                let fact_found = &mut found[place];
+                match (fact, ago) {
+                    (Fact::Children(_), _) => *fact_found = fact_found.map(|count| count + 1.0),
+                    (Fact::SinceLast(_), Some(ago)) => {
+                        *fact_found = fact_found.or(Some(ago as f32));
+                    }
+                    (Fact::Recent(_, window), Some(ago))
+                        if ago < horizon.saturating_mul(WINDOWS[window]) =>
+                    {
+                        *fact_found = fact_found.map(|count| count + 1.0);
+                    }
+                    _ => {}
+                }
+            }
+            for group in &table.groups {
+                let holder = match group.key {
+                    None => Some(child),
+                    Some(key) => view
+                        .parent(child, key)
+                        .filter(|&parent| parent != row && now.sees(view, parent)),
+                };
+                if let Some(holder) = holder {
+                    group.add_cells(view, holder, &mut tallies, found);
+                }
+            }
+        }
+        for group in self.tables.iter().flat_map(|table| &table.groups) {
+            for (place, (_, means)) in group.columns.iter().enumerate() {
+                tallies[group.first_tally + place].finish(&group.means[*means], found);
+            }
+        }
+    }
+}
+
+impl OfTable {
+    fn group(&mut self, key: Option<usize>) -> &mut Group {
+        let place = self.groups.iter().position(|group| group.key == key);
+        let place = place.unwrap_or_else(|| {
+            self.groups.push(Group {
+                key,
+                columns: Vec::new(),
+                means: Vec::new(),
+                first_tally: 0,
+            });
+            self.groups.len() - 1
+        });
+        &mut self.groups[place]
+    }
+}
+
+impl Group {
+    fn add(&mut self, column: u32, mean: usize, place: usize) {
+        let known = self.columns.iter().find(|(other, _)| *other == column);
+        let number = known.map_or(self.means.len(), |&(_, number)| number);
+        if number == self.means.len() {
+            self.columns.push((column, number));
+            self.means.push(Means::default());
+        }
+        self.means[number][mean] = Some(place);
+    }
+
+    fn add_cells(
+        &self,
+        view: &View,
+        holder: u32,
+        tallies: &mut [Tally],
+        found: &mut [Option<f32>],
+    ) {
+        let mut columns = self.columns.iter().enumerate().peekable();
+        for (column, bits) in view.arrays.cells(holder) {
+            while columns.next_if(|(_, wanted)| wanted.0 < column).is_some() {}
+            let Some((place, wanted)) = columns.next_if(|(_, wanted)| wanted.0 == column) else {
+                continue;
+            };
+            let tally = &mut tallies[self.first_tally + place];
+            tally.add(f32::from_bits(bits), &self.means[wanted.1], found);
+        }
+    }
+}
+
+/// The values that have been seen so far, the latest ones first.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    sum: f32,
+    count: usize,
+}
+
+impl Tally {
+    fn add(&mut self, value: f32, means: &Means, found: &mut [Option<f32>]) {
+        self.sum += value;
+        self.count += 1;
+        let full = MEANS.iter().position(|&most| most == self.count);
+        if let Some(place) = full.and_then(|number| means[number]) {
+            found[place] = Some(self.sum / self.count as f32);
+        }
+    }
+
+    /// The means over more than there are.
+    fn finish(&self, means: &Means, found: &mut [Option<f32>]) {
+        for (place, most) in means.iter().zip(MEANS) {
+            if let Some(place) = place.filter(|_| 0 < self.count && self.count < most) {
+                found[place] = Some(self.sum / self.count as f32);
+            }
+        }
+    }
+}
+
+/// The time that a task's labels look ahead, or one made up from the times of its training rows.
+pub fn horizon(view: &View, rows: &[u32]) -> i64 {
+    let last = rows.iter().filter_map(|&row| view.arrays.time(row)).max();
+    let span = match (view.arrays.time_value.first(), last) {
+        (Some(first), Some(last)) => last.saturating_sub(*first),
+        _ => 0,
+    };
+    let given = view.task.task.horizon.filter(|&horizon| horizon > 0);
+    given.unwrap_or(span / PARTS).max(1)
+}

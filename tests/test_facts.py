@@ -1,0 +1,228 @@
+"""Facts by which label rows are chosen: each of these worlds has a label that one fact decides, which
+no cell of a label's row or of its user holds. The neighbours of a target must be alike in that fact,
+computed here by loops over what was known at each row's time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sampler_fixtures import make
+from store_fixtures import write_store
+
+import rustler
+
+USERS, ITEMS, PERIODS, PERIOD = 30, 12, 72, 3600
+HORIZON = PERIOD
+OTHER = rustler.PARTS.index("other label")
+NEAREST = {
+    "other_labels": 1.0,
+    "other_cells": 2,
+    "other_width": 0,
+    "other_order": "telling",
+    "other_columns": 0,
+}
+
+
+@dataclass
+class World:
+    """Events of users with items, and a label of each user at the end of each period."""
+
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(3))
+
+    def __post_init__(self) -> None:
+        rng = self.rng
+        self.user = rng.integers(USERS, size=8 * USERS * PERIODS // 4)
+        self.time = np.sort(rng.integers(PERIOD * PERIODS, size=len(self.user)))
+        # each user takes to items of a kind, and to events of a size, both of which move
+        drift = np.cumsum(rng.standard_normal((PERIODS, USERS)), 0)
+        level = drift[self.time // PERIOD, self.user]
+        self.size = level + 0.1 * rng.standard_normal(len(level))
+        self.quality = np.sort(rng.standard_normal(ITEMS))
+        place = ITEMS * (np.argsort(np.argsort(level)) / len(level)) + rng.normal(size=len(level))
+        self.item = np.clip(place.astype(int), 0, ITEMS - 1)
+        self.label_user = np.tile(np.arange(USERS), PERIODS)
+        self.label_time = np.repeat(np.arange(1, PERIODS + 1) * PERIOD, USERS)
+        self.label = rng.standard_normal(len(self.label_user))
+
+    def events_of(self, label: int) -> np.ndarray:
+        """What the user of a label had done by then, the latest last."""
+        mine = self.user == self.label_user[label]
+        return np.flatnonzero(mine & (self.time <= self.label_time[label]))
+
+    def labels_of(self, label: int) -> np.ndarray:
+        """Labels of the same user whose window had ended, the latest last."""
+        mine = self.label_user == self.label_user[label]
+        return np.flatnonzero(mine & (self.label_time + HORIZON <= self.label_time[label]))
+
+    def sampler(
+        self, folder: Path, extra_target_share: tuple[float, float] = (0.0, 0.0), **recipe: Any
+    ) -> rustler.Sampler:
+        """recipe: in place of one of the label rows of others, and nothing else."""
+        events = [
+            {"time": t, "parents": [("users", u), ("items", i)], "cells": {"size": s}}
+            for t, u, i, s in zip(
+                self.time.tolist(),
+                self.user.tolist(),
+                self.item.tolist(),
+                self.size.tolist(),
+                strict=True,
+            )
+        ]
+        labels = [
+            {"time": t, "parents": [("users", u)], "cells": {"y": y}}
+            for t, u, y in zip(
+                self.label_time.tolist(),
+                self.label_user.tolist(),
+                self.label.tolist(),
+                strict=True,
+            )
+        ]
+        items = [{"cells": {"quality": q}} for q in self.quality.tolist()]
+        tables: list[dict[str, Any]] = [
+            {"name": "users", "columns": {}, "rows": [{} for _ in range(USERS)]},
+            {"name": "items", "columns": {"quality": "number"}, "rows": items},
+            {"name": "events", "columns": {"size": "number"}, "rows": events},
+            {
+                "name": "labels",
+                "kind": "task",
+                "columns": {"y": "number"},
+                "rows": labels,
+                "foreign_keys": [("user", "users")],
+            },
+        ]
+        store = write_store(folder, {"name": "users", "tables": tables})
+        self.first = USERS + ITEMS + len(events)
+        last = self.first + len(labels)
+        splits = [
+            (self.first, last - 4 * USERS),
+            (last - 4 * USERS, last - 2 * USERS),
+            (last - 2 * USERS, last),
+        ]
+        task = rustler.Task(0, 3, 2, splits, HORIZON)
+        made = rustler.Recipe("r", **(recipe or NEAREST))
+        return make(
+            [store], tasks=[task], recipes=[made], context_length=80 if recipe else 21,
+            extra_target_share=extra_target_share,
+        )  # fmt: skip
+
+    def contexts(self, sampler: rustler.Sampler) -> dict[str, Any]:
+        rows = self.first + np.arange(len(self.label) - USERS, len(self.label))
+        return sampler.contexts(0, rows.astype(np.uint32))
+
+    def neighbours(self, batch: dict[str, Any]) -> list[list[int]]:
+        """Of the last label of each user the label rows of others in its context."""
+        spans = pairwise(batch["context_row_ptr"].tolist())
+        number, part = batch["row_number"], batch["row_part"]
+        return [(number[i:j][part[i:j] == OTHER] - self.first).tolist() for i, j in spans]
+
+
+def mean_size(world: World, label: int) -> float:
+    return float(world.size[world.events_of(label)[-8:]].mean())
+
+
+def mean_quality(world: World, label: int) -> float:
+    return float(world.quality[world.item[world.events_of(label)[-8:]]].mean())
+
+
+def count_of_late(world: World, label: int) -> float:
+    ago = world.label_time[label] - world.time[world.events_of(label)]
+    return float((ago < HORIZON).sum())
+
+
+def since_last(world: World, label: int) -> float:
+    return float(world.label_time[label] - world.time[world.events_of(label)[-1]])
+
+
+def of_day(world: World, label: int) -> float:
+    return float(world.label_time[label] % 86_400)
+
+
+def last_label(world: World, label: int) -> float:
+    return float(world.label[world.labels_of(label)[-1]])
+
+
+def decided_by(world: World, fact: Callable[[World, int], float]) -> np.ndarray:
+    """The fact about each label row, NaN of those about which there is none; the labels follow it,
+    up or down."""
+    if fact is last_label:
+        steps = 0.2 * world.rng.standard_normal((PERIODS, USERS))
+        steps[0] = world.rng.standard_normal(USERS)
+        world.label = np.cumsum(steps, 0).ravel()
+    found = np.full(len(world.label), np.nan)
+    for label in range(len(found)):
+        known = world.labels_of if fact is last_label else world.events_of
+        if len(known(label)):
+            found[label] = fact(world, label)
+    if fact is not last_label:
+        ranks = np.searchsorted(np.sort(found), np.nan_to_num(found)) / len(found)
+        world.label = np.abs(ranks - 0.5) + 0.01 * world.rng.standard_normal(len(ranks))
+    return found
+
+
+FACTS = [mean_size, mean_quality, count_of_late, since_last, of_day, last_label]
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_label_rows_are_alike_in_the_fact_that_decides(
+    tmp_path: Path, fact: Callable[[World, int], float]
+) -> None:
+    world = World()
+    found = decided_by(world, fact)
+    batch = world.contexts(world.sampler(tmp_path / "s"))
+    assert batch["context_told"].min() > 0.3
+    apart, all_apart = [], []
+    rank = np.searchsorted(np.sort(found), found)
+    for target, others in enumerate(world.neighbours(batch), len(found) - USERS):
+        if np.isnan(found[target]):
+            continue
+        assert len(others) >= 9
+        apart += np.abs(rank[others] - rank[target]).tolist()
+        # the same user's are own label rows, which the recipe leaves out
+        all_apart += np.abs(rank[: len(found) - USERS] - rank[target]).tolist()
+    assert np.mean(apart) < 0.25 * np.mean(all_apart)
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_what_is_not_known_yet_changes_no_fact(
+    tmp_path: Path, fact: Callable[[World, int], float]
+) -> None:
+    """Events after the targets, and labels whose window has not ended or that come with theirs."""
+    world = World()
+    decided_by(world, fact)
+    before = world.contexts(world.sampler(tmp_path / "before"))
+    neighbours = world.neighbours(before)
+    last = PERIOD * PERIODS
+    # the targets see events up to their time, and no label after the period before it
+    world.label[world.label_time + HORIZON > last] = 9.0
+    for _ in range(5):
+        world.user = np.append(world.user, np.arange(USERS))
+        world.item = np.append(world.item, np.zeros(USERS, int))
+        world.size = np.append(world.size, np.full(USERS, 9.0))
+        world.time = np.append(world.time, np.full(USERS, last + 1))
+    after = world.contexts(world.sampler(tmp_path / "after"))
+    assert world.neighbours(after) == neighbours
+    assert before["row_alike"].tolist() == after["row_alike"].tolist()
+    assert before["context_told"].tolist() == after["context_told"].tolist()
+
+
+@pytest.mark.parametrize(("fact", "column"), [(mean_size, 1), (mean_quality, 0), (last_label, 2)])
+def test_a_cell_that_has_a_say_in_a_fact_is_no_further_target(
+    tmp_path: Path, fact: Callable[[World, int], float], column: int
+) -> None:
+    """How alike rows are would tell it."""
+    world = World()
+    decided_by(world, fact)
+    near = {"own_labels": 0.2, "other_labels": 0.3, "other_order": "telling", "other_columns": 0}
+    for recipe, is_target in ((near, False), ({"own_labels": 0.2, "other_labels": 0.3}, True)):
+        sampler = world.sampler(tmp_path / str(is_target), extra_target_share=(0.5, 0.5), **recipe)
+        batch = world.contexts(sampler)
+        extra = batch["is_target"].copy()
+        extra[np.arange(USERS), batch["target_slot"]] = False
+        masked = batch["column_number"][batch["column"][extra]]
+        assert (column in masked) is is_target
+        shown = batch["column_number"][batch["column"][~batch["is_padding"] & ~batch["is_target"]]]
+        assert column in shown
