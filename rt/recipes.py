@@ -86,12 +86,17 @@ _LABELS: dict[str, Any] = {
     "width_per_table": True,
     "parent_levels": (2,),
 }
+_NEAREST = _LABELS | {
+    "own_order": ("telling",),
+    "other_order": ("telling",),
+    "other_columns": (4,),
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "published": {},
     "labels": _LABELS,
     "walks": _LABELS | {"other_order": ("walks",)},
-    "nearest": _LABELS
-    | {"own_order": ("telling",), "other_order": ("telling",), "other_columns": (4,)},
+    "nearest": _NEAREST,
+    "alike": _NEAREST | {"own_labels": (0.05,), "other_labels": (0.7,), "other_cells": (3,)},
     "unlabelled": {**_LABELS, "own_labels": (0.0,), "other_labels": (0.0,), "with_labels": False},
 }
 """Recipes by name. A recipe of another name starts from the published one. What a checkpoint leaves

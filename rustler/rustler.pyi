@@ -114,9 +114,10 @@ class Recipe:
     passes on, and ancestors left out come with the neighbourhood. other_order: "recency",
     "walks" (by visits of `walks` random walks of `walk_length` steps from the target over visible
     rows, then at random), "random", or "telling": the rows that are most like the target, among the
-    last 4,096 whose labels may be known, in those 12 cells (of the row, and of what it leads to by
-    up to three references) and facts (how often and when last a parent was referenced, in all, in
-    a horizon and in eight) that tell most of the training labels. own_order: "recency", or
+    last 16,384 whose labels may be known, in those 32 cells (of the row, and of what it leads to
+    by up to three references) and facts (when it is; of the row and its parents how often and when
+    last they were referenced, and the means of cells of rows that reference them, of what these
+    reference, and of labels) that tell most of the training labels. own_order: "recency", or
     "telling": first the rows that share those parents of the target whose labels tell most, without
     those that share less than half of what the nearest one shares. How much they tell is a number
     of each foreign key, from labels of the training split: the share of their variance (by ranks;
@@ -229,7 +230,7 @@ class Sampler:
         there); row_part u8[n]: why the row is there, an index into PARTS; row_origin i32[n]:
         position within the context of the row that it was reached from, -1 for none; row_alike
         f32[n]: of rows of the parts "own label" and "other label" how much they are like the target
-        in those of the 12 cells and facts that it has, from 0 to 1; -1 of other rows, and if the
+        in those of the 32 cells and facts that it has, from 0 to 1; -1 of other rows, and if the
         recipe does not ask for cells that tell, which are then no further targets;
         parent_ptr i64[n + 1], parent i32[m]: positions within the context of the row's parents
         that are in it;

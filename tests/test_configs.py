@@ -281,7 +281,7 @@ def test_a_group_that_is_no_group_is_refused() -> None:
         from_dict(TrainConfig, composed() | {"model": 3})
 
 
-@pytest.mark.parametrize("name", ["published", "labels", "walks", "nearest", "mixed"])
+@pytest.mark.parametrize("name", ["published", "labels", "walks", "nearest", "alike", "mixed"])
 def test_recipe_files_hold_every_field_of_their_presets(name: str) -> None:
     data = from_dict(TrainConfig, composed(f"recipe={name}")).data
     assert set(data.recipes) == ({name} if name != "mixed" else set(PRESETS))
