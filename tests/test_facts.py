@@ -47,6 +47,8 @@ class World:
         self.label_user = np.tile(np.arange(USERS), PERIODS)
         self.label_time = np.repeat(np.arange(1, PERIODS + 1) * PERIOD, USERS)
         self.label = rng.standard_normal(len(self.label_user))
+        # of another table, which no label depends on
+        self.view_time = np.zeros(0, int)
 
     def events_of(self, label: int) -> np.ndarray:
         """What the user of a label had done by then, the latest last."""
@@ -62,6 +64,7 @@ class World:
         self, folder: Path, extra_target_share: tuple[float, float] = (0.0, 0.0), **recipe: Any
     ) -> rustler.Sampler:
         """recipe: in place of one of the label rows of others, and nothing else."""
+        last = PERIOD * PERIODS
         events = [
             {"time": t, "parents": [("users", u), ("items", i)], "cells": {"size": s}}
             for t, u, i, s in zip(
@@ -73,7 +76,7 @@ class World:
             )
         ]
         labels = [
-            {"time": t, "parents": [("users", u)], "cells": {"y": y}}
+            {"time": t, "parents": [("users", u)], "cells": {"y": y, "at": t / last}}
             for t, u, y in zip(
                 self.label_time.tolist(),
                 self.label_user.tolist(),
@@ -81,28 +84,35 @@ class World:
                 strict=True,
             )
         ]
+        views = [
+            {"time": t, "parents": [("users", u)], "cells": {}}
+            for t in self.view_time.tolist()
+            for u in range(USERS)
+        ]
         items = [{"cells": {"quality": q}} for q in self.quality.tolist()]
         tables: list[dict[str, Any]] = [
             {"name": "users", "columns": {}, "rows": [{} for _ in range(USERS)]},
             {"name": "items", "columns": {"quality": "number"}, "rows": items},
             {"name": "events", "columns": {"size": "number"}, "rows": events},
+            {"name": "views", "columns": {}, "rows": views},
             {
                 "name": "labels",
                 "kind": "task",
-                "columns": {"y": "number"},
+                "columns": {"y": "number", "at": "datetime"},
+                "time_column": "at",
                 "rows": labels,
                 "foreign_keys": [("user", "users")],
             },
         ]
         store = write_store(folder, {"name": "users", "tables": tables})
-        self.first = USERS + ITEMS + len(events)
+        self.first = USERS + ITEMS + len(events) + len(views)
         last = self.first + len(labels)
         splits = [
             (self.first, last - 4 * USERS),
             (last - 4 * USERS, last - 2 * USERS),
             (last - 2 * USERS, last),
         ]
-        task = rustler.Task(0, 3, 2, splits, HORIZON)
+        task = rustler.Task(0, 4, 2, splits, HORIZON)
         made = rustler.Recipe("r", **(recipe or NEAREST))
         return make(
             [store], tasks=[task], recipes=[made], context_length=80 if recipe else 21,
@@ -166,13 +176,9 @@ def decided_by(world: World, fact: Callable[[World, int], float]) -> np.ndarray:
 FACTS = [mean_size, mean_quality, count_of_late, since_last, of_day, last_label]
 
 
-@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
-def test_label_rows_are_alike_in_the_fact_that_decides(
-    tmp_path: Path, fact: Callable[[World, int], float]
-) -> None:
-    world = World()
+def check_alike(world: World, fact: Callable[[World, int], float], folder: Path) -> None:
     found = decided_by(world, fact)
-    batch = world.contexts(world.sampler(tmp_path / "s"))
+    batch = world.contexts(world.sampler(folder))
     assert batch["context_told"].min() > 0.3
     apart, all_apart = [], []
     rank = np.searchsorted(np.sort(found), found)
@@ -180,17 +186,38 @@ def test_label_rows_are_alike_in_the_fact_that_decides(
         if np.isnan(found[target]):
             continue
         assert len(others) >= 9
-        apart += np.abs(rank[others] - rank[target]).tolist()
+        distance = np.abs(rank - rank[target])
+        if fact is of_day:  # midnight is next to eleven
+            distance = np.minimum(distance, len(rank) - distance)
+        apart += distance[others].tolist()
         # the same user's are own label rows, which the recipe leaves out
-        all_apart += np.abs(rank[: len(found) - USERS] - rank[target]).tolist()
+        all_apart += distance[: len(found) - USERS].tolist()
     assert np.mean(apart) < 0.25 * np.mean(all_apart)
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_label_rows_are_alike_in_the_fact_that_decides(
+    tmp_path: Path, fact: Callable[[World, int], float]
+) -> None:
+    check_alike(World(), fact, tmp_path / "s")
+
+
+@pytest.mark.parametrize("fact", [mean_size, mean_quality, since_last, count_of_late])
+def test_rows_of_a_busy_table_do_not_hide_those_of_another(
+    tmp_path: Path, fact: Callable[[World, int], float]
+) -> None:
+    """Every user views twelve times an hour."""
+    world = World()
+    world.view_time = np.arange(0, PERIOD * PERIODS, PERIOD // 12)
+    check_alike(world, fact, tmp_path / "s")
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
 def test_what_is_not_known_yet_changes_no_fact(
     tmp_path: Path, fact: Callable[[World, int], float]
 ) -> None:
-    """Events after the targets, and labels whose window has not ended or that come with theirs."""
+    """Events after the targets, hundreds of another table among them, and labels whose window has
+    not ended or that come with theirs."""
     world = World()
     decided_by(world, fact)
     before = world.contexts(world.sampler(tmp_path / "before"))
@@ -198,6 +225,7 @@ def test_what_is_not_known_yet_changes_no_fact(
     last = PERIOD * PERIODS
     # the targets see events up to their time, and no label after the period before it
     world.label[world.label_time + HORIZON > last] = 9.0
+    world.view_time = last + 1 + np.arange(300)
     for _ in range(5):
         world.user = np.append(world.user, np.arange(USERS))
         world.item = np.append(world.item, np.zeros(USERS, int))
@@ -209,7 +237,30 @@ def test_what_is_not_known_yet_changes_no_fact(
     assert before["context_told"].tolist() == after["context_told"].tolist()
 
 
-@pytest.mark.parametrize(("fact", "column"), [(mean_size, 1), (mean_quality, 0), (last_label, 2)])
+def test_a_label_of_test_is_no_number_of_the_training_split(tmp_path: Path) -> None:
+    """Not even where splits do not follow one another in time."""
+    world = World()
+    decided_by(world, last_label)
+    order = world.rng.permutation(len(world.label))
+    world.label, world.label_user, world.label_time = (
+        array[order] for array in (world.label, world.label_user, world.label_time)
+    )
+    before = world.contexts(world.sampler(tmp_path / "before"))
+    spans = list(pairwise(before["context_row_ptr"].tolist()))
+    for place in range(0, USERS, 6):
+        label = world.label[len(order) - USERS + place]
+        world.label[len(order) - USERS + place] = 50.0
+        after = world.contexts(world.sampler(tmp_path / str(place)))
+        world.label[len(order) - USERS + place] = label
+        now = slice(*after["context_row_ptr"][place : place + 2])
+        assert after["context_told"][place] == before["context_told"][place]
+        for name in ("row_number", "row_alike"):
+            assert after[name][now].tolist() == before[name][slice(*spans[place])].tolist()
+
+
+@pytest.mark.parametrize(
+    ("fact", "column"), [(of_day, 3), (mean_size, 1), (mean_quality, 0), (last_label, 2)]
+)
 def test_a_cell_that_has_a_say_in_a_fact_is_no_further_target(
     tmp_path: Path, fact: Callable[[World, int], float], column: int
 ) -> None:

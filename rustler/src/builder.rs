@@ -371,8 +371,8 @@ impl<'a> Builder<'a> {
         let share = low + (high - low) * rng.unit();
         // by which rows were chosen, and how alike they are, would give such a cell away
         let nearest = self.nearest();
-        let target = self.request.task.task.column;
-        let told = |column: u32| nearest.is_some_and(|nearest| nearest.compares(column, target));
+        let (task, meta) = (self.request.task, &self.request.store.meta);
+        let told = |column: u32| nearest.is_some_and(|n| n.compares(column, task, meta));
         for cell in &mut self.context.cells {
             let text = self.request.store.types[cell.column as usize] == Text;
             if !text && rng.unit() < share && !told(cell.column) {

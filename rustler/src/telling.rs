@@ -3,8 +3,9 @@
 //! A row with several foreign keys has several kinds of relatives: other lines of the customer, of
 //! the product, of the seller. Whose labels are like its own differs from task to task, and shows
 //! in the training labels: each is predicted from the last ones of the same parent that were known
-//! to it (`key_shares`); and which cells of it and its parents tell most (`columns`). Like the mean by which a column is normalised, the result is a number of the training
-//! split, the same for all targets; labels of other splits play no part.
+//! to it (`key_shares`); and which cells of it and its parents tell most (`columns`). Like the mean
+//! by which a column is normalised, the result is a number of the training split, the same for all
+//! targets; labels of other splits play no part.
 
 mod columns;
 mod facts;

@@ -204,7 +204,7 @@ impl Outcomes {
             return 0.0;
         }
         let share = 1.0 - (1.0 - (total - self.whole) / self.spread) * (rows - 1.0) / free;
-        // three times the deviation of the share of bins that tell nothing
+        // four times the deviation of the share of bins that tell nothing
         let chance = 3.0 * (2.0 * (there as f64 - 1.0)).sqrt() / rows;
         match share >= LEAST.max(chance) {
             true => share,
@@ -296,14 +296,17 @@ impl Search<'_> {
     /// that tells most.
     fn add_facts(&mut self, rows: &[u32], path: &[usize]) {
         let (view, labels) = (self.view, !self.labels.texts);
-        let groups = facts::candidates(view, rows, path.is_empty(), labels);
+        let groups = facts::candidates(view, (rows, &self.labels.rows), path.is_empty(), labels);
         let every: Vec<Fact> = groups.concat();
         let facts = Facts::new(view, &every);
         let mut values = vec![Vec::with_capacity(rows.len()); every.len()];
         for (&row, &label) in rows.iter().zip(&self.labels.rows) {
             let found = match row {
                 NO_ROW => vec![None; every.len()],
-                row => facts.about(view, self.horizon, Some(row), &Now::of(view, label)),
+                row => {
+                    let now = Now::of(view, label).of_training();
+                    facts.about(view, self.horizon, Some(row), &now)
+                }
             };
             for (values, value) in values.iter_mut().zip(found) {
                 values.push(value.map(f32::to_bits));

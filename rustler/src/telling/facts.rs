@@ -10,26 +10,28 @@ use std::ops::Range;
 use super::View;
 use crate::meta::SemanticType;
 use crate::store::{NO_RANK, NO_ROW};
-use crate::visibility::Target;
+use crate::visibility::{Split, Target};
 
-/// Rows that reference a row and are looked at, the latest.
+/// Rows of each table that reference a row and are looked at, the latest.
 const LOOKED_AT: usize = 128;
+/// Rows of any table among which these are looked for, the latest.
+const TRIED: usize = 1_024;
 /// Windows whose events are counted, in horizons.
 const WINDOWS: [i64; 2] = [1, 8];
 /// Over how many of the latest a mean is.
 const MEANS: [usize; 3] = [1, 8, 64];
 /// A horizon of tasks without one: this part of the time up to the last training row.
 const PARTS: i64 = 64;
-/// Rows of a table among which one with a parent is looked for.
-const TRIED: usize = 1_000;
 
-/// A fact about a row at a time. That there is a label row counts for nothing: it may say what came
-/// after it.
+/// A fact about a row at a time. That there is a label row which is not known yet counts for
+/// nothing: it may say what came after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fact {
     /// When it is.
     When(Clock),
-    /// How many rows of this table reference it, of those looked at.
+    /// How many rows reference it.
+    Referenced,
+    /// How many of this table do, of those looked at.
     Children(usize),
     /// Time since the last of them.
     SinceLast(usize),
@@ -54,7 +56,7 @@ impl Clock {
     const ALL: [Self; 4] = [Self::Time, Self::OfYear, Self::OfWeek, Self::OfDay];
 
     /// In seconds; None of all time.
-    fn period(self) -> Option<i64> {
+    pub fn period(self) -> Option<i64> {
         match self {
             Self::Time => None,
             // the mean year of the Gregorian calendar
@@ -86,6 +88,8 @@ pub struct Now {
     last_rank: u32,
     /// A row that does not count: the one that they are told for.
     but: u32,
+    /// Of labels, only those of the training split are known.
+    training: bool,
 }
 
 impl Now {
@@ -106,6 +110,15 @@ impl Now {
             target,
             last_rank,
             but,
+            training: false,
+        }
+    }
+
+    /// The same for what is a number of the training split.
+    pub fn of_training(self) -> Self {
+        Self {
+            training: true,
+            ..self
         }
     }
 
@@ -114,16 +127,30 @@ impl Now {
         self.target.bound().filter(|_| self.target.has_time())
     }
 
+    /// Whether the row that does not count is among those that reference `row`.
+    fn references(&self, view: &View, row: u32) -> bool {
+        let rank = view.arrays.row_rank.get(self.but as usize);
+        rank.is_some_and(|&rank| rank <= self.last_rank)
+            && self.but < view.task.first_label_row
+            && view.arrays.parents(self.but).any(|parent| parent == row)
+    }
+
     fn sees(&self, view: &View, row: u32) -> bool {
+        let in_split = |split| self.target.has_time() && split <= self.target.split();
         view.arrays.row_rank[row as usize] <= self.last_rank
             && row != self.but
-            && (self.target.has_time() || view.task.split_of(row).is_none())
+            && view.task.split_of(row).is_none_or(in_split)
     }
 }
 
-/// Facts about rows that are referenced by `rows` of labels, or are these (own): what may be told of
-/// them, in groups that say nearly the same. labels: whether labels have a mean.
-pub fn candidates(view: &View, rows: &[u32], own: bool, labels: bool) -> Vec<Vec<Fact>> {
+/// Facts about the rows that are referenced by rows of labels (`NO_ROW`: none), or are these (own):
+/// what may be told of them, in groups that say nearly the same. has_mean: whether labels have one.
+pub fn candidates(
+    view: &View,
+    (rows, labels): (&[u32], &[u32]),
+    own: bool,
+    has_mean: bool,
+) -> Vec<Vec<Fact>> {
     let mut found = Vec::new();
     if own {
         found.extend(clocks(view, rows).map(|clock| vec![Fact::When(clock)]));
@@ -131,11 +158,17 @@ pub fn candidates(view: &View, rows: &[u32], own: bool, labels: bool) -> Vec<Vec
     if !view.task.has_all_keys() {
         return found;
     }
-    if labels && !own {
+    if has_mean && !own {
         found.push((0..MEANS.len()).map(Fact::Labels).collect());
     }
-    for table in referencing(view, rows) {
-        found.push(vec![Fact::Children(table)]);
+    let tables = referencing(view, rows, labels);
+    if !tables.is_empty() {
+        found.push(vec![Fact::Referenced]);
+    }
+    for &table in &tables {
+        if tables.len() > 1 {
+            found.push(vec![Fact::Children(table)]);
+        }
         found.push(vec![Fact::SinceLast(table)]);
         let windows = 0..WINDOWS.len();
         found.extend(windows.map(|window| vec![Fact::Recent(table, window)]));
@@ -158,15 +191,20 @@ fn clocks(view: &View, rows: &[u32]) -> impl Iterator<Item = Clock> {
     Clock::ALL.into_iter().filter(fits)
 }
 
-/// Tables of the rows that reference rows.
-fn referencing(view: &View, rows: &[u32]) -> Vec<usize> {
+/// Tables of the rows that reference rows, as far as the labels come after them.
+fn referencing(view: &View, rows: &[u32], labels: &[u32]) -> Vec<usize> {
     let mut tables = Vec::new();
-    for &row in rows.iter().filter(|&&row| row != NO_ROW) {
-        let children = view.children.of(view.arrays, row).0;
-        for &child in children.iter().rev().take(LOOKED_AT) {
-            let number = view.arrays.layout.table(child).number;
-            if !tables.contains(&number) {
-                tables.push(number);
+    for (&row, &label) in rows.iter().zip(labels) {
+        if row == NO_ROW {
+            continue;
+        }
+        let (children, ranks) = view.children.of(view.arrays, row);
+        let last_rank = Now::of(view, label).last_rank;
+        let end = ranks.partition_point(|&rank| rank <= last_rank);
+        for &child in children[..end].iter().rev().take(TRIED) {
+            let table = view.arrays.layout.table(child);
+            if !tables.contains(&table.number) {
+                tables.push(table.number);
             }
         }
     }
@@ -194,7 +232,8 @@ fn sources(view: &View, table: usize) -> Vec<Source> {
     let mut found: Vec<Source> = of_key(None, table).collect();
     let referencing = layout.table_numbered(table);
     for key in 0..referencing.num_parents {
-        let mut rows = referencing.rows.clone().take(TRIED);
+        let step = referencing.rows.len().div_ceil(TRIED).max(1);
+        let mut rows = referencing.rows.clone().step_by(step);
         if let Some(parent) = rows.find_map(|row| view.parent(row, key)) {
             found.extend(of_key(Some(key), layout.table(parent).number));
         }
@@ -207,6 +246,7 @@ fn sources(view: &View, table: usize) -> Vec<Source> {
 pub struct Facts {
     count: usize,
     clocks: Vec<(usize, Clock)>,
+    referenced: Option<usize>,
     /// Places of the means of labels.
     labels: Means,
     tables: Vec<OfTable>,
@@ -240,6 +280,7 @@ impl Facts {
         for (place, &fact) in facts.iter().enumerate() {
             match fact {
                 Fact::When(clock) => made.clocks.push((place, clock)),
+                Fact::Referenced => made.referenced = Some(place),
                 Fact::Labels(mean) => made.labels[mean] = Some(place),
                 Fact::Children(table) | Fact::SinceLast(table) | Fact::Recent(table, _) => {
                     made.of_table(view, table).counts.push((place, fact));
@@ -290,7 +331,7 @@ impl Facts {
             if self.labels.iter().any(Option::is_some) {
                 self.tell_labels(view, row, now, &mut found);
             }
-            if !self.tables.is_empty() {
+            if !self.tables.is_empty() || self.referenced.is_some() {
                 self.tell_tables(view, horizon, row, now, &mut found);
             }
         }
@@ -312,10 +353,20 @@ impl Facts {
         let end =
             rows.partition_point(|&row| !timed(row) || now.target.sees_hidden(arrays.time(row)));
         let mut tally = Tally::default();
-        for &other in rows[..end].iter().rev().take(LOOKED_AT) {
-            let counts = view.task.rows.contains(&other) && other != now.but && timed(other);
-            let label = counts.then(|| arrays.cell(other, view.task.task.column));
-            if let Some(bits) = label.flatten() {
+        let training = view.task.task.split(Split::Train);
+        let counts = |row: &u32| {
+            view.task.rows.contains(row)
+                && *row != now.but
+                && timed(*row)
+                && (!now.training || training.contains(row))
+        };
+        let latest = rows[..end]
+            .iter()
+            .rev()
+            .take(TRIED)
+            .filter(|row| counts(row));
+        for &other in latest.take(LOOKED_AT) {
+            if let Some(bits) = arrays.cell(other, view.task.task.column) {
                 tally.add(f32::from_bits(bits), &self.labels, found);
             }
         }
@@ -334,6 +385,9 @@ impl Facts {
         let (children, ranks) = view.children.of(arrays, row);
         let end = ranks.partition_point(|&rank| rank <= now.last_rank);
         let bound = now.bound();
+        if let Some(place) = self.referenced.filter(|_| bound.is_some()) {
+            found[place] = Some((end - usize::from(now.references(view, row))) as f32);
+        }
         for (place, fact) in self.tables.iter().flat_map(|table| &table.counts) {
             let there = match fact {
                 Fact::Children(_) => true,
@@ -345,12 +399,17 @@ impl Facts {
         let groups = self.tables.iter().map(|table| table.groups.iter());
         let columns = groups.flatten().map(|group| group.columns.len());
         let mut tallies = vec![Tally::default(); columns.sum()];
-        for place in (0..end).rev().take(LOOKED_AT) {
-            let child = children[place];
-            let table = self.tables.iter().find(|table| table.rows.contains(&child));
-            let Some(table) = table.filter(|_| now.sees(view, child)) else {
+        let mut left = vec![LOOKED_AT; self.tables.len()];
+        for &child in children[..end].iter().rev().take(TRIED) {
+            let number = self.tables.iter().position(|t| t.rows.contains(&child));
+            let Some(number) = number.filter(|_| now.sees(view, child)) else {
                 continue;
             };
+            if left[number] == 0 {
+                continue;
+            }
+            left[number] -= 1;
+            let table = &self.tables[number];
             let ago = bound.and_then(|bound| Some(bound.saturating_sub(arrays.time(child)?)));
             for &(place, fact) in &table.counts {
                 let fact_found = &mut found[place];

@@ -1,9 +1,9 @@
 //! The label rows that are most like the target in what tells of labels.
 //!
 //! Each row of the task's table has a code of one byte for each of the most telling columns and
-//! facts (`facts`): where a number stands among those of the training labels, or which text it is. Rows are
-//! compared by these, each weighing as much as it tells: nearest neighbours, as far as labels are
-//! known, for the model to make its answer of.
+//! facts (`facts`): where a number stands among those of the training labels, or which text it is.
+//! Rows are compared by these, each weighing as much as it tells: nearest neighbours, as far as
+//! labels are known, for the model to make its answer of.
 
 use std::collections::BinaryHeap;
 use std::sync::OnceLock;
@@ -14,8 +14,9 @@ use super::reader::Reader;
 use super::{Labels, View};
 use crate::builder::Builder;
 use crate::candidates::RowsInTime;
-use crate::meta::SemanticType;
+use crate::meta::{Meta, SemanticType};
 use crate::recipe::Part;
+use crate::task::Prepared;
 use crate::visibility::{Split, earlier_split};
 
 /// `Nearest::alike` of rows of which it says nothing.
@@ -88,6 +89,11 @@ impl Coded {
         (1 + (below + up_to) * (CODES - 2) / (2 * numbers.len()).max(1)) as u8
     }
 
+    /// Whether the largest is next to the smallest.
+    fn is_circular(&self) -> bool {
+        matches!(self.column.what, What::Fact(Fact::When(clock)) if clock.period().is_some())
+    }
+
     /// How much a cell of each code says that a row is like one of this code.
     fn likeness(&self, code: u8) -> [f32; CODES] {
         let mut found = [0.0; CODES];
@@ -95,7 +101,10 @@ impl Coded {
             return found;
         }
         for (other, like) in found.iter_mut().enumerate().skip(1) {
-            let apart = (other as f32 - f32::from(code)).abs();
+            let mut apart = (other as f32 - f32::from(code)).abs();
+            if self.is_circular() {
+                apart = apart.min(CODES as f32 - 1.0 - apart);
+            }
             let near = match self.numbers {
                 Some(_) => (1.0 - apart / FAR).max(0.0),
                 None => f32::from(u8::from(apart == 0.0)),
@@ -113,7 +122,7 @@ impl Nearest {
         let reader = Reader::new(view, columns, horizon);
         let rows: Vec<_> = labels
             .spread_rows()
-            .map(|row| reader.stored(view, row))
+            .map(|row| reader.of_training(view, row))
             .collect();
         let coded = |(place, column): (usize, &Column)| {
             let text = match column.what {
@@ -241,13 +250,20 @@ impl Nearest {
         .collect()
     }
 
-    /// Whether rows are compared by cells of this column, of whatever rows; target: the task's.
-    pub fn compares(&self, column: u32, target: u32) -> bool {
+    /// Whether cells of this column, of whatever rows, have a say in how alike rows are. meta: of
+    /// the task's store.
+    pub fn compares(&self, column: u32, task: &Prepared, meta: &Meta) -> bool {
         let compared = |coded: &Coded| match coded.column.what {
             What::Cell(cell) => cell == column,
-            What::Fact(Fact::Mean(source, _)) => source.column == column,
-            What::Fact(Fact::Labels(_)) => target == column,
-            What::Fact(_) => false,
+            What::Fact(fact) => match fact {
+                Fact::Mean(source, _) => source.column == column,
+                Fact::Labels(_) => task.task.column == column,
+                Fact::When(_) => task.time_column == Some(column),
+                Fact::SinceLast(table) | Fact::Recent(table, _) => {
+                    meta.time_column(table) == Some(column)
+                }
+                Fact::Referenced | Fact::Children(_) => false,
+            },
         };
         self.columns.iter().any(compared)
     }

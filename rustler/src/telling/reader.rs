@@ -60,8 +60,16 @@ impl Reader {
 
     /// The bits of each column, of a label row of the store at its own time.
     pub fn stored(&self, view: &View, row: u32) -> Vec<Option<u32>> {
-        let now = Now::of(view, row);
-        self.read(view, &now, |path| {
+        self.stored_at(view, row, &Now::of(view, row))
+    }
+
+    /// The same from the training split alone.
+    pub fn of_training(&self, view: &View, row: u32) -> Vec<Option<u32>> {
+        self.stored_at(view, row, &Now::of(view, row).of_training())
+    }
+
+    fn stored_at(&self, view: &View, row: u32, now: &Now) -> Vec<Option<u32>> {
+        self.read(view, now, |path| {
             let mut at = row;
             for &key in path {
                 at = view.parent(at, key)?;
@@ -84,7 +92,9 @@ impl Reader {
                     Some(new) => new.entity,
                     None => view.parent(at, key)?,
                 };
-                if at == NO_ROW || !builder.sees(at) {
+                // a row without a time leads to rows without one, as `comes_with` has it
+                let timed = || view.arrays.time(at).is_some() && !builder.target.has_time();
+                if at == NO_ROW || !builder.sees(at) || timed() {
                     return None;
                 }
             }
