@@ -1,6 +1,6 @@
-"""Facts by which label rows are chosen: each of these worlds has a label that one fact decides, which
-no cell of a label's row or of its user holds. The neighbours of a target must be alike in that fact,
-computed here by loops over what was known at each row's time."""
+"""Facts by which label rows are chosen: in each of these worlds one fact decides the labels, which
+no cell of a row or of its user holds. The neighbours of a target must be alike in that fact,
+computed here by loops over what was known at the time of each row."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -13,9 +13,9 @@ use crate::store::{NO_RANK, NO_ROW};
 use crate::visibility::{Split, Target};
 
 /// Rows of each table that reference a row and are looked at, the latest.
-const LOOKED_AT: usize = 128;
+const LOOKED_AT: usize = 64;
 /// Rows of any table among which these are looked for, the latest.
-const TRIED: usize = 1_024;
+const TRIED: usize = 512;
 /// Windows whose events are counted, in horizons.
 const WINDOWS: [i64; 2] = [1, 8];
 /// Over how many of the latest a mean is.
@@ -135,11 +135,14 @@ impl Now {
             && view.arrays.parents(self.but).any(|parent| parent == row)
     }
 
-    fn sees(&self, view: &View, row: u32) -> bool {
+    /// Whether a row that is no later counts.
+    fn counts(&self, view: &View, row: u32) -> bool {
         let in_split = |split| self.target.has_time() && split <= self.target.split();
-        view.arrays.row_rank[row as usize] <= self.last_rank
-            && row != self.but
-            && view.task.split_of(row).is_none_or(in_split)
+        row != self.but && view.task.split_of(row).is_none_or(in_split)
+    }
+
+    fn sees(&self, view: &View, row: u32) -> bool {
+        view.arrays.row_rank[row as usize] <= self.last_rank && self.counts(view, row)
     }
 }
 
@@ -400,17 +403,16 @@ impl Facts {
         let columns = groups.flatten().map(|group| group.columns.len());
         let mut tallies = vec![Tally::default(); columns.sum()];
         let mut left = vec![LOOKED_AT; self.tables.len()];
-        for &child in children[..end].iter().rev().take(TRIED) {
+        for (&child, &rank) in children[..end].iter().zip(&ranks[..end]).rev().take(TRIED) {
             let number = self.tables.iter().position(|t| t.rows.contains(&child));
-            let Some(number) = number.filter(|_| now.sees(view, child)) else {
+            let Some(number) = number.filter(|&n| left[n] > 0 && now.counts(view, child)) else {
                 continue;
             };
-            if left[number] == 0 {
-                continue;
-            }
             left[number] -= 1;
             let table = &self.tables[number];
-            let ago = bound.and_then(|bound| Some(bound.saturating_sub(arrays.time(child)?)));
+            let ago = bound
+                .filter(|_| rank != NO_RANK)
+                .map(|bound| bound.saturating_sub(arrays.time_value[rank as usize - 1]));
             for &(place, fact) in &table.counts {
                 let fact_found = &mut found[place];
                 match (fact, ago) {
