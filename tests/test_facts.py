@@ -12,19 +12,13 @@ import numpy as np
 import pytest
 from sampler_fixtures import make
 from store_fixtures import write_store
+from test_telling import NEAREST
 
 import rustler
 
 USERS, ITEMS, PERIODS, PERIOD = 30, 12, 72, 3600
 HORIZON = PERIOD
 OTHER = rustler.PARTS.index("other label")
-NEAREST = {
-    "other_labels": 1.0,
-    "other_cells": 2,
-    "other_width": 0,
-    "other_order": "telling",
-    "other_columns": 0,
-}
 
 
 @dataclass
