@@ -165,8 +165,8 @@ def _training(files: RunFiles, trained: Mapping[str, Any], parameters: int) -> s
     name = "ema_heldout_loss" if "ema_heldout_loss" in heldout[-1] else "heldout_loss"
     curve = " → ".join(f"{record[name]:.3f}" for record in _spread(heldout, 8))
     lines.append(
-        f"loss on held-out databases {curve}; of a constant answer "
-        f"{heldout[-1]['constant_loss']:.3f}"
+        f"loss on held-out databases {curve} (the last at step {heldout[-1]['step']:,}); "
+        f"of a constant answer {heldout[-1]['constant_loss']:.3f}"
     )
     start = files.facts.get("start")
     if start is not None:

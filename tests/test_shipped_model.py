@@ -8,8 +8,10 @@ import torch
 import yaml
 from huggingface_hub import constants
 from safetensors.torch import load_file
+from test_configs import built
 
 from rt.checkpoint import load_config
+from rt.config import to_dict
 from rt.databases import make_flights
 from rt.evaluate import Selection, evaluate_table
 from rt.model import RelationalTransformer
@@ -43,20 +45,18 @@ def test_it_is_found_by_its_name_and_small() -> None:
 
 
 def test_its_config_is_that_of_the_experiment() -> None:
-    experiment = yaml.safe_load((ROOT / f"conf/experiment/{DEFAULT}.yaml").read_text())
-    size = yaml.safe_load((ROOT / "conf/model/tiny.yaml").read_text())
+    experiment = built(f"experiment={DEFAULT}")
     config = load_config(FOLDER)
-    wanted = {**size, **experiment["model"]}
+    wanted = to_dict(experiment.model)
     assert {key: config["model"][key] for key in wanted if key != "attention"} == {
         key: value for key, value in wanted.items() if key != "attention"
     }
     lengths = config["context"]["context_length"]
-    trained = experiment["data"]["context_length"]
+    trained = list(experiment.data.context_length)
     card = (FOLDER / "README.md").read_text()
     said = f"trained on contexts of {' or '.join(map(str, trained))} cells"
     assert said + f"; it reads {lengths[0]}" * (lengths != trained) in card
-    (name,) = experiment["data"]["recipes"]
-    assert set(config["context"]["recipes"]) == {name}
+    assert set(config["context"]["recipes"]) == set(experiment.data.recipes)
 
 
 def test_the_card_says_where_it_comes_from() -> None:
