@@ -156,7 +156,7 @@ def run_blocks(
 ) -> Tensor:
     """x [N, d] after the blocks, or of plan.target alone [T, d]."""
     parameters = [block.native() if isinstance(block, Block) else [] for block in blocks]
-    if form == "cpu" and all(parameters):
+    if form == "cpu" and parameters and all(parameters):
         return cpu_blocks.run_blocks(x, plan, parameters, cpu_blocks.compute_dtype(), targets_only)
     for number, block in enumerate(blocks, 1):
         x = block(x, plan, form, counts, targets_only and number == len(blocks))

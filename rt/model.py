@@ -24,7 +24,7 @@ from rt.attention import FORMS, choose_form
 from rt.blocks import Block, normed, run_blocks, without_autocast
 from rt.counts import ChildCounts, child_counts
 from rt.data import TEXT, Batch
-from rt.label_means import MEANS, NUM_FACTS, NUM_MEANS, label_facts
+from rt.label_attention import LabelAttention
 from rt.likeness import NUM_ALIKE, row_likeness
 from rt.losses import SCALAR_TYPES, TYPE_NAMES, Outputs, target_loss, target_losses
 from rt.model_config import SIZES, ModelConfig, Variants
@@ -39,10 +39,6 @@ FIRST_TEMPERATURE = 0.07
 """Of the classes' scores, as in CLIP (arXiv 2103.00020, section 2.5) ..."""
 MOST_SCALE = math.log(100.0)
 """... and the log of the largest factor of scores that is learned, from there too."""
-
-
-FIRST_MEAN = "own of 2 more"
-"""Of `rt.label_means`: the one that the variant's answer begins with."""
 
 
 class RelationalTransformer(nn.Module):
@@ -78,13 +74,8 @@ class RelationalTransformer(nn.Module):
         self.w_alike = nn.Linear(NUM_ALIKE, d, bias=False) if config.row_likeness else None
         if self.w_alike is not None:
             nn.init.zeros_(self.w_alike.weight)
-        self.w_label = nn.Linear(NUM_FACTS, d, bias=False) if config.label_means else None
-        self.w_mean = nn.Linear(d, NUM_MEANS) if config.label_means else None
-        if self.w_label is not None and self.w_mean is not None:
-            for parameter in (self.w_label.weight, self.w_mean.weight, self.w_mean.bias):
-                nn.init.zeros_(parameter)
-            with torch.no_grad():
-                self.w_mean.bias[MEANS.index(FIRST_MEAN)] = 1.0
+        wanted = config.label_attention
+        self.label_attention = LabelAttention(d, config.num_heads) if wanted else None
         if config.zero_init:
             self._zero_outputs()
         self.freeze_unused()
@@ -123,16 +114,26 @@ class RelationalTransformer(nn.Module):
 
         targets_only: of the scalar heads too, and 0 at other slots. What only others would read is
         not computed: the queries of the last attention, and the last feed-forward layer."""
-        return self.outputs(self.hidden(batch, targets_only), batch, targets_only)
+        hidden, before = self._read(batch, targets_only)
+        return self.outputs(hidden, batch, targets_only, before)
 
-    def outputs(self, hidden: Tensor, batch: Batch, targets_only: bool = False) -> Outputs:
-        """The outputs from what `hidden` returned."""
+    def outputs(
+        self,
+        hidden: Tensor,
+        batch: Batch,
+        targets_only: bool = False,
+        before: Tensor | None = None,
+    ) -> Outputs:
+        """The outputs from what `hidden` returned. before: the cells before the last block, which
+        the variant `label_attention` reads."""
         plan = batch.plan
         at = plan.cell.index_select(0, plan.target) if targets_only else plan.cell
         with without_autocast(hidden.device):
             heads, text = self._heads(hidden), self._text_head(hidden, at, batch)
-            if self.w_mean is not None:
-                heads = _with_means(heads, self.w_mean, hidden, at, batch)
+            if self.label_attention is not None:
+                assert before is not None
+                answers = self.label_attention(_own(hidden, at, batch), before, batch)
+                heads = _with_answers(heads, answers, at, batch)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
         slots = slots.index_copy(0, at, heads).unflatten(0, batch.row.shape)
         number, datetime, boolean = slots.unbind(-1)
@@ -142,14 +143,18 @@ class RelationalTransformer(nn.Module):
         """[B, d_text], see `Outputs`; at: the slots of hidden."""
         if self.class_scale is None:
             return None
-        # of contexts without cells 0, and not scored
-        found = F.pad(hidden, (0, 0, 0, 1)).index_select(0, _own_places(at, batch))
+        found = _own(hidden, at, batch)
         unit = F.normalize(self.dec_dict["text"](found).float(), dim=-1)
         return unit * self.class_scale.clamp(max=MOST_SCALE).exp()
 
     def hidden(self, batch: Batch, targets_only: bool = False) -> Tensor:
         """The cells after the last norm, [N, d]; cell n stands in slot batch.plan.cell[n]. With
         targets_only those of batch.plan.target alone, [T, d]."""
+        return self._read(batch, targets_only)[0]
+
+    def _read(self, batch: Batch, targets_only: bool) -> tuple[Tensor, Tensor | None]:
+        """What `hidden` returns, and the cells before the last block [N, d], where
+        something else than this block reads them."""
         counts = None
         with without_autocast(batch.value.device):
             x = self.embed(batch)
@@ -160,12 +165,13 @@ class RelationalTransformer(nn.Module):
                 x = x + self.w_role(row_roles(batch).to(x.dtype))
             if self.w_alike is not None:
                 x = x + self.w_alike(row_likeness(batch).to(x.dtype))
-            if self.w_label is not None:
-                facts = self.w_label(label_facts(batch).to(x.dtype))
-                x = _added(x, _own_places(batch.plan.cell, batch), facts)
-        form = choose_form(self.attention, x.device)
+        form, plan = choose_form(self.attention, x.device), batch.plan
         blocks = list(self.blocks)
-        return self.norm_out(run_blocks(x, blocks, batch.plan, form, counts, targets_only))
+        before = None
+        if self.label_attention is not None:
+            x = before = run_blocks(x, blocks[:-1], plan, form, counts)
+            blocks = blocks[-1:]
+        return self.norm_out(run_blocks(x, blocks, plan, form, counts, targets_only)), before
 
     def loss(self, batch: Batch) -> Tensor:
         """`target_loss` of the outputs on a batch."""
@@ -226,22 +232,26 @@ class RelationalTransformer(nn.Module):
         return F.linear(hidden, weight, bias)
 
 
-def _with_means(
-    heads: Tensor, weights: nn.Linear, hidden: Tensor, at: Tensor, batch: Batch
+def _with_answers(
+    heads: Tensor, answers: tuple[Tensor, Tensor], at: Tensor, batch: Batch
 ) -> Tensor:
-    """The heads [N, 3] plus, at each context's own target, means of labels times `weights` of the
-    hidden cell; at: the slots of hidden."""
+    """The heads [N, 3], of which that of each context's own target is a correction of an answer, in
+    multiples of its spread (`LabelAttention`)."""
+    answer, spread = (part[:, None] for part in answers)
     places = _own_places(at, batch)
-    own = F.pad(hidden, (0, 0, 0, 1)).index_select(0, places)
-    means = label_facts(batch)[:, :NUM_MEANS].to(hidden.dtype)
-    types = torch.tensor(SCALAR_TYPES, device=hidden.device)
-    more = (weights(own) * means).sum(1, keepdim=True) * (batch.target_type[:, None] == types)
-    return _added(heads, places, more)
+    said = F.pad(heads, (0, 0, 0, 1)).index_select(0, places)
+    is_type = batch.target_type[:, None] == torch.tensor(SCALAR_TYPES, device=heads.device)
+    return _added(heads, places, ((answer + (spread - 1) * said) * is_type).to(heads.dtype))
 
 
 def _added(x: Tensor, places: Tensor, more: Tensor) -> Tensor:
     """x [N, ...] plus `more` [B, ...] at these places, of which N is nowhere."""
     return F.pad(x, (0, 0, 0, 1)).index_add(0, places, more)[:-1]
+
+
+def _own(hidden: Tensor, at: Tensor, batch: Batch) -> Tensor:
+    """[B, d]: of each context's own target; of contexts without cells 0, and not scored."""
+    return F.pad(hidden, (0, 0, 0, 1)).index_select(0, _own_places(at, batch))
 
 
 def _own_places(at: Tensor, batch: Batch) -> Tensor:

@@ -17,6 +17,8 @@ MOST_BLOCKS, MOST_WIDE = 1000, 1 << 20
 """Far above any use: a wrong number in a file is an error, not an hour's work or an overflow."""
 
 Gate = Literal["none", "head", "channel"]
+GONE = ("label_means",)
+"""Variants of earlier versions."""
 GATES: tuple[Gate, ...] = get_args(Gate)
 
 
@@ -41,9 +43,9 @@ class Variants:
     row_likeness: cells of label rows read how much the row is like the target in what tells of
     labels, and how much that tells (`rt.likeness`; contexts of a recipe that asks what labels
     tell, such as `nearest`).
-    label_means: a context's target reads a few means of the labels that the context shows, of its
-    entity and of all, and its output is what its cell says plus these means, each times a weight
-    that its cell says, at first the mean of the own labels and 2 like all (`rt.label_means`).
+    label_attention: a context's own target answers with a mean of the labels that the context
+    shows, at first of all alike, which attention learns to weigh; what its cell says is a
+    correction in multiples of the labels' spread (`rt.label_attention`).
     zero_init: the last matrix of every layer (`wo`, `w2`) and the heads of numbers begin at 0, so
     that each block begins as the identity and the outputs as 0 (Fixup, arXiv 1901.09321, section
     3).
@@ -55,7 +57,7 @@ class Variants:
     class_targets: bool = False
     row_roles: bool = False
     row_likeness: bool = False
-    label_means: bool = False
+    label_attention: bool = False
     zero_init: bool = False
 
     @property
@@ -101,8 +103,10 @@ class ModelConfig(Variants):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """The reverse of `to_dict`. Keys that are absent keep their defaults, so that configs older
-        than a variant load; unknown and missing keys are an InputError."""
-        return from_dict(cls, values, "model")
+        than a variant load, and those of variants that are gone are read where they are off;
+        unknown and missing keys are an InputError."""
+        known = {key: value for key, value in values.items() if key not in GONE or value}
+        return from_dict(cls, known, "model")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for YAML."""

@@ -29,9 +29,9 @@ EPS = torch.finfo(torch.float32).eps
 @dataclass(frozen=True)
 class Cell:
     """One cell of one context. column: its store and its number there; children: of its row, how
-    many by each foreign key, and the key's name; role: what its row is to the target; means, facts:
-    of a context's own target, what the labels that it sees say, else nothing; classes: of an own
-    text target, the texts among which it is scored and its place among them."""
+    many by each foreign key, and the key's name; role: what its row is to the target; labels: of a
+    context's own target, the slots of the labels that it sees, else None; classes: of an own text
+    target, the texts among which it is scored and its place among them."""
 
     slot: int
     row: int
@@ -44,8 +44,7 @@ class Cell:
     children: list[tuple[int, Tensor]]
     role: list[float]
     likeness: list[float]
-    means: list[float]
-    facts: list[float]
+    labels: list[int] | None
     classes: tuple[list[Tensor], int] | None
 
 
@@ -71,7 +70,7 @@ def read_contexts(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[list[Cell], 
                     children_of(arrays, first + int(arrays["row"][b, slot]), embedding),
                     role_of(arrays, b, slot),
                     likeness_of(arrays, b, slot),
-                    *labels_of(arrays, b, slot),
+                    labels_of(arrays, b, slot),
                     classes_of(arrays, b, slot, embedding),
                 )
             )
@@ -119,43 +118,14 @@ def likeness_of(arrays: Mapping[str, NDArray[Any]], b: int, slot: int) -> list[f
     return [*powers, *(told * power for power in powers)]
 
 
-def labels_of(
-    arrays: Mapping[str, NDArray[Any]], b: int, slot: int
-) -> tuple[list[float], list[float]]:
-    """The six means of the labels that a context's own target sees, and nine facts."""
-    kind = KINDS[arrays["semantic_type"][b, slot]]
-    if slot != arrays["target_slot"][b] or kind == "text":
-        return [], []
-    first = int(arrays["context_row_ptr"][b])
-
-    def parents(row: int) -> set[int]:
-        start, end = arrays["parent_ptr"][first + row : first + row + 2].tolist()
-        return set(arrays["parent"][start:end].tolist())
-
+def labels_of(arrays: Mapping[str, NDArray[Any]], b: int, slot: int) -> list[int] | None:
+    """Slots of the visible cells of the column of a context's own target; None of other cells."""
+    if slot != arrays["target_slot"][b]:
+        return None
     number = arrays["column_number"]
-    own, every = [], []
-    for other in np.flatnonzero(~arrays["is_padding"][b] & ~arrays["is_target"][b]).tolist():
-        if number[arrays["column"][b, other]] != number[arrays["column"][b, slot]]:
-            continue
-        value = float(arrays["value"][b, other])
-        value = float(value > 0) if kind == "boolean" else value
-        row = int(arrays["row"][b, other])
-        every.append(value)
-        if parents(row) & parents(int(arrays["row"][b, slot])):
-            own.append((int(arrays["row_time"][first + row]), -other, value))
-    middle = 0.5 if kind == "boolean" else 0.0
-    mean = (sum(every) + middle) / (len(every) + 1)
-    late = [value for _, _, value in sorted(own, reverse=True)]
-    means = [mean] * 6
-    if own:
-        weights = [0.5**place for place in range(len(late))]
-        means[1:4] = [(sum(late) + more * mean) / (len(late) + more) for more in (0, 2, 8)]
-        means[4:] = sum(w * v for w, v in zip(weights, late, strict=True)) / sum(weights), late[0]
-    apart = math.sqrt(sum((v - means[1]) ** 2 for v in late) / max(1, len(late)))
-    if kind == "boolean":
-        means = [math.log(p / (1 - p)) for p in (min(max(p, 0.02), 0.98) for p in means)]
-    counts = [math.log(1 + len(values)) / 4 for values in (own, every)]
-    return means, [*means, *counts, apart]
+    shown = np.flatnonzero(~arrays["is_padding"][b] & ~arrays["is_target"][b]).tolist()
+    column = number[arrays["column"][b, slot]]
+    return [other for other in shown if number[arrays["column"][b, other]] == column]
 
 
 def classes_of(
@@ -198,8 +168,6 @@ class NaiveModel:
         if "w_alike.weight" in self.parameters:
             alike = torch.tensor(cell.likeness, dtype=torch.float64)
             name = name + self.linear("w_alike", alike)
-        if "w_label.weight" in self.parameters and cell.facts:
-            name = name + self.linear("w_label", torch.tensor(cell.facts, dtype=torch.float64))
         if cell.is_target:
             return name + self.parameters[f"mask_embs.{cell.kind}"]
         value = torch.tensor([cell.value], dtype=torch.float64)
@@ -262,6 +230,31 @@ class NaiveModel:
             total = total + math.log(1 + count) / 4 * share
         return total
 
+    def answer(
+        self, asking: Tensor, kind: str, labels: list[tuple[float, Tensor]]
+    ) -> tuple[Tensor, float]:
+        """What the labels say, and the spread of a number, or of a time."""
+        boolean = kind == "boolean"
+        values = [float(value > 0) if boolean else value for value, _ in labels]
+        dim = len(asking) // self.num_heads
+        queries = self.linear("label_attention.wq", asking).split(dim)
+        normed = [self.norm("label_attention.norm", x) for _, x in labels]
+        keys = [self.linear("label_attention.wk", x).split(dim) for x in normed]
+        shares = self.linear("label_attention.w_share", asking)
+        answer, squares = torch.zeros((), dtype=torch.float64), 0.0
+        for h in range(self.num_heads):
+            powers = [(queries[h].dot(key[h]) / math.sqrt(dim)).exp() for key in keys]
+            weights = [power / sum(powers) for power in powers]
+            mean = sum((w * v for w, v in zip(weights, values, strict=True)), 0 * answer)
+            for weight, value in zip(weights, values, strict=True):
+                squares += weight.item() * (value - mean.item()) ** 2 / self.num_heads
+            if boolean:
+                chance = (mean * len(values) + 0.5) / (len(values) + 1)
+                mean = (chance / (1 - chance)).log()
+            answer = answer + shares[h] * mean
+        count = len(values)
+        return answer, 1.0 if boolean else math.sqrt((squares * count + 0.1) / (count + 0.1))
+
     def feed_forward(self, name: str, x: Tensor) -> Tensor:
         gate = self.linear(f"{name}.w1", x)
         return self.linear(f"{name}.w2", gate * gate.sigmoid() * self.linear(f"{name}.w3", x))
@@ -269,9 +262,9 @@ class NaiveModel:
     def outputs(self, cells: list[Cell], parents: dict[int, set]) -> list[dict[str, Tensor]]:
         """The scalar heads' outputs of each cell of a context."""
         xs = [self.embed(cell) for cell in cells]
-        block = 0
+        block, before = 0, xs
         while f"blocks.{block}.norms.ffn.weight" in self.parameters:
-            at = f"blocks.{block}"
+            at, before = f"blocks.{block}", xs
             for mask in ("col", "feat", "nbr"):
                 seen = [
                     [j for j, other in enumerate(cells) if sees(mask, cell, other, parents)]
@@ -284,11 +277,13 @@ class NaiveModel:
             block += 1
         xs = [self.norm("norm_out", x) for x in xs]
         found = [{kind: self.linear(f"dec_dict.{kind}", x)[0] for kind in SCALAR} for x in xs]
-        if "w_mean.weight" in self.parameters:
+        if "label_attention.wq.weight" in self.parameters:
             for cell, outputs, x in zip(cells, found, xs, strict=True):
-                if cell.means:
-                    means = torch.tensor(cell.means, dtype=torch.float64)
-                    outputs[cell.kind] = outputs[cell.kind] + self.linear("w_mean", x).dot(means)
+                if cell.labels is not None and cell.kind != "text":
+                    labels = [i for i, other in enumerate(cells) if other.slot in cell.labels]
+                    shown = [(cells[i].value, before[i]) for i in labels]
+                    answer, spread = self.answer(x, cell.kind, shown)
+                    outputs[cell.kind] = answer + spread * outputs[cell.kind]
         if "class_scale" in self.parameters:
             scale = self.parameters["class_scale"].exp().clamp(max=100)
             for outputs, x in zip(found, xs, strict=True):

@@ -38,8 +38,10 @@ def model_for(arrays: Arrays, form: str, **variants: Any) -> RelationalTransform
     model = RelationalTransformer(ModelConfig.from_dict(sizes | variants), attention=form)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name or "scale" in name or name[:7] in ("w_role.", "w_alike", "w_label"):
+            if "norm" in name or "scale" in name or name[:7] in ("w_role.", "w_alike"):
                 parameter.uniform_(0.5, 1.5)
+            if name in ("label_attention.wq.weight", "label_attention.w_share.weight"):
+                parameter.normal_()
     return model
 
 
@@ -75,10 +77,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "classes as targets": {"class_targets": True},
     "roles of rows": {"row_roles": True},
     "likeness of rows": {"row_likeness": True},
-    "means of labels": {"label_means": True},
+    "attention to labels": {"label_attention": True},
     "all": {"attention_gate": "head", "log_keys": True, "child_counts": True,
             "class_targets": True, "row_roles": True, "row_likeness": True,
-            "label_means": True},
+            "label_attention": True},
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ EVERY: dict[str, Any] = {
     "class_targets": True,
     "row_roles": True,
     "row_likeness": True,
-    "label_means": True,
+    "label_attention": True,
 }
 
 

@@ -14,13 +14,14 @@ from torch import nn
 
 from plurel.errors import InputError
 from rt.blocks import Attention, run_blocks
-from rt.data import BOOLEAN, Batch
-from rt.label_means import NUM_MEANS, label_facts
+from rt.data import BOOLEAN, NUMBER, Batch
+from rt.label_attention import LabelAttention
 from rt.likeness import row_likeness
 from rt.meta import NO_TIME
 from rt.model import ModelConfig, RelationalTransformer, Variants
 from rt.plan import Groups
 from rt.roles import row_roles
+from rt.shown_labels import shown_labels
 
 __all__ = ["form"]  # a fixture
 
@@ -33,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "classes as targets": {"class_targets": True},
     "roles of rows": {"row_roles": True},
     "likeness of rows": {"row_likeness": True},
-    "means of labels": {"label_means": True},
+    "attention to labels": {"label_attention": True},
     "zero init": {"zero_init": True},
 }
 
@@ -240,65 +241,65 @@ def test_likeness_is_of_label_rows_alone() -> None:
     assert found.tolist() == [[0] * 8, half, half, [1, 0, 0, 0, 0.25, 0, 0, 0], [0] * 8, [1] * 8]
 
 
-def labelled_customer(rng: np.random.Generator) -> list[Row]:
-    """A customer with 1 to 12 labels of its own, 12 of others and what they spent: what is the mean
-    of its own labels, near as they are to one another?"""
-    level, near = rng.normal(), 0.02 * rng.normal(size=12)
-    own = near[: rng.integers(1, 13)] + level
-    rows = [Row([(0, own.mean())], [1], time=10**8), Row([(1, rng.normal())], time=0)]
-    rows += [Row([(0, value)], [1], part=2, time=10**8 - 1 - i) for i, value in enumerate(own)]
-    return rows + [Row([(0, rng.normal())], [], part=3, time=10**7) for _ in range(12)]
-
-
-def test_means_of_labels_are_there_from_the_beginning() -> None:
-    """Exactly, too: they need not pass through the blocks."""
-    batches, asked = learned_and_asked(labelled_customer, 2)
-    plain, knowing = (trained(config(label_means=on), batches, 120) for on in (False, True))
-    assert unexplained(plain, asked) > 0.03
-    assert unexplained(knowing, asked) < 0.003
-
-
-def test_means_are_of_the_labels_that_are_seen() -> None:
-    labels = [(3.0, 50), (1.0, 60), (5.0, 40)]
-    own = [Row([(0, value)], [1], time=at) for value, at in labels]
-    other = [Row([(0, 7.0)], time=70)]
-    contexts = [
-        [Row([(0, 99.0)], [1], time=99), Row([(1, 8.0)]), *own, *other],
-        [Row([(0, 99.0)], [1], time=99), Row([(1, 8.0)]), *other],
-        [Row([(0, 99.0)], time=99), Row([(1, 8.0)])],
+def two_kinds(rng: np.random.Generator) -> list[Row]:
+    """Twelve labels of two kinds, each about a level of its own, which may be far off: what is the
+    mean of the target's own kind?"""
+    levels, kinds = 30 * rng.normal(size=2), rng.permutation(np.repeat((0, 1), 6))
+    values = levels[kinds] + 0.1 * rng.normal(size=12)
+    rows = [Row([(0, values[kinds == 0].mean()), (1, -1.0)])]
+    return rows + [
+        Row([(0, value), (1, 2.0 * kind - 1)]) for value, kind in zip(values, kinds, strict=True)
     ]
-    found = label_facts(Batch.from_arrays(arrays_of(contexts, 2)))
-    every = 16 / 5
-    late = (1 + 3 / 2 + 5 / 4) / (1 + 1 / 2 + 1 / 4)
-    more = [(9 + count * every) / (3 + count) for count in (0, 2, 8)]
-    assert found[0, :NUM_MEANS].tolist() == pytest.approx([every, *more, late, 1.0])
-    assert found[1, :NUM_MEANS].tolist() == pytest.approx([3.5] * 6)
-    assert found[2, :NUM_MEANS].tolist() == [0] * 6
-    logs = np.log([4, 5]) / 4
-    assert found[0, NUM_MEANS:].tolist() == pytest.approx([*logs, np.sqrt(8 / 3)])
-    assert found[2].tolist() == [0] * 9
+
+
+def test_labels_are_weighed_and_far_ones_copied() -> None:
+    batches, asked = learned_and_asked(two_kinds, 2)
+    plain, knowing = (
+        trained(config(label_attention=on, num_blocks=2), batches, 120) for on in (False, True)
+    )
+    assert unexplained(plain, asked) > 0.1
+    assert unexplained(knowing, asked) < 1e-3
+
+
+def answer(rows: list[Row], kind: int = NUMBER) -> tuple[float, float]:
+    """What an attention that has learned nothing says to one context."""
+    arrays = arrays_of([rows], 2)
+    arrays["semantic_type"][arrays["column"] == 0] = kind
+    batch = Batch.from_arrays(arrays)
+    cells = torch.randn(batch.num_cells, 32)
+    with torch.no_grad():
+        found, spread = LabelAttention(32, 4)(torch.randn(1, 32), cells, batch)
+    return found.item(), spread.item()
+
+
+def test_answers_begin_with_the_mean_of_the_labels() -> None:
+    labels = [Row([(0, value), (1, 9.0)]) for value in (3.0, 1.0, 5.0)]
+    found, spread = answer([Row([(0, 99.0), (1, 8.0)]), *labels])
+    assert found == pytest.approx(3.0)
+    assert spread == pytest.approx(np.sqrt((8 + 0.1) / 3.1))
+    assert answer([Row([(0, 99.0), (1, 8.0)])]) == (0.0, 1.0)
 
 
 def test_no_target_is_among_the_labels() -> None:
     """Neither the context's own nor a further one, whose value is hidden as well."""
-    rows = [Row([(0, 2.0)], [1]), Row([(1, 8.0)]), Row([(0, 3.0)], [1]), Row([(0, 4.0)], [1])]
+    rows = [Row([(0, 2.0)]), Row([(0, 3.0)]), Row([(0, 4.0)])]
     arrays = arrays_of([rows], 2)
-    arrays["is_target"][0, 3] = True
-    found = label_facts(Batch.from_arrays(arrays))
-    arrays["value"][0, [0, 3]] = -1000.0
-    other = label_facts(Batch.from_arrays(arrays))
-    assert found[0, 1] == 3.0
-    assert (found == other).all()
+    arrays["is_target"][0, 2] = True
+    assert shown_labels(Batch.from_arrays(arrays)).tolist() == [[False, True, False]]
 
 
 def test_of_booleans_the_log_odds() -> None:
-    rows = [Row([(0, -1.0)], [1]), Row([(1, 8.0)])]
-    rows += [Row([(0, value)], [1], time=at) for at, value in enumerate((-0.5, 0.9, 0.9))]
-    arrays = arrays_of([rows], 2)
-    arrays["semantic_type"][0, [0, 2, 3, 4]] = BOOLEAN
-    odds = label_facts(Batch.from_arrays(arrays))[0, :NUM_MEANS].exp()
-    chances = [2.5 / 4, 2 / 3, 3.25 / 5, 7 / 11, 1.5 / 1.75, 0.98]
-    assert (odds / (1 + odds)).tolist() == pytest.approx(chances)
+    labels = [Row([(0, value)]) for value in (-0.5, 0.9, 0.9)]
+    found, spread = answer([Row([(0, -1.0)]), *labels], BOOLEAN)
+    assert found == pytest.approx(np.log(2.5 / 1.5))
+    assert spread == 1.0
+
+
+def test_an_older_config_is_read_where_what_is_gone_is_off() -> None:
+    values = config().to_dict()
+    assert ModelConfig.from_dict(values | {"label_means": False}) == config()
+    with pytest.raises(InputError, match="label_means is not known"):
+        ModelConfig.from_dict(values | {"label_means": True})
 
 
 def test_a_model_that_counts_needs_counts() -> None:

@@ -23,7 +23,7 @@ ON: dict[str, Any] = {
     "child_counts": True,
     "row_roles": True,
     "row_likeness": True,
-    "label_means": True,
+    "label_attention": True,
     "zero_init": True,
 }
 
