@@ -3,9 +3,9 @@
 
 The target's vector after the last norm asks, the labels' vectors before the last block are keys,
 and what each head's softmax weighs are the labels' values themselves, so that a number is copied
-exactly and however large it is (Matching Networks, arXiv 1606.04080, section 2.1). At first all
-labels count alike: the model begins with the mean of the labels, the best simple answer, and what
-it learns are weights, and corrections in multiples of what the labels differ by.
+exactly and however large it is (Matching Networks, arXiv 1606.04080, section 2.1). What the model
+says without them is then a correction, in multiples of what the labels differ by. At first all
+labels weigh alike, and their mean has no share in the answer.
 
 Letters: B contexts, N packed cells, K of them labels, d = d_model, H heads.
 """
@@ -32,9 +32,8 @@ class LabelAttention(nn.Module):
         self.wq = nn.Linear(d_model, d_model, bias=False)
         self.wk = nn.Linear(d_model, d_model, bias=False)
         self.w_share = nn.Linear(d_model, num_heads)
-        for weight in (self.wq.weight, self.w_share.weight):
-            nn.init.zeros_(weight)
-        nn.init.constant_(self.w_share.bias, 1 / num_heads)
+        for parameter in (self.wq.weight, self.w_share.weight, self.w_share.bias):
+            nn.init.zeros_(parameter)
 
     def forward(self, asking: Tensor, cells: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The answers, on the scale of the model's outputs (normalised values, or log odds of a

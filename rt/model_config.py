@@ -43,9 +43,9 @@ class Variants:
     row_likeness: cells of label rows read how much the row is like the target in what tells of
     labels, and how much that tells (`rt.likeness`; contexts of a recipe that asks what labels
     tell, such as `nearest`).
-    label_attention: a context's own target answers with a mean of the labels that the context
-    shows, at first of all alike, which attention learns to weigh; what its cell says is a
-    correction in multiples of the labels' spread (`rt.label_attention`).
+    label_attention: a context's own target answers with a share of the mean of the labels that the
+    context shows, which attention learns to weigh; what its cell says is a correction in multiples
+    of the labels' spread (`rt.label_attention`).
     zero_init: the last matrix of every layer (`wo`, `w2`) and the heads of numbers begin at 0, so
     that each block begins as the identity and the outputs as 0 (Fixup, arXiv 1901.09321, section
     3).

@@ -262,17 +262,19 @@ def test_labels_are_weighed_and_far_ones_copied() -> None:
 
 
 def answer(rows: list[Row], kind: int = NUMBER) -> tuple[float, float]:
-    """What an attention that has learned nothing says to one context."""
+    """What an attention that has learned nothing says to one context, if it counts in full."""
     arrays = arrays_of([rows], 2)
     arrays["semantic_type"][arrays["column"] == 0] = kind
     batch = Batch.from_arrays(arrays)
     cells = torch.randn(batch.num_cells, 32)
+    attention = LabelAttention(32, 4)
     with torch.no_grad():
-        found, spread = LabelAttention(32, 4)(torch.randn(1, 32), cells, batch)
+        attention.w_share.bias.fill_(1 / 4)
+        found, spread = attention(torch.randn(1, 32), cells, batch)
     return found.item(), spread.item()
 
 
-def test_answers_begin_with_the_mean_of_the_labels() -> None:
+def test_at_first_all_labels_weigh_alike() -> None:
     labels = [Row([(0, value), (1, 9.0)]) for value in (3.0, 1.0, 5.0)]
     found, spread = answer([Row([(0, 99.0), (1, 8.0)]), *labels])
     assert found == pytest.approx(3.0)
