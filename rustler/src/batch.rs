@@ -16,7 +16,7 @@ use crate::settings::{Settings, Source, check_slots};
 use crate::store::NO_TIME;
 use crate::targets::cumulative_weights;
 use crate::task::{Prepared, Task};
-use crate::telling::{Told, View};
+use crate::telling::{AGES, Told, View, age_numbered, nearest_age};
 use crate::threads::work_on_threads;
 use crate::visibility::Split;
 
@@ -54,6 +54,8 @@ pub struct Sampler {
     pub(crate) labelled: Vec<[OnceLock<Vec<u32>>; 3]>,
     /// By task: what the training labels tell, once a recipe asks for it.
     told: Vec<OnceLock<Told>>,
+    /// By task and age (`age_numbered`): the same for targets with an earlier cutoff.
+    told_aged: Vec<OnceLock<Vec<OnceLock<Told>>>>,
 }
 
 impl Sampler {
@@ -76,6 +78,7 @@ impl Sampler {
             indices: table_indices(&sources, &prepared),
             labelled: prepared.iter().map(|_| Default::default()).collect(),
             told: prepared.iter().map(|_| OnceLock::new()).collect(),
+            told_aged: prepared.iter().map(|_| OnceLock::new()).collect(),
             cumulative: [Split::Train, Split::Val, Split::Test]
                 .map(|split| cumulative_weights(&prepared, split)),
             paths,
@@ -271,22 +274,36 @@ impl Sampler {
         if !parts.ask_labels() {
             return None;
         }
-        let find = || {
-            let task = &self.tasks[item.task];
-            let source = &self.sources[task.task.store];
+        let task = &self.tasks[item.task];
+        let source = &self.sources[task.task.store];
+        let arrays = source.store.arrays();
+        let find = |age: i64| {
             let view = View {
-                arrays: &source.store.arrays(),
+                arrays: &arrays,
                 children: &source.children,
                 task,
                 index: &self.indices[item.task],
                 types: &source.store.types,
+                age,
             };
             Told::new(
                 &view,
                 self.settings.recipes.iter().any(Recipe::asks_columns),
             )
         };
-        Some(self.told[item.task].get_or_init(find))
+        let time = match item.new {
+            Some(new) => new.time,
+            None => arrays.time(item.row),
+        };
+        let beyond = time.zip(item.cutoff).map(|(t, c)| t.saturating_sub(c));
+        Some(match beyond.and_then(nearest_age) {
+            None => self.told[item.task].get_or_init(|| find(0)),
+            Some(number) => {
+                let aged = self.told_aged[item.task]
+                    .get_or_init(|| (0..AGES).map(|_| OnceLock::new()).collect());
+                aged[number].get_or_init(|| find(age_numbered(number)))
+            }
+        })
     }
 }
 

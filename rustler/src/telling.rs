@@ -25,6 +25,7 @@ use crate::store::{Arrays, NO_ROW};
 use crate::task::Prepared;
 use crate::visibility::Split;
 pub use columns::Telling;
+use facts::Now;
 pub use nearest::{Likeness, NOT_SAID, Nearest};
 
 /// Training labels that are looked at, the latest ones.
@@ -46,10 +47,13 @@ pub struct View<'a> {
     pub index: &'a TableIndex,
     /// Of each column.
     pub types: &'a [SemanticType],
+    /// Label rows are described by what was known so long before their time, in seconds: as long as
+    /// a target's time is beyond its cutoff.
+    pub age: i64,
 }
 
 impl<'a> View<'a> {
-    fn of(builder: &'a Builder) -> Self {
+    fn of(builder: &'a Builder, age: i64) -> Self {
         let request = &builder.request;
         Self {
             arrays: &builder.arrays,
@@ -57,6 +61,7 @@ impl<'a> View<'a> {
             task: request.task,
             index: request.index,
             types: &request.store.types,
+            age,
         }
     }
 
@@ -64,6 +69,23 @@ impl<'a> View<'a> {
     fn parent(&self, row: u32, key: usize) -> Option<u32> {
         self.task.parent(self.arrays, row, key)
     }
+}
+
+/// Ages are told apart by half powers of 2.
+const PER_OCTAVE: f64 = 2.0;
+
+/// Ages that are told apart: the last is beyond all time.
+pub const AGES: usize = 128;
+
+/// Which of the ages beyond none is nearest to this many seconds.
+pub fn nearest_age(seconds: i64) -> Option<usize> {
+    let number = || (PER_OCTAVE * (seconds as f64).log2()).round() as usize;
+    (seconds > 0).then(|| number().min(AGES - 1))
+}
+
+/// The age of this number, in seconds.
+pub fn age_numbered(number: usize) -> i64 {
+    (number as f64 / PER_OCTAVE).exp2().round() as i64
 }
 
 /// All that the training labels tell.
@@ -114,7 +136,7 @@ fn key_shares(view: &View, labels: &Labels) -> Vec<f64> {
     keys.resize_with(table.num_parents, Relatives::default);
     let (mut base, mut known) = (0.0, 0);
     for (number, &(row, label)) in labels.iter().enumerate() {
-        let target = task.target(row, arrays.time(row), None);
+        let target = Now::of(view, row).target;
         let knows = |other: u32| target.sees_label(arrays.time(other), Split::Train);
         while known < number && knows(labels[known].0) {
             let (row, label) = labels[known];

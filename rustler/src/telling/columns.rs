@@ -267,7 +267,9 @@ impl Search<'_> {
             let parent = |(&row, &label): (&u32, &u32)| {
                 let there = (row != NO_ROW).then_some(row)?;
                 let parent = self.view.parent(there, key)?;
-                comes_with(self.view, parent, label).then_some(parent)
+                Now::of(self.view, label)
+                    .comes_with(self.view, parent)
+                    .then_some(parent)
             };
             let labels = rows.iter().zip(&self.labels.rows);
             let parents: Vec<u32> = labels.map(|r| parent(r).unwrap_or(NO_ROW)).collect();
@@ -323,14 +325,6 @@ impl Search<'_> {
             }
         }
     }
-}
-
-/// Whether a row that a label row leads to is seen by every target that knows the label: it is not
-/// later; if it is of the label's own table, not of a later split.
-pub fn comes_with(view: &View, row: u32, label: u32) -> bool {
-    let rank = |row: u32| view.arrays.row_rank[row as usize];
-    let split = view.task.split_of(row);
-    rank(row) <= rank(label) && (split.is_none() || split <= view.task.split_of(label))
 }
 
 /// Bins of about the same size, of equal numbers the same; 0 for missing ones.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::View;
 use crate::meta::SemanticType;
 use crate::store::{NO_RANK, NO_ROW};
-use crate::visibility::{Split, Target};
+use crate::visibility::{Split, Target, in_time};
 
 /// Rows of each table that reference a row and are looked at, the latest.
 const LOOKED_AT: usize = 64;
@@ -83,7 +83,7 @@ pub struct Source {
 /// What is known when facts are told.
 #[derive(Clone, Copy)]
 pub struct Now {
-    target: Target,
+    pub target: Target,
     /// Of rows that are seen, the last rank.
     last_rank: u32,
     /// A row that does not count: the one that they are told for.
@@ -93,11 +93,17 @@ pub struct Now {
 }
 
 impl Now {
-    /// Of a label row of the store.
+    /// Of a label row of the store, at the view's age.
     pub fn of(view: &View, label: u32) -> Self {
         let time = view.arrays.time(label);
-        let target = view.task.target(label, time, None);
-        Self::new(target, view.arrays.row_rank[label as usize], label)
+        let cutoff = time
+            .filter(|_| view.age > 0)
+            .map(|t| t.saturating_sub(view.age));
+        let last_rank = match cutoff {
+            Some(_) => view.arrays.last_rank(|time| in_time(Some(time), cutoff)),
+            None => view.arrays.row_rank[label as usize],
+        };
+        Self::new(view.task.target(label, time, cutoff), last_rank, label)
     }
 
     /// Without a time only rows without one count, so that facts are the same for all targets.
@@ -139,6 +145,14 @@ impl Now {
     fn counts(&self, view: &View, row: u32) -> bool {
         let in_split = |split| self.target.has_time() && split <= self.target.split();
         row != self.but && view.task.split_of(row).is_none_or(in_split)
+    }
+
+    /// Whether a row that the label's row leads to is seen by every target that knows the label: it
+    /// is not later; if it is of the label's own table, not of a later split.
+    pub fn comes_with(&self, view: &View, row: u32) -> bool {
+        let split = view.task.split_of(row);
+        view.arrays.row_rank[row as usize] <= self.last_rank
+            && (split.is_none() || split <= view.task.split_of(self.but))
     }
 
     fn sees(&self, view: &View, row: u32) -> bool {

@@ -39,6 +39,8 @@ const CODES: usize = 256;
 pub struct Nearest {
     columns: Vec<Coded>,
     reader: Reader,
+    /// See `View`.
+    age: i64,
     /// By blocks of places in order of time (`RowsInTime`): a code a column for each place.
     blocks: Vec<OnceLock<Vec<u8>>>,
 }
@@ -148,6 +150,7 @@ impl Nearest {
         Self {
             columns,
             reader,
+            age: view.age,
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -165,7 +168,7 @@ impl Nearest {
         if self.columns.is_empty() || count == 0 {
             return ranked;
         }
-        let view = View::of(builder);
+        let view = View::of(builder, self.age);
         let likeness = self.likeness(builder);
         let mut keys: Vec<u64> = Vec::with_capacity(LOOKED_AT);
         let mut look_at = |places: std::ops::Range<usize>| {
@@ -217,7 +220,7 @@ impl Nearest {
     /// How much rows are like the target, made when it is first asked for.
     fn likeness<'b>(&self, builder: &'b Builder) -> &'b Likeness {
         builder.likeness.get_or_init(|| {
-            let cells = self.reader.asked(builder, &View::of(builder));
+            let cells = self.reader.asked(builder, &View::of(builder, self.age));
             let mut made = Likeness::default();
             for (coded, &bits) in self.columns.iter().zip(&cells) {
                 let code = coded.code(bits);
@@ -233,7 +236,7 @@ impl Nearest {
     /// 1, if it is in one of the parts of label rows; `NOT_SAID` of other rows, and where the target
     /// has nothing that tells.
     pub fn alike(&self, builder: &Builder) -> Vec<f32> {
-        let view = View::of(builder);
+        let view = View::of(builder, self.age);
         let likeness = self.likeness(builder);
         let labels = [Part::OwnLabel as u8, Part::OtherLabel as u8];
         let like = |row: u32| {

@@ -1,7 +1,7 @@
 //! Cells of a row and of those that it references, and facts about them, read in one pass.
 
 use super::View;
-use super::columns::{Column, What, comes_with};
+use super::columns::{Column, What};
 use super::facts::{Facts, Now};
 use crate::builder::Builder;
 use crate::store::NO_ROW;
@@ -58,7 +58,7 @@ impl Reader {
         }
     }
 
-    /// The bits of each column, of a label row of the store at its own time.
+    /// The bits of each column, of a label row of the store, at the view's age.
     pub fn stored(&self, view: &View, row: u32) -> Vec<Option<u32>> {
         self.stored_at(view, row, &Now::of(view, row))
     }
@@ -73,7 +73,7 @@ impl Reader {
             let mut at = row;
             for &key in path {
                 at = view.parent(at, key)?;
-                if !comes_with(view, at, row) {
+                if !now.comes_with(view, at) {
                     return None;
                 }
             }
@@ -92,7 +92,7 @@ impl Reader {
                     Some(new) => new.entity,
                     None => view.parent(at, key)?,
                 };
-                // a row without a time leads to rows without one, as `comes_with` has it
+                // a row without a time leads to rows without one, as `Now::comes_with` has it
                 let timed = || view.arrays.time(at).is_some() && !builder.target.has_time();
                 if at == NO_ROW || !builder.sees(at) || timed() {
                     return None;
