@@ -113,9 +113,9 @@ class World:
             extra_target_share=extra_target_share,
         )  # fmt: skip
 
-    def contexts(self, sampler: rustler.Sampler) -> dict[str, Any]:
+    def contexts(self, sampler: rustler.Sampler, cutoff: int | None = None) -> dict[str, Any]:
         rows = self.first + np.arange(len(self.label) - USERS, len(self.label))
-        return sampler.contexts(0, rows.astype(np.uint32))
+        return sampler.contexts(0, rows.astype(np.uint32), cutoff=cutoff)
 
     def neighbours(self, batch: dict[str, Any]) -> list[list[int]]:
         """Of the last label of each user the label rows of others in its context."""
@@ -167,12 +167,24 @@ def decided_by(world: World, fact: Callable[[World, int], float]) -> np.ndarray:
     return found
 
 
+AGE = 2**15
+
+
+def aged_size(world: World, label: int) -> float:
+    """As it was known nine periods before the label's row."""
+    events = world.events_of(label)
+    known = events[world.time[events] <= world.label_time[label] - AGE]
+    return float(world.size[known[-8:]].mean()) if len(known) else np.nan
+
+
 FACTS = [mean_size, mean_quality, count_of_late, since_last, of_day, last_label]
 
 
-def check_alike(world: World, fact: Callable[[World, int], float], folder: Path) -> None:
+def check_alike(
+    world: World, fact: Callable[[World, int], float], folder: Path, cutoff: int | None = None
+) -> None:
     found = decided_by(world, fact)
-    batch = world.contexts(world.sampler(folder))
+    batch = world.contexts(world.sampler(folder), cutoff)
     assert batch["context_told"].min() > 0.3
     apart, all_apart = [], []
     rank = np.searchsorted(np.sort(found), found)
@@ -194,6 +206,12 @@ def test_label_rows_are_alike_in_the_fact_that_decides(
     tmp_path: Path, fact: Callable[[World, int], float]
 ) -> None:
     check_alike(World(), fact, tmp_path / "s")
+
+
+def test_beyond_a_cutoff_label_rows_are_as_old_as_the_target(tmp_path: Path) -> None:
+    """What is known of the target is nine periods old: what was known of label rows nine periods
+    before them is compared with it, not what was known at their time."""
+    check_alike(World(), aged_size, tmp_path / "s", cutoff=PERIOD * PERIODS - AGE)
 
 
 @pytest.mark.parametrize("fact", [mean_size, mean_quality, since_last, count_of_late])
