@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 import rustler
 from plurel.errors import InputError
+from plurel.rng import stream
 from rt.config import require
 from rt.database_stream import DatabaseStream, GenerateConfig
 from rt.embedding_file import embeddings_path, open_embeddings
@@ -37,7 +40,9 @@ class DataConfig:
     tasks: what is trained on: every number and boolean column of every table (columns), the binary
     and regression tasks that the database declares (declared), or both; declared_share: of both,
     the share of a database's contexts that are of declared tasks where it has any, null for what
-    `mix` gives; task: <database>/<task>, the only one.
+    `mix` gives; columns_drawn: of each database so many columns are trained on, drawn by the run's
+    seed and anew for each window of `generate`, null for all; task: <database>/<task>, the only
+    one.
     heldout: whether databases or rows are held out; heldout_dbs: how many databases;
     heldout_tasks, heldout_rows, heldout_split: tasks of each database that measure the loss, rows
     of each task, and the split that they are drawn from (test only for columns of databases that
@@ -60,6 +65,7 @@ class DataConfig:
     max_foreign_keys: int | None = None
     tasks: Literal["columns", "declared", "both"] = "columns"
     declared_share: float | None = None
+    columns_drawn: int | None = None
     task: str | None = None
     heldout: Literal["databases", "rows"] = "databases"
     heldout_dbs: int = 8
@@ -86,6 +92,8 @@ class DataConfig:
             require(getattr(self, name) > 0, f"data.{name}", "1 or more", getattr(self, name))
         require(self.num_workers >= 0, "data.num_workers", "0 or more", self.num_workers)
         require(self.num_dbs is None or self.num_dbs > 0, "data.num_dbs", "1 or more", self.num_dbs)
+        drawn = self.columns_drawn
+        require(drawn is None or drawn > 0, "data.columns_drawn", "1 or more", drawn)
         low, high = self.extra_target_share
         ordered = 0 <= low <= high <= 1
         need = "two shares in rising order within [0, 1]"
@@ -147,13 +155,13 @@ class Corpus:
         return {part: [d.path.name for d in databases] for part, databases in parts.items()}
 
 
-def open_corpus(config: DataConfig, class_targets: bool = False) -> Corpus:
+def open_corpus(config: DataConfig, class_targets: bool = False, seed: int = 0) -> Corpus:
     """Find, make where needed, and open the databases; InputError if there are not as many as
     asked for.
 
     A database without a usable task (no declared one, no number or boolean column that varies) is
     left out. class_targets: those trained on have their text columns as tasks too
-    (`rt.tasks.text_tasks`).
+    (`rt.tasks.text_tasks`). seed: of the run, for `data.columns_drawn`.
     """
     sources = _chosen(config)
     prepare(sources, config.embedder)
@@ -167,22 +175,28 @@ def open_corpus(config: DataConfig, class_targets: bool = False) -> Corpus:
         )
     train = databases[: config.num_dbs or len(databases) - apart]
     heldout = databases[-apart:] if apart else train
-    return Corpus(_with_classes(train, config, class_targets), heldout)
+    train = _with_classes(train, config, class_targets)
+    return Corpus(_with_drawn_columns(train, config, seed, window=0), heldout)
 
 
 def open_stream(
-    stream: DatabaseStream, step: int, config: DataConfig, class_targets: bool = False
+    databases: DatabaseStream,
+    step: int,
+    config: DataConfig,
+    class_targets: bool = False,
+    seed: int = 0,
 ) -> Corpus:
-    """The databases of a step, which the stream has made, opened as `open_corpus` does."""
-    train = _opened(stream.window(step), config)
-    heldout = _opened(stream.heldout(), config)
+    """The databases of a step, which `databases` has made, opened as `open_corpus` does."""
+    train = _opened(databases.window(step), config)
+    heldout = _opened(databases.heldout(), config)
     for name, found in (("trained on", train), ("held out", heldout)):
         if not found:
             raise InputError(
                 f"data.generate: no database {name} from step {step} on has a task: choose another "
                 "data.generate.config, or data.tasks=both"
             )
-    return Corpus(_with_classes(train, config, class_targets), heldout)
+    train = _with_classes(train, config, class_targets)
+    return Corpus(_with_drawn_columns(train, config, seed, databases.window_number(step)), heldout)
 
 
 def _opened(stores: Sequence[Path], config: DataConfig) -> tuple[Database, ...]:
@@ -200,6 +214,24 @@ def _with_classes(
     if not class_targets or config.tasks == "declared" or config.task is not None:
         return databases
     return tuple(replace(d, tasks=(*d.tasks, *text_tasks(d.path, d.meta))) for d in databases)
+
+
+def _with_drawn_columns(
+    databases: tuple[Database, ...], config: DataConfig, seed: int, window: int
+) -> tuple[Database, ...]:
+    """The databases, of their tasks the declared ones and `data.columns_drawn` others."""
+    most = config.columns_drawn
+
+    def drawn(database: Database) -> Database:
+        declared, others = np.split(np.arange(len(database.tasks)), [database.num_declared])
+        if most is None or len(others) <= most:
+            return database
+        rng = stream(seed, "columns", window, database.path.name)
+        chosen = np.sort(rng.choice(others, most, replace=False))
+        tasks = tuple(database.tasks[i] for i in (*declared, *chosen))
+        return replace(database, tasks=tasks)
+
+    return tuple(map(drawn, databases))
 
 
 def _chosen(config: DataConfig) -> list[Source]:

@@ -118,9 +118,13 @@ class DatabaseStream:
         seeds = range(self._window(0).start, self._window(windows).stop)
         return len(self._without_skipped(seeds))
 
+    def window_number(self, step: int) -> int:
+        """The number of the window that `step` is in, from 0."""
+        return step // self.generate.every
+
     def window_end(self, step: int) -> int:
         """The first step that is trained on other databases than `step` is."""
-        return (step // self.generate.every + 1) * self.generate.every
+        return (self.window_number(step) + 1) * self.generate.every
 
     def open(self, step: int) -> bool:
         """Make the databases of `step` and the held-out ones, or wait until they are there; then
@@ -130,7 +134,7 @@ class DatabaseStream:
         InputError, on all ranks, for a database that can't be made, for a folder that another run
         uses, and for one that not all ranks see.
         """
-        number = step // self.generate.every
+        number = self.window_number(step)
         window, coming = self._window(number), self._window(number + 1)
         if not self._wait(self._without_skipped([*self._heldout, *window])):
             return False
@@ -145,7 +149,7 @@ class DatabaseStream:
 
     def window(self, step: int) -> list[Path]:
         """The stores of the databases that `step` is trained on, once `open` has returned."""
-        return self._stores(self._window(step // self.generate.every))
+        return self._stores(self._window(self.window_number(step)))
 
     @property
     def _heldout(self) -> range:

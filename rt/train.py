@@ -126,7 +126,7 @@ def _run(config: TrainConfig, ranks: Ranks, stream: DatabaseStream | None, told:
     """Begin, continue, or find finished the run in the config's folder, which is returned."""
     class_targets = config.model.class_targets
     if stream is None:
-        corpus = open_corpus(config.data, class_targets)
+        corpus = open_corpus(config.data, class_targets, config.seed)
         names = corpus.names()
     else:
         names = stream.names()
@@ -142,7 +142,7 @@ def _run(config: TrainConfig, ranks: Ranks, stream: DatabaseStream | None, told:
         if not stream.open(step):
             signal = (told or ["a signal to another rank"])[0]
             raise InputError(f"{signal} came while databases were made: start again to continue")
-        corpus = open_stream(stream, step, config.data, class_targets)
+        corpus = open_stream(stream, step, config.data, class_targets, config.seed)
     _go_on(Trainer(config, corpus, ranks, record, state, stream), told)
     return record.folder
 

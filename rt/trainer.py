@@ -254,7 +254,8 @@ class Trainer:
                 "data.generate.processes makes more at a time"
             )
         data = self.config.data
-        self.corpus = open_stream(self.stream, self.step, data, self.config.model.class_targets)
+        class_targets, seed = self.config.model.class_targets, self.config.seed
+        self.corpus = open_stream(self.stream, self.step, data, class_targets, seed)
         one_fingerprint([database.path for database in self.corpus.train], data.embedder)
         self.sampler = self._sampler()
         return ""
