@@ -16,7 +16,14 @@ from small_stores import write_stores
 import rustler
 from plurel.errors import InputError
 from rt.config import from_dict
-from rt.corpus import Corpus, DataConfig, build_sampler, open_corpus, text_width
+from rt.corpus import (
+    Corpus,
+    DataConfig,
+    _with_drawn_columns,
+    build_sampler,
+    open_corpus,
+    text_width,
+)
 from rt.data import Batch
 from rt.heldout import HeldoutSet
 from rt.loader import BatchStream, Loader, Share
@@ -305,3 +312,28 @@ def test_declared_tasks_have_the_share_that_they_are_given(pre: Path, mix: str) 
         config(pre, declared_share=0.5)
     with pytest.raises(InputError, match=r"data.declared_share must be above 0 and below 1"):
         config(pre, tasks="both", declared_share=1.0)
+
+
+def test_of_each_database_some_columns_are_drawn(pre: Path) -> None:
+    """Declared tasks stay; each window of databases, and each seed, has a draw of its own."""
+    every = open_corpus(config(pre)).train
+
+    def drawn(window: int, seed: int = 0, most: int = 2) -> list[list[str]]:
+        settings = config(pre, columns_drawn=most)
+        databases = tuple(replace(database, num_declared=1) for database in every)
+        found = _with_drawn_columns(databases, settings, seed, window)
+        return [[task.name for task in database.tasks] for database in found]
+
+    assert [len(names) for names in drawn(0)] == [min(3, len(d.tasks)) for d in every]
+    for names, database in zip(drawn(0), every, strict=True):
+        in_order = [task.name for task in database.tasks]
+        assert names[0] == in_order[0]
+        assert names == sorted(names, key=in_order.index)
+    assert drawn(0) == drawn(0)
+    several = [str(drawn(window, seed)) for window in range(4) for seed in range(2)]
+    assert len(set(several)) > 4
+    assert drawn(0, most=1000) == [[task.name for task in d.tasks] for d in every]
+    train = open_corpus(config(pre, columns_drawn=1)).train
+    assert [len(database.tasks) for database in train] == [1] * len(train)
+    with pytest.raises(InputError, match=r"data.columns_drawn must be 1 or more"):
+        config(pre, columns_drawn=0)
