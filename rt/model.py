@@ -139,6 +139,24 @@ class RelationalTransformer(nn.Module):
         number, datetime, boolean = slots.unbind(-1)
         return Outputs(number, datetime, boolean, text)
 
+    def vectors(self, batch: Batch) -> Tensor:
+        """[B, `vector_width`]: what the model has of each context's own target, for heads that are
+        fitted on it: its cell after the last norm; with `label_attention` also what the labels say
+        and their spread."""
+        hidden, before = self._read(batch, targets_only=True)
+        own = _own(hidden, batch.plan.cell.index_select(0, batch.plan.target), batch)
+        if self.label_attention is None:
+            return own
+        assert before is not None
+        with without_autocast(hidden.device):
+            answer, spread = self.label_attention(own, before, batch)
+        return torch.cat((own.float(), answer[:, None], spread[:, None]), 1)
+
+    @property
+    def vector_width(self) -> int:
+        """Of `vectors`."""
+        return self.config.d_model + 2 * self.config.label_attention
+
     def _text_head(self, hidden: Tensor, at: Tensor, batch: Batch) -> Tensor | None:
         """[B, d_text], see `Outputs`; at: the slots of hidden."""
         if self.class_scale is None:

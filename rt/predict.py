@@ -156,7 +156,7 @@ class Predictor:
                 "settings": self.settings, "protocol": "rolling", "seed": seed,
                 "progress": f"{opened.name}, {split}" if show_progress else None,
             }  # fmt: skip
-            width = self.model.config.d_model
+            width = self.model.vector_width
             vectors = self._of_contexts(self._vectors, opened, rows, width, settings)
             parts.append(Labelled(vectors, labels))
         kind: Kind = opened.task.task_type  # type: ignore[assignment]
@@ -284,10 +284,10 @@ class Predictor:
         return answer
 
     def _vectors(self, batch: Batch) -> torch.Tensor:
-        """f64[B, d_model]: of the contexts' targets, before the model's own heads."""
+        """f64[B, F]: of the contexts' targets, before the model's own heads."""
         device = next(self.model.parameters()).device
         with torch.no_grad(), autocast(device, self.settings.precision):
-            return self.model.hidden(batch.to(device), targets_only=True).double().cpu()
+            return self.model.vectors(batch.to(device)).double().cpu()
 
     def _of_contexts(
         self,

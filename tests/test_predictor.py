@@ -12,11 +12,12 @@ from plurel.errors import InputError
 from plurel.rng import stream
 from rt.asked import Entities, seconds
 from rt.checkpoint import save_pretrained
+from rt.context_labels import context_label_means
 from rt.evaluate import predict, store_rows
 from rt.heads import Head, Labelled, fit_head
 from rt.labels import LABEL_TYPES
 from rt.meta import open_meta
-from rt.model import RelationalTransformer
+from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import Predictor
 from rt.predictions import ContextSettings
 from rt.recipes import Recipe
@@ -128,6 +129,31 @@ def test_a_head_learns_and_is_kept(
     assert same.prediction.tolist() == found.prediction.tolist()
     with pytest.raises(InputError, match="no saved head"):
         Head.load(tmp_path / "nothing")
+
+
+def test_vectors_of_a_model_with_label_attention_hold_what_labels_say(
+    folders: tuple[Path, Path],
+) -> None:
+    """Where it has learned no weights: their mean."""
+    sizes = vars(varied_model().config) | {"label_attention": True}
+    model = RelationalTransformer(ModelConfig(**sizes))
+    assert model.label_attention is not None
+    model.label_attention.w_share.bias.data.fill_(0.5)
+    predictor = Predictor(model, SETTINGS, folders[1].parent)
+    head = predictor.fit_head(folders[0], "mean-amount", num_rows=40, show_progress=False)
+    assert head.weight.shape == (model.config.d_model + 2, 1)
+    (task,) = load_tasks(folders[1], ["mean-amount"])
+    rows = np.arange(*task.splits["train"], dtype=np.uint32)[-20:]
+    means = context_label_means(folders[1], task, rows, settings=SETTINGS, protocol="rolling")
+    opened = predictor._open(folders[0], "mean-amount", False)
+    width = model.vector_width
+    vectors = predictor._of_contexts(
+        predictor._vectors, opened, rows, width,
+        {"settings": SETTINGS, "protocol": "rolling", "progress": None},
+    )  # fmt: skip
+    column = open_meta(folders[1]).columns[task.column]
+    found = column.std * vectors[:, -2] + column.mean
+    assert found.tolist() == pytest.approx(means["context_all"].tolist(), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", LABEL_TYPES)
