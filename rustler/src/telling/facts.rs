@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::View;
+use super::reader::for_wanted;
 use crate::meta::SemanticType;
 use crate::store::{NO_RANK, NO_ROW};
 use crate::visibility::{Split, Target, in_time};
@@ -417,12 +418,17 @@ impl Facts {
         let columns = groups.flatten().map(|group| group.columns.len());
         let mut tallies = vec![Tally::default(); columns.sum()];
         let mut left = vec![LOOKED_AT; self.tables.len()];
+        let mut num_left = self.tables.len();
         for (&child, &rank) in children[..end].iter().zip(&ranks[..end]).rev().take(TRIED) {
+            if num_left == 0 {
+                break;
+            }
             let number = self.tables.iter().position(|t| t.rows.contains(&child));
             let Some(number) = number.filter(|&n| left[n] > 0 && now.counts(view, child)) else {
                 continue;
             };
             left[number] -= 1;
+            num_left -= usize::from(left[number] == 0);
             let table = &self.tables[number];
             let ago = bound
                 .filter(|_| rank != NO_RANK)
@@ -496,15 +502,10 @@ impl Group {
         tallies: &mut [Tally],
         found: &mut [Option<f32>],
     ) {
-        let mut columns = self.columns.iter().enumerate().peekable();
-        for (column, bits) in view.arrays.cells(holder) {
-            while columns.next_if(|(_, wanted)| wanted.0 < column).is_some() {}
-            let Some((place, wanted)) = columns.next_if(|(_, wanted)| wanted.0 == column) else {
-                continue;
-            };
-            let tally = &mut tallies[self.first_tally + place];
-            tally.add(f32::from_bits(bits), &self.means[wanted.1], found);
-        }
+        for_wanted(view.arrays.cells(holder), &self.columns, |place, bits| {
+            let means = &self.means[self.columns[place].1];
+            tallies[self.first_tally + place].add(f32::from_bits(bits), means, found);
+        });
     }
 }
 

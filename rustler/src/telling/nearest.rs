@@ -102,9 +102,10 @@ impl Coded {
         if code == MISSING {
             return found;
         }
+        let is_circular = self.is_circular();
         for (other, like) in found.iter_mut().enumerate().skip(1) {
             let mut apart = (other as f32 - f32::from(code)).abs();
-            if self.is_circular() {
+            if is_circular {
                 apart = apart.min(CODES as f32 - 1.0 - apart);
             }
             let near = match self.numbers {

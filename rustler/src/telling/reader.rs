@@ -116,13 +116,9 @@ impl Reader {
             };
             let row = is_stored.then_some(row);
             if let Some(row) = row.filter(|_| !way.cells.is_empty()) {
-                let mut wanted = way.cells.iter().peekable();
-                for (column, bits) in view.arrays.cells(row) {
-                    while wanted.next_if(|wanted| wanted.0 < column).is_some() {}
-                    if let Some(&(_, place)) = wanted.next_if(|wanted| wanted.0 == column) {
-                        found[place] = Some(bits);
-                    }
-                }
+                for_wanted(view.arrays.cells(row), &way.cells, |number, bits| {
+                    found[way.cells[number].1] = Some(bits);
+                });
             }
             let facts = way.facts.about(view, self.horizon, row, now);
             for (&place, fact) in way.places.iter().zip(facts) {
@@ -130,5 +126,25 @@ impl Reader {
             }
         }
         found
+    }
+}
+
+/// Calls `found` with the number in `wanted`, columns that rise, of each of a row's cells that is
+/// wanted, and with its bits.
+pub fn for_wanted(
+    cells: impl Iterator<Item = (u32, u32)>,
+    wanted: &[(u32, usize)],
+    mut found: impl FnMut(usize, u32),
+) {
+    let mut number = 0;
+    for (column, bits) in cells {
+        while wanted.get(number).is_some_and(|&(other, _)| other < column) {
+            number += 1;
+        }
+        match wanted.get(number) {
+            Some(&(other, _)) if other == column => found(number, bits),
+            Some(_) => {}
+            None => return,
+        }
     }
 }
