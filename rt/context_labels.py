@@ -18,7 +18,7 @@ from rt.meta import SEMANTIC_TYPES, open_meta
 from rt.predictions import ContextSettings, NewRows, of_contexts
 from rt.ranks import Ranks
 from rt.scores import Protocol
-from rt.shown_labels import own_labels, shown_labels
+from rt.shown_labels import is_own, shown_labels
 from rt.tasks import Task
 
 Floats = NDArray[np.float64]
@@ -61,7 +61,8 @@ def context_label_means(
 def label_sums(batch: Batch, boolean: bool) -> torch.Tensor:
     """f64[B, 4]: sum and number of the labels of rows that share a parent with the target's row,
     and of all but the target; booleans count as 0 and 1, other values as they are in the batch."""
-    own, every = own_labels(batch), shown_labels(batch)
+    every = shown_labels(batch)
+    own = every & is_own(batch)
     value = (batch.value > 0).double() if boolean else batch.value.double()
     parts = [torch.where(mask, value, 0).sum(1) for mask in (own, every)]
     counts = [mask.sum(1).double() for mask in (own, every)]

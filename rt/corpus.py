@@ -94,6 +94,9 @@ class DataConfig:
         require(self.num_dbs is None or self.num_dbs > 0, "data.num_dbs", "1 or more", self.num_dbs)
         drawn = self.columns_drawn
         require(drawn is None or drawn > 0, "data.columns_drawn", "1 or more", drawn)
+        columns = self.tasks != "declared" and self.task is None
+        need = "null unless columns are tasks (data.tasks)"
+        require(drawn is None or columns, "data.columns_drawn", need, drawn)
         low, high = self.extra_target_share
         ordered = 0 <= low <= high <= 1
         need = "two shares in rising order within [0, 1]"

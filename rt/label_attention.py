@@ -50,7 +50,7 @@ class LabelAttention(nn.Module):
             sums = parts.new_zeros(batch.num_contexts, parts.shape[1])
             return sums.index_add(0, context, parts)
 
-        boolean = (batch.target_type == BOOLEAN)[:, None]
+        boolean, text = ((batch.target_type == kind)[:, None] for kind in (BOOLEAN, TEXT))
         value = batch.value.reshape(-1).index_select(0, slot)[:, None].float()
         shown = torch.where(
             boolean.index_select(0, context), (value > 0).float(), value.clamp(-LARGEST, LARGEST)
@@ -60,11 +60,11 @@ class LabelAttention(nn.Module):
         # one more label of even odds, so that labels that agree are no certainty
         chance = (torch.where(boolean, mean, 0.5) * count + 0.5) / (count + 1)
         means = torch.where(boolean, chance.logit(), mean)
-        share = self.w_share(asking).float() * (batch.target_type != TEXT)[:, None]
+        share = self.w_share(asking).float() * ~text
         with torch.no_grad():
             apart = total(weight * (shown - mean.index_select(0, context)).square())
             spread = (apart.mean(1, keepdim=True) * count + MORE) / (count + MORE)
-            spread = torch.where(boolean, 1, spread.sqrt())[:, 0]
+            spread = torch.where(boolean | text, 1, spread.sqrt())[:, 0]
         return (share * means).sum(1), spread
 
     def _weights(self, asking: Tensor, labels: Tensor, context: Tensor) -> Tensor:

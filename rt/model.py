@@ -124,14 +124,17 @@ class RelationalTransformer(nn.Module):
         targets_only: bool = False,
         before: Tensor | None = None,
     ) -> Outputs:
-        """The outputs from what `hidden` returned. before: the cells before the last block, which
-        the variant `label_attention` reads."""
+        """The outputs from what `hidden` returned. before: the cells before the last block, without
+        which a model with `label_attention` has no outputs: InputError."""
         plan = batch.plan
         at = plan.cell.index_select(0, plan.target) if targets_only else plan.cell
         with without_autocast(hidden.device):
             heads, text = self._heads(hidden), self._text_head(hidden, at, batch)
             if self.label_attention is not None:
-                assert before is not None
+                if before is None:
+                    raise InputError(
+                        "a model with label_attention reads more than `hidden`: call it"
+                    )
                 answers = self.label_attention(_own(hidden, at, batch), before, batch)
                 heads = _with_answers(heads, answers, at, batch)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])

@@ -1,5 +1,6 @@
 """Sizes of a model and the variants that it has beside the published architecture."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -17,9 +18,18 @@ MOST_BLOCKS, MOST_WIDE = 1000, 1 << 20
 """Far above any use: a wrong number in a file is an error, not an hour's work or an overflow."""
 
 Gate = Literal["none", "head", "channel"]
+GATES: tuple[Gate, ...] = get_args(Gate)
+
 GONE = ("label_means",)
 """Variants of earlier versions."""
-GATES: tuple[Gate, ...] = get_args(Gate)
+
+
+def without_gone(values: Any) -> Any:
+    """A model's config without variants of earlier versions that are off; what is no group of keys
+    as it is."""
+    if not isinstance(values, Mapping):
+        return values
+    return {key: value for key, value in values.items() if key not in GONE or value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +115,7 @@ class ModelConfig(Variants):
         """The reverse of `to_dict`. Keys that are absent keep their defaults, so that configs older
         than a variant load, and those of variants that are gone are read where they are off;
         unknown and missing keys are an InputError."""
-        known = {key: value for key, value in values.items() if key not in GONE or value}
-        return from_dict(cls, known, "model")
+        return from_dict(cls, without_gone(values), "model")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for YAML."""

@@ -17,6 +17,7 @@ from plurel.errors import InputError
 from rt import checkpoint
 from rt.config import from_dict, to_dict
 from rt.logs import FACTS, read_metrics, write_facts
+from rt.model_config import without_gone
 from rt.text_table import aligned
 from rt.train_config import TrainConfig
 
@@ -121,6 +122,8 @@ class Run:
 
     def _filled(self, before: Mapping[str, Any]) -> dict[str, Any]:
         """A run's config, fields that came after it with their defaults: what it did."""
+        if "model" in before:
+            before = {**before, "model": without_gone(before["model"])}
         try:
             return to_dict(from_dict(TrainConfig, before))
         except InputError as error:

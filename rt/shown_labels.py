@@ -21,11 +21,11 @@ def shown_labels(batch: Batch) -> Tensor:
     return (column == target) & ~batch.is_padding & ~batch.is_target
 
 
-def own_labels(batch: Batch) -> Tensor:
-    """bool [B, S]: those of `shown_labels` that are the target's own."""
+def is_own(batch: Batch) -> Tensor:
+    """bool [B, S]: cells of rows that share a parent with the target's row."""
     rows = batch.row.long().clamp(min=0) + batch.context_row_ptr[:-1, None]
     rows = rows.clamp(max=len(batch.row_time) - 1)  # of padding any
-    return shown_labels(batch) & shares_parent(batch)[rows]
+    return shares_parent(batch)[rows]
 
 
 def shares_parent(batch: Batch) -> Tensor:

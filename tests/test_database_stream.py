@@ -24,7 +24,7 @@ from plurel.corpus import generate_corpus
 from plurel.errors import InputError
 from rt import checkpoint
 from rt.config import from_dict, to_dict
-from rt.corpus import DataConfig, build_sampler, open_corpus
+from rt.corpus import DataConfig, _with_drawn_columns, build_sampler, open_corpus
 from rt.data import Batch
 from rt.database_stream import DatabaseStream, GenerateConfig
 from rt.defining.drawn import draw_tasks
@@ -65,6 +65,7 @@ def config(generator: Path, run_dir: Path, **trainer: Any) -> TrainConfig:
     values["data"] |= {
         "root": [],
         "tasks": "both",
+        "columns_drawn": 3,
         "num_dbs": NUM_DBS,
         "generate": {
             "config": str(generator),
@@ -137,7 +138,10 @@ def test_each_step_trains_on_its_window(
     for step, window in enumerate(([1, 2, 3],) * 2 + ([3, 4, 5],) * 2 + ([5, 6, 7],) * 2):
         chosen = replace(settings, generate=None, root=tuple(str(stores[s]) for s in window),
                          heldout="rows")  # fmt: skip
-        sampler = build_sampler(open_corpus(chosen).train, chosen, seed=0,
+        every = open_corpus(replace(chosen, columns_drawn=None)).train
+        databases = _with_drawn_columns(every, chosen, seed=0, window=step // 2)
+        assert databases != every
+        sampler = build_sampler(databases, chosen, seed=0,
                                 extra_target_share=chosen.extra_target_share)  # fmt: skip
         assert arrays(Batch.from_arrays(sampler.batch(step))) == seen[step]
 

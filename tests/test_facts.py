@@ -55,9 +55,14 @@ class World:
         return np.flatnonzero(mine & (self.label_time + HORIZON <= self.label_time[label]))
 
     def sampler(
-        self, folder: Path, extra_target_share: tuple[float, float] = (0.0, 0.0), **recipe: Any
+        self,
+        folder: Path,
+        extra_target_share: tuple[float, float] = (0.0, 0.0),
+        train_until: int = PERIOD * PERIODS,
+        **recipe: Any,
     ) -> rustler.Sampler:
-        """recipe: in place of one of the label rows of others, and nothing else."""
+        """train_until: when the windows of training labels have ended; recipe: in place of one of
+        the label rows of others, and nothing else."""
         last = PERIOD * PERIODS
         events = [
             {"time": t, "parents": [("users", u), ("items", i)], "cells": {"size": s}}
@@ -101,9 +106,11 @@ class World:
         store = write_store(folder, {"name": "users", "tables": tables})
         self.first = USERS + ITEMS + len(events) + len(views)
         last = self.first + len(labels)
+        ended = int((self.label_time + HORIZON <= train_until).sum())
+        train = min(self.first + ended, last - 4 * USERS)
         splits = [
-            (self.first, last - 4 * USERS),
-            (last - 4 * USERS, last - 2 * USERS),
+            (self.first, train),
+            (train, last - 2 * USERS),
             (last - 2 * USERS, last),
         ]
         task = rustler.Task(0, 4, 2, splits, HORIZON)
@@ -224,17 +231,24 @@ def test_rows_of_a_busy_table_do_not_hide_those_of_another(
     check_alike(world, fact, tmp_path / "s")
 
 
-@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+@pytest.mark.parametrize(
+    ("fact", "age"),
+    # what happened in the last hour tells nothing of what comes nine hours later
+    [(fact, 0) for fact in FACTS] + [(fact, AGE) for fact in (mean_size, mean_quality, last_label)],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_what_is_not_known_yet_changes_no_fact(
-    tmp_path: Path, fact: Callable[[World, int], float]
+    tmp_path: Path, fact: Callable[[World, int], float], age: int
 ) -> None:
-    """Events after the targets, hundreds of another table among them, and labels whose window has
-    not ended or that come with theirs."""
+    """Events after the targets, or their cutoff, hundreds of another table among them, and labels
+    whose window has not ended or that come with theirs."""
     world = World()
     decided_by(world, fact)
-    before = world.contexts(world.sampler(tmp_path / "before"))
+    last = PERIOD * PERIODS - age
+    cutoff = last if age else None
+    before = world.contexts(world.sampler(tmp_path / "before", train_until=last), cutoff)
     neighbours = world.neighbours(before)
-    last = PERIOD * PERIODS
+    assert before["context_told"].min() > 0
     # the targets see events up to their time, and no label after the period before it
     world.label[world.label_time + HORIZON > last] = 9.0
     world.view_time = last + 1 + np.arange(300)
@@ -243,7 +257,7 @@ def test_what_is_not_known_yet_changes_no_fact(
         world.item = np.append(world.item, np.zeros(USERS, int))
         world.size = np.append(world.size, np.full(USERS, 9.0))
         world.time = np.append(world.time, np.full(USERS, last + 1))
-    after = world.contexts(world.sampler(tmp_path / "after"))
+    after = world.contexts(world.sampler(tmp_path / "after", train_until=last), cutoff)
     assert world.neighbours(after) == neighbours
     assert before["row_alike"].tolist() == after["row_alike"].tolist()
     assert before["context_told"].tolist() == after["context_told"].tolist()

@@ -335,5 +335,7 @@ def test_of_each_database_some_columns_are_drawn(pre: Path) -> None:
     assert drawn(0, most=1000) == [[task.name for task in d.tasks] for d in every]
     train = open_corpus(config(pre, columns_drawn=1)).train
     assert [len(database.tasks) for database in train] == [1] * len(train)
+    with pytest.raises(InputError, match=r"data.columns_drawn must be null unless columns are"):
+        config(pre, columns_drawn=1, tasks="declared")
     with pytest.raises(InputError, match=r"data.columns_drawn must be 1 or more"):
         config(pre, columns_drawn=0)

@@ -15,7 +15,7 @@ from random_contexts import SHAPES, random_arrays
 from sampler_fixtures import make, shop
 from store_fixtures import write_store
 
-from rt.data import TEXT, Batch
+from rt.data import BOOLEAN, DATETIME, NUMBER, TEXT, Batch
 from rt.model import ModelConfig, RelationalTransformer
 
 __all__ = ["form"]  # a fixture
@@ -104,6 +104,23 @@ def variant(request: pytest.FixtureRequest) -> tuple[dict[str, Any], Arrays, Pro
 def test_variants(variant: tuple[dict[str, Any], Arrays, Proof], form: str) -> None:
     settings, arrays, proof = variant
     assert_agreement(model_for(arrays, form, **settings), Batch.from_arrays(arrays), proof)
+
+
+@pytest.mark.parametrize("kind", [NUMBER, DATETIME, BOOLEAN])
+def test_label_attention_to_labels_of_each_kind(kind: int, form: str) -> None:
+    """In one context there is no label."""
+    arrays = random_arrays(7, num_contexts=4, num_slots=24)
+    slots = np.arange(4), arrays["target_slot"]
+    column = arrays["column_number"][arrays["column"]]
+    labels = ~arrays["is_padding"] & (column == column[slots][:, None])
+    assert (labels.sum(1) > 1).any()
+    arrays["semantic_type"][labels], arrays["text"][labels] = kind, -1
+    arrays["value"][labels] = np.random.default_rng(0).normal(size=labels.sum())
+    arrays["is_target"][0] |= labels[0]  # further targets: none is shown
+    settings = {"label_attention": True}
+    assert_agreement(
+        model_for(arrays, form, **settings), Batch.from_arrays(arrays), prove(arrays, **settings)
+    )
 
 
 def test_the_loss_is_a_mean_over_contexts_not_over_targets() -> None:

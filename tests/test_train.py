@@ -221,6 +221,7 @@ def test_a_run_of_an_older_version_goes_on(pre: Path, finished: Path, tmp_path: 
     file = checkpoint.find_checkpoint(folder) / checkpoint.TRAINER_FILE
     names, config = state["databases"], copy.deepcopy(state["config"])
     del state["config"]["model"]["row_likeness"]
+    state["config"]["model"]["label_means"] = False
     torch.save(state, file)
     assert Run(folder, config, names).last_state() is not None
     config["model"]["row_likeness"] = True

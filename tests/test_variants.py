@@ -14,7 +14,7 @@ from torch import nn
 
 from plurel.errors import InputError
 from rt.blocks import Attention, run_blocks
-from rt.data import BOOLEAN, NUMBER, Batch
+from rt.data import BOOLEAN, NUMBER, TEXT, Batch
 from rt.label_attention import LabelAttention
 from rt.likeness import row_likeness
 from rt.meta import NO_TIME
@@ -295,6 +295,7 @@ def test_of_booleans_the_log_odds() -> None:
     found, spread = answer([Row([(0, -1.0)]), *labels], BOOLEAN)
     assert found == pytest.approx(np.log(2.5 / 1.5))
     assert spread == 1.0
+    assert answer([Row([(0, 0.0)]), *labels], TEXT) == (0.0, 1.0)
 
 
 def test_an_older_config_is_read_where_what_is_gone_is_off() -> None:

@@ -5,7 +5,7 @@
 //! in the training labels: each is predicted from the last ones of the same parent that were known
 //! to it (`key_shares`); and which cells of it and its parents tell most (`columns`). Like the mean
 //! by which a column is normalised, the result is a number of the training split, the same for all
-//! targets; labels of other splits play no part.
+//! targets that are as far beyond their cutoff (`View::age`); labels of other splits play no part.
 
 mod columns;
 mod facts;
@@ -25,7 +25,6 @@ use crate::store::{Arrays, NO_ROW};
 use crate::task::Prepared;
 use crate::visibility::Split;
 pub use columns::Telling;
-use facts::Now;
 pub use nearest::{Likeness, NOT_SAID, Nearest};
 
 /// Training labels that are looked at, the latest ones.
@@ -136,7 +135,7 @@ fn key_shares(view: &View, labels: &Labels) -> Vec<f64> {
     keys.resize_with(table.num_parents, Relatives::default);
     let (mut base, mut known) = (0.0, 0);
     for (number, &(row, label)) in labels.iter().enumerate() {
-        let target = Now::of(view, row).target;
+        let target = facts::target_of(view, row);
         let knows = |other: u32| target.sees_label(arrays.time(other), Split::Train);
         while known < number && knows(labels[known].0) {
             let (row, label) = labels[known];

@@ -294,7 +294,7 @@ impl Search<'_> {
         }
     }
 
-    /// What was known of these rows at the labels' times. Of facts that say nearly the same the one
+    /// What was known of these rows at the labels' times, less the view's age. Of facts that say nearly the same the one
     /// that tells most.
     fn add_facts(&mut self, rows: &[u32], path: &[usize]) {
         let (view, labels) = (self.view, !self.labels.texts);

@@ -2,7 +2,7 @@
 //!
 //! When it is; how many rows of each table reference it, for how long none has, how many have of
 //! late; the means of their cells, of the cells of what else they reference, and of labels, each
-//! over the last few. They are aggregates along foreign keys (deep feature synthesis; Kanter and
+//! over the last few. (At the row's time, or the view's age before it.) They are aggregates along foreign keys (deep feature synthesis; Kanter and
 //! Veeramachaneni, Deep Feature Synthesis, 2015, section II) of what was known at the row's time.
 
 use std::ops::Range;
@@ -84,7 +84,7 @@ pub struct Source {
 /// What is known when facts are told.
 #[derive(Clone, Copy)]
 pub struct Now {
-    pub target: Target,
+    target: Target,
     /// Of rows that are seen, the last rank.
     last_rank: u32,
     /// A row that does not count: the one that they are told for.
@@ -96,15 +96,14 @@ pub struct Now {
 impl Now {
     /// Of a label row of the store, at the view's age.
     pub fn of(view: &View, label: u32) -> Self {
-        let time = view.arrays.time(label);
-        let cutoff = time
-            .filter(|_| view.age > 0)
-            .map(|t| t.saturating_sub(view.age));
-        let last_rank = match cutoff {
-            Some(_) => view.arrays.last_rank(|time| in_time(Some(time), cutoff)),
-            None => view.arrays.row_rank[label as usize],
+        let target = target_of(view, label);
+        let last_rank = match view.age {
+            0 => view.arrays.row_rank[label as usize],
+            _ => view
+                .arrays
+                .last_rank(|time| in_time(Some(time), target.bound())),
         };
-        Self::new(view.task.target(label, time, cutoff), last_rank, label)
+        Self::new(target, last_rank, label)
     }
 
     /// Without a time only rows without one count, so that facts are the same for all targets.
@@ -159,6 +158,14 @@ impl Now {
     fn sees(&self, view: &View, row: u32) -> bool {
         view.arrays.row_rank[row as usize] <= self.last_rank && self.counts(view, row)
     }
+}
+
+/// A label row of the store as a target of the view's age.
+pub fn target_of(view: &View, label: u32) -> Target {
+    let time = view.arrays.time(label);
+    let aged = time.filter(|_| view.age > 0);
+    let cutoff = aged.map(|time| time.saturating_sub(view.age));
+    view.task.target(label, time, cutoff)
 }
 
 /// Facts about the rows that are referenced by rows of labels (`NO_ROW`: none), or are these (own):
