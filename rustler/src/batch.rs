@@ -296,8 +296,9 @@ impl Sampler {
             None => arrays.time(item.row),
         };
         let beyond = time.zip(item.cutoff).map(|(t, c)| t.saturating_sub(c));
-        Some(match beyond.and_then(nearest_age) {
-            None => self.told[item.task].get_or_init(|| find(0)),
+        let fresh = self.told[item.task].get_or_init(|| find(0));
+        Some(match beyond.and_then(|b| nearest_age(b, fresh.horizon)) {
+            None => fresh,
             Some(number) => {
                 let aged = self.told_aged[item.task]
                     .get_or_init(|| (0..AGES).map(|_| OnceLock::new()).collect());

@@ -76,10 +76,11 @@ const PER_OCTAVE: f64 = 2.0;
 /// Ages that are told apart: the last is beyond all time.
 pub const AGES: usize = 128;
 
-/// Which of the ages beyond none is nearest to this many seconds.
-pub fn nearest_age(seconds: i64) -> Option<usize> {
+/// Which of the ages is nearest to this many seconds; None if half a horizon is more: then hardly a
+/// fact differs, and to find out what tells takes long.
+pub fn nearest_age(seconds: i64, horizon: i64) -> Option<usize> {
     let number = || (PER_OCTAVE * (seconds as f64).log2()).round() as usize;
-    (seconds > 0).then(|| number().min(AGES - 1))
+    (seconds > 0 && seconds >= horizon / 2).then(|| number().min(AGES - 1))
 }
 
 /// The age of this number, in seconds.
@@ -92,6 +93,8 @@ pub struct Told {
     /// See `key_shares`; empty for tables with less than two foreign keys, of which there is
     /// nothing to choose.
     pub shares: Vec<f64>,
+    /// See `facts::horizon`.
+    pub horizon: i64,
     pub telling: Telling,
     pub nearest: Nearest,
 }
@@ -100,14 +103,15 @@ impl Told {
     /// columns: whether columns are asked for, or keys alone.
     pub fn new(view: &View, columns: bool) -> Self {
         let labels = Labels::new(view);
+        let rows: Vec<u32> = labels.found.iter().map(|&(row, _)| row).collect();
+        let horizon = facts::horizon(view, &rows);
         let mut told = Self {
             shares: key_shares(view, &labels),
+            horizon,
             telling: Telling::default(),
             nearest: Nearest::default(),
         };
         if columns {
-            let rows: Vec<u32> = labels.found.iter().map(|&(row, _)| row).collect();
-            let horizon = facts::horizon(view, &rows);
             let found = columns::found_columns(view, &labels, horizon);
             told.telling = Telling::new(&found);
             told.nearest = Nearest::new(view, &labels, &found, horizon);
