@@ -129,14 +129,19 @@ class RelationalTransformer(nn.Module):
         plan = batch.plan
         at = plan.cell.index_select(0, plan.target) if targets_only else plan.cell
         with without_autocast(hidden.device):
-            heads, text = self._heads(hidden), self._text_head(hidden, at, batch)
+            heads, text = self._heads(hidden), None
+            if self.class_scale is not None or self.label_attention is not None:
+                places = _own_places(at, batch)
+                own = _rows_at(hidden, places)
+            if self.class_scale is not None:
+                text = self._text_head(own)
             if self.label_attention is not None:
                 if before is None:
                     raise InputError(
                         "a model with label_attention reads more than `hidden`: call it"
                     )
-                answers = self.label_attention(_own(hidden, at, batch), before, batch)
-                heads = _with_answers(heads, answers, at, batch)
+                answers = self.label_attention(own, before, batch)
+                heads = _with_answers(heads, answers, places, batch)
         slots = heads.new_zeros(batch.row.numel(), heads.shape[1])
         slots = slots.index_copy(0, at, heads).unflatten(0, batch.row.shape)
         number, datetime, boolean = slots.unbind(-1)
@@ -147,7 +152,8 @@ class RelationalTransformer(nn.Module):
         fitted on it: its cell after the last norm; with `label_attention` also what the labels say
         and their spread."""
         hidden, before = self._read(batch, targets_only=True)
-        own = _own(hidden, batch.plan.cell.index_select(0, batch.plan.target), batch)
+        at = batch.plan.cell.index_select(0, batch.plan.target)
+        own = _rows_at(hidden, _own_places(at, batch))
         if self.label_attention is None:
             return own
         assert before is not None
@@ -160,12 +166,10 @@ class RelationalTransformer(nn.Module):
         """Of `vectors`."""
         return self.config.d_model + 2 * self.config.label_attention
 
-    def _text_head(self, hidden: Tensor, at: Tensor, batch: Batch) -> Tensor | None:
-        """[B, d_text], see `Outputs`; at: the slots of hidden."""
-        if self.class_scale is None:
-            return None
-        found = _own(hidden, at, batch)
-        unit = F.normalize(self.dec_dict["text"](found).float(), dim=-1)
+    def _text_head(self, own: Tensor) -> Tensor:
+        """[B, d_text], see `Outputs`, of each context's own target [B, d]."""
+        assert self.class_scale is not None
+        unit = F.normalize(self.dec_dict["text"](own).float(), dim=-1)
         return unit * self.class_scale.clamp(max=MOST_SCALE).exp()
 
     def hidden(self, batch: Batch, targets_only: bool = False) -> Tensor:
@@ -254,25 +258,19 @@ class RelationalTransformer(nn.Module):
 
 
 def _with_answers(
-    heads: Tensor, answers: tuple[Tensor, Tensor], at: Tensor, batch: Batch
+    heads: Tensor, answers: tuple[Tensor, Tensor], places: Tensor, batch: Batch
 ) -> Tensor:
-    """The heads [N, 3], of which that of each context's own target is a correction of an answer, in
-    multiples of its spread (`LabelAttention`)."""
+    """The heads [N, 3], of which that of each context's own target, at `places`, is a correction of
+    an answer, in multiples of its spread (`LabelAttention`)."""
     answer, spread = (part[:, None] for part in answers)
-    places = _own_places(at, batch)
-    said = F.pad(heads, (0, 0, 0, 1)).index_select(0, places)
     is_type = batch.target_type[:, None] == torch.tensor(SCALAR_TYPES, device=heads.device)
-    return _added(heads, places, ((answer + (spread - 1) * said) * is_type).to(heads.dtype))
+    more = (answer + (spread - 1) * _rows_at(heads, places)) * is_type
+    return F.pad(heads, (0, 0, 0, 1)).index_add(0, places, more.to(heads.dtype))[:-1]
 
 
-def _added(x: Tensor, places: Tensor, more: Tensor) -> Tensor:
-    """x [N, ...] plus `more` [B, ...] at these places, of which N is nowhere."""
-    return F.pad(x, (0, 0, 0, 1)).index_add(0, places, more)[:-1]
-
-
-def _own(hidden: Tensor, at: Tensor, batch: Batch) -> Tensor:
-    """[B, d]: of each context's own target; of contexts without cells 0, and not scored."""
-    return F.pad(hidden, (0, 0, 0, 1)).index_select(0, _own_places(at, batch))
+def _rows_at(x: Tensor, places: Tensor) -> Tensor:
+    """x [N, ...] at these places, of which N is nowhere: 0."""
+    return F.pad(x, (0, 0, 0, 1)).index_select(0, places)
 
 
 def _own_places(at: Tensor, batch: Batch) -> Tensor:

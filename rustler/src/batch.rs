@@ -245,20 +245,23 @@ impl Sampler {
 
     fn build_one(&self, item: &Item, plan: &Plan, scratch: &mut Scratch) -> Built {
         let task = &self.tasks[item.task];
-        let request = Request {
+        let mut request = Request {
             store: &self.sources[task.task.store].store,
             children: &self.sources[task.task.store].children,
             keys: self.sources[task.task.store].keys.as_ref(),
             nodes: &self.sources[task.task.store].nodes,
             task,
             index: &self.indices[item.task],
-            told: self.told(item, &plan.parts),
+            told: None,
             asks_columns: self.settings.recipes[item.recipe].asks_columns(),
             row: item.row,
             new: item.new,
             cutoff: item.cutoff,
             name: item.name,
         };
+        if plan.parts.ask_labels() {
+            request.told = Some(self.told(item.task, &request));
+        }
         Built {
             task: item.task,
             recipe: item.recipe,
@@ -269,21 +272,16 @@ impl Sampler {
         }
     }
 
-    /// What a recipe needs to know of the training labels, see `Request::told`.
-    fn told(&self, item: &Item, parts: &Parts) -> Option<&Told> {
-        if !parts.ask_labels() {
-            return None;
-        }
-        let task = &self.tasks[item.task];
-        let source = &self.sources[task.task.store];
-        let arrays = source.store.arrays();
+    /// What the training labels of the request's task, of this number, tell; see `Request::told`.
+    fn told(&self, number: usize, request: &Request) -> &Told {
+        let arrays = request.store.arrays();
         let find = |age: i64| {
             let view = View {
                 arrays: &arrays,
-                children: &source.children,
-                task,
-                index: &self.indices[item.task],
-                types: &source.store.types,
+                children: request.children,
+                task: request.task,
+                index: request.index,
+                types: &request.store.types,
                 age,
             };
             Told::new(
@@ -291,20 +289,17 @@ impl Sampler {
                 self.settings.recipes.iter().any(Recipe::asks_columns),
             )
         };
-        let time = match item.new {
-            Some(new) => new.time,
-            None => arrays.time(item.row),
-        };
-        let beyond = time.zip(item.cutoff).map(|(t, c)| t.saturating_sub(c));
-        let fresh = self.told[item.task].get_or_init(|| find(0));
-        Some(match beyond.and_then(|b| nearest_age(b, fresh.horizon)) {
+        let times = request.time().zip(request.cutoff);
+        let beyond = times.map(|(time, cutoff)| time.saturating_sub(cutoff));
+        let fresh = self.told[number].get_or_init(|| find(0));
+        match beyond.and_then(|b| nearest_age(b, fresh.horizon)) {
             None => fresh,
-            Some(number) => {
-                let aged = self.told_aged[item.task]
+            Some(age) => {
+                let aged = self.told_aged[number]
                     .get_or_init(|| (0..AGES).map(|_| OnceLock::new()).collect());
-                aged[number].get_or_init(|| find(age_numbered(number)))
+                aged[age].get_or_init(|| find(age_numbered(age)))
             }
-        })
+        }
     }
 }
 

@@ -49,11 +49,9 @@ impl<'a> Builder<'a> {
     pub fn new(request: Request<'a>, plan: &Plan, position: &'a mut IdMap) -> Self {
         position.clear();
         let arrays = request.store.arrays();
-        let time = match request.new {
-            Some(new) => new.time,
-            None => arrays.time(request.row),
-        };
-        let target = request.task.target(request.row, time, request.cutoff);
+        let target = request
+            .task
+            .target(request.row, request.time(), request.cutoff);
         Builder {
             last_rank: arrays.last_rank(|time| in_time(Some(time), target.bound())),
             last_known_rank: match target.has_time() {

@@ -49,6 +49,16 @@ pub struct Request<'a> {
     pub name: Name,
 }
 
+impl Request<'_> {
+    /// Of the target's row.
+    pub fn time(&self) -> Option<i64> {
+        match self.new {
+            Some(new) => new.time,
+            None => self.store.arrays().time(self.row),
+        }
+    }
+}
+
 /// A row of a table of labels that is not in the store: whose label, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRow {

@@ -66,9 +66,40 @@ impl<'a> Arrays<'a> {
 
     /// The bits of the cell of `column` in `row`, if it is not null.
     pub fn cell(&self, row: u32, column: u32) -> Option<u32> {
-        self.cells(row)
-            .find(|&(found, _)| found == column)
-            .map(|(_, bits)| bits)
+        let mut cell = None;
+        self.for_wanted(row, &[(column, ())], |_, bits| cell = Some(bits));
+        cell
+    }
+
+    /// Calls `found` with the number in `wanted`, columns that rise, of each of the row's cells
+    /// that is wanted, and with its bits.
+    #[inline]
+    pub fn for_wanted<T>(&self, row: u32, wanted: &[(u32, T)], mut found: impl FnMut(usize, u32)) {
+        let table = self.layout.table(row);
+        if let Records::Even(_) = table.records {
+            let record = &self.records[self.record_start(table, row)..];
+            for (number, (column, _)) in wanted.iter().enumerate() {
+                let place = column.checked_sub(table.first_column);
+                let field = place.and_then(|place| table.fields.get(place as usize));
+                let Some(field) = field.filter(|field| field.is_in(record)) else {
+                    continue;
+                };
+                let raw = field.raw(record, field.offset);
+                found(number, field.bits(raw, self.dictionary));
+            }
+            return;
+        }
+        let mut number = 0;
+        for (column, bits) in self.cells(row) {
+            while wanted.get(number).is_some_and(|&(other, _)| other < column) {
+                number += 1;
+            }
+            match wanted.get(number) {
+                Some(&(other, _)) if other == column => found(number, bits),
+                Some(_) => {}
+                None => return,
+            }
+        }
     }
 
     /// The row's place for each foreign key; `NO_ROW` where it has no parent.
@@ -147,13 +178,10 @@ impl Iterator for RawCells<'_, '_> {
             let number = self.next;
             let field = self.fields.get(number)?;
             self.next += 1;
-            let there = |bit: usize| self.record[bit / 8] >> (bit % 8) & 1 == 1;
-            if field.bit.is_none_or(there) {
-                // Only a record that has not been checked yet can reach over the end.
-                let rest = self.record.get(self.at..).and_then(|r| r.first_chunk());
+            if field.is_in(self.record) {
+                let raw = field.raw(self.record, self.at);
                 self.at += field.width;
-                let bits = u32::from_le_bytes(*rest.unwrap_or(&[0; 4]));
-                return Some((number, bits & field.mask));
+                return Some((number, raw));
             }
             self.at += if self.packed { 0 } else { field.width };
         }
@@ -174,10 +202,11 @@ impl Iterator for Cells<'_> {
     #[inline]
     fn next(&mut self) -> Option<(u32, u32)> {
         let (number, raw) = self.raw.next()?;
-        let bits = match self.raw.fields[number].dictionary {
-            Some((first, _)) => self.dictionary[first + raw as usize],
-            None => raw,
-        };
+        let bits = self.raw.fields[number].bits(raw, self.dictionary);
         Some((self.first_column + number as u32, bits))
     }
 }
+
+#[cfg(test)]
+#[path = "arrays_tests.rs"]
+mod tests;

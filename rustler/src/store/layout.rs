@@ -14,12 +14,40 @@ const PAGES: u32 = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     pub width: usize,
+    /// Where it stands in records in which absent cells have their place.
+    pub offset: usize,
     /// Of the four bytes at its place, those that are the cell's.
     pub mask: u32,
     /// Among the bits at a record's beginning, the one that says whether the cell is there.
     pub bit: Option<usize>,
     /// Its distinct values in `dictionary`, if cells are places among them.
     pub dictionary: Option<(usize, u32)>,
+}
+
+impl Field {
+    /// Whether a record, or what begins with it, has the cell.
+    #[inline]
+    pub fn is_in(&self, record: &[u8]) -> bool {
+        self.bit
+            .is_none_or(|bit| record[bit / 8] >> (bit % 8) & 1 == 1)
+    }
+
+    /// The cell as it stands at this place of a record.
+    #[inline]
+    pub fn raw(&self, record: &[u8], at: usize) -> u32 {
+        // Only a record that has not been checked yet can reach over the end.
+        let rest = record.get(at..).and_then(|rest| rest.first_chunk());
+        u32::from_le_bytes(*rest.unwrap_or(&[0; 4])) & self.mask
+    }
+
+    /// The bits of a cell that stands so in a record.
+    #[inline]
+    pub fn bits(&self, raw: u32, dictionary: &[u32]) -> u32 {
+        match self.dictionary {
+            Some((first, _)) => dictionary[first + raw as usize],
+            None => raw,
+        }
+    }
 }
 
 /// How long the records of a table are.
@@ -139,6 +167,11 @@ fn add_table(
         bytes += u64::from(column.width);
     }
     let presence = bits.div_ceil(8);
+    let mut offset = presence;
+    for field in &mut fields {
+        field.offset = offset;
+        offset += field.width;
+    }
     let stride = bytes + presence as u64;
     let records = match table.packed {
         true => Records::Packed(sizes.record_pointers as usize),
@@ -199,6 +232,7 @@ fn field(sizes: &mut Sizes, column: &Column, bits: &mut usize) -> Result<Field, 
     *bits += usize::from(column.optional);
     Ok(Field {
         width: column.width.into(),
+        offset: 0,
         mask,
         bit,
         dictionary,

@@ -8,7 +8,6 @@
 use std::ops::Range;
 
 use super::View;
-use super::reader::for_wanted;
 use crate::meta::SemanticType;
 use crate::store::{NO_RANK, NO_ROW};
 use crate::visibility::{Split, Target, in_time};
@@ -509,10 +508,11 @@ impl Group {
         tallies: &mut [Tally],
         found: &mut [Option<f32>],
     ) {
-        for_wanted(view.arrays.cells(holder), &self.columns, |place, bits| {
-            let means = &self.means[self.columns[place].1];
-            tallies[self.first_tally + place].add(f32::from_bits(bits), means, found);
-        });
+        view.arrays
+            .for_wanted(holder, &self.columns, |place, bits| {
+                let means = &self.means[self.columns[place].1];
+                tallies[self.first_tally + place].add(f32::from_bits(bits), means, found);
+            });
     }
 }
 

@@ -116,7 +116,7 @@ impl Reader {
             };
             let row = is_stored.then_some(row);
             if let Some(row) = row.filter(|_| !way.cells.is_empty()) {
-                for_wanted(view.arrays.cells(row), &way.cells, |number, bits| {
+                view.arrays.for_wanted(row, &way.cells, |number, bits| {
                     found[way.cells[number].1] = Some(bits);
                 });
             }
@@ -126,25 +126,5 @@ impl Reader {
             }
         }
         found
-    }
-}
-
-/// Calls `found` with the number in `wanted`, columns that rise, of each of a row's cells that is
-/// wanted, and with its bits.
-pub fn for_wanted(
-    cells: impl Iterator<Item = (u32, u32)>,
-    wanted: &[(u32, usize)],
-    mut found: impl FnMut(usize, u32),
-) {
-    let mut number = 0;
-    for (column, bits) in cells {
-        while wanted.get(number).is_some_and(|&(other, _)| other < column) {
-            number += 1;
-        }
-        match wanted.get(number) {
-            Some(&(other, _)) if other == column => found(number, bits),
-            Some(_) => {}
-            None => return,
-        }
     }
 }
