@@ -68,6 +68,8 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
         for name, kind in table["columns"].items():
             text = texts.setdefault(f"{name} of {table['name']}", len(texts))
             column = {"name": name, "table": number, "type": kind, "name_text": text}
+            if kind == "datetime" and "time_scale" in database:
+                column |= dict(zip(("mean", "std"), database["time_scale"], strict=True))
             columns.append(column | {"width": 4, "optional": True, "dictionary": None})
         tables.append(
             {

@@ -41,6 +41,7 @@ class World:
         self.label_user = np.tile(np.arange(USERS), PERIODS)
         self.label_time = np.repeat(np.arange(1, PERIODS + 1) * PERIOD, USERS)
         self.label = rng.standard_normal(len(self.label_user))
+        self.born = -rng.integers(PERIOD * PERIODS, size=USERS)
         # of another table, which no label depends on
         self.view_time = np.zeros(0, int)
 
@@ -89,8 +90,9 @@ class World:
             for u in range(USERS)
         ]
         items = [{"cells": {"quality": q}} for q in self.quality.tolist()]
+        users = [{"cells": {"born": t / last}} for t in self.born.tolist()]
         tables: list[dict[str, Any]] = [
-            {"name": "users", "columns": {}, "rows": [{} for _ in range(USERS)]},
+            {"name": "users", "columns": {"born": "datetime"}, "rows": users},
             {"name": "items", "columns": {"quality": "number"}, "rows": items},
             {"name": "events", "columns": {"size": "number"}, "rows": events},
             {"name": "views", "columns": {}, "rows": views},
@@ -103,7 +105,8 @@ class World:
                 "foreign_keys": [("user", "users")],
             },
         ]
-        store = write_store(folder, {"name": "users", "tables": tables})
+        made = {"name": "users", "tables": tables, "time_scale": (0.0, float(last))}
+        store = write_store(folder, made)
         self.first = USERS + ITEMS + len(events) + len(views)
         last = self.first + len(labels)
         ended = int((self.label_time + HORIZON <= train_until).sum())
@@ -113,10 +116,10 @@ class World:
             (train, last - 2 * USERS),
             (last - 2 * USERS, last),
         ]
-        task = rustler.Task(0, 4, 2, splits, HORIZON)
-        made = rustler.Recipe("r", **(recipe or NEAREST))
+        task = rustler.Task(0, 4, 3, splits, HORIZON)
+        chosen = rustler.Recipe("r", **(recipe or NEAREST))
         return make(
-            [store], tasks=[task], recipes=[made], context_length=80 if recipe else 21,
+            [store], tasks=[task], recipes=[chosen], context_length=80 if recipe else 21,
             extra_target_share=extra_target_share,
         )  # fmt: skip
 
@@ -152,6 +155,10 @@ def of_day(world: World, label: int) -> float:
     return float(world.label_time[label] % 86_400)
 
 
+def age(world: World, label: int) -> float:
+    return float(world.label_time[label] - world.born[world.label_user[label]])
+
+
 def last_label(world: World, label: int) -> float:
     return float(world.label[world.labels_of(label)[-1]])
 
@@ -184,7 +191,7 @@ def aged_size(world: World, label: int) -> float:
     return float(world.size[known[-8:]].mean()) if len(known) else np.nan
 
 
-FACTS = [mean_size, mean_quality, count_of_late, since_last, of_day, last_label]
+FACTS = [mean_size, mean_quality, count_of_late, since_last, of_day, age, last_label]
 
 
 def check_alike(
@@ -285,7 +292,8 @@ def test_a_label_of_test_is_no_number_of_the_training_split(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("fact", "column"), [(of_day, 3), (mean_size, 1), (mean_quality, 0), (last_label, 2)]
+    ("fact", "column"),
+    [(of_day, 4), (mean_size, 2), (mean_quality, 1), (last_label, 3), (age, 0), (age, 4)],
 )
 def test_a_cell_that_has_a_say_in_a_fact_is_no_further_target(
     tmp_path: Path, fact: Callable[[World, int], float], column: int

@@ -282,6 +282,7 @@ impl Sampler {
                 task: request.task,
                 index: request.index,
                 types: &request.store.types,
+                time_scale: request.store.time_scale,
                 age,
             };
             Told::new(

@@ -82,6 +82,12 @@ pub struct Column {
     #[serde(rename = "type")]
     pub semantic_type: SemanticType,
     pub name_text: u32,
+    /// Mean and deviation by which its values were normalised, of times in seconds; the deviation is
+    /// 0 if the store does not say.
+    #[serde(default)]
+    mean: f64,
+    #[serde(default)]
+    std: f64,
     /// Bytes of a cell in its record, 0 to 4.
     pub width: u8,
     /// Whether rows may lack a cell.
@@ -129,7 +135,31 @@ fn read_text(path: &Path) -> Result<String> {
     }
 }
 
+/// How times were normalised, all alike: their mean and deviation in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeScale {
+    mean: f64,
+    std: f64,
+}
+
+impl TimeScale {
+    pub fn normalised(&self, time: i64) -> f64 {
+        (time as f64 - self.mean) / self.std
+    }
+}
+
 impl Meta {
+    /// None if the store has no times or does not say.
+    pub fn time_scale(&self) -> Option<TimeScale> {
+        let of = |column: &Column| TimeScale {
+            mean: column.mean,
+            std: column.std,
+        };
+        let times = |column: &&Column| column.semantic_type == SemanticType::Datetime;
+        let said = |scale: &TimeScale| scale.std > 0.0;
+        self.columns.iter().filter(times).map(of).find(said)
+    }
+
     /// Reads and checks `meta.json`.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;

@@ -14,7 +14,7 @@ use half::f16;
 
 use crate::check;
 use crate::error::{Error, Result, argument};
-use crate::meta::{Meta, SemanticType};
+use crate::meta::{Meta, SemanticType, TimeScale};
 pub use arrays::{Arrays, NO_RANK, NO_ROW};
 use layout::Sizes;
 pub use layout::{Layout, PADDING, Records, TableLayout};
@@ -72,6 +72,7 @@ pub struct Store {
     pub meta: Meta,
     /// Semantic type of each column.
     pub types: Vec<SemanticType>,
+    pub time_scale: Option<TimeScale>,
     layout: Layout,
     file: Mapped,
     places: Places,
@@ -98,6 +99,7 @@ impl Store {
         let mut store = Self {
             path: path.to_owned(),
             types: meta.columns.iter().map(|c| c.semantic_type).collect(),
+            time_scale: meta.time_scale(),
             meta,
             layout,
             file,

@@ -19,7 +19,7 @@ use crate::candidates::RowsInTime;
 use crate::children::Children;
 use crate::idmap::IdMap;
 use crate::labels::TableIndex;
-use crate::meta::SemanticType;
+use crate::meta::{SemanticType, TimeScale};
 use crate::rng::{Name, Purpose};
 use crate::store::{Arrays, NO_ROW};
 use crate::task::Prepared;
@@ -46,6 +46,7 @@ pub struct View<'a> {
     pub index: &'a TableIndex,
     /// Of each column.
     pub types: &'a [SemanticType],
+    pub time_scale: Option<TimeScale>,
     /// Label rows are described by what was known so long before their time, in seconds: as long as
     /// a target's time is beyond its cutoff.
     pub age: i64,
@@ -60,6 +61,7 @@ impl<'a> View<'a> {
             task: request.task,
             index: request.index,
             types: &request.store.types,
+            time_scale: request.store.time_scale,
             age,
         }
     }

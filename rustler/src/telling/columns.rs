@@ -21,8 +21,6 @@ const TEXTS: usize = 15;
 /// Levels of references that are followed, and ways along them.
 const LEVELS: usize = 3;
 const PATHS: usize = 64;
-/// Levels of which facts are told.
-const FACT_LEVELS: usize = 1;
 
 /// The columns of one row that tell something, and the references that lead to more.
 #[derive(Debug, Default, PartialEq)]
@@ -238,20 +236,23 @@ impl Search<'_> {
             }
         }
         let special = view.task.special(columns.clone());
+        let mut times = Vec::new();
         for (column, cells) in columns.zip(&cells) {
             let shown = path.is_empty() && Some(column) == view.task.time_column;
             if shown || special.iter().any(|&(c, _)| c == column) {
                 continue;
             }
-            let bins = match view.types[column as usize] {
+            let kind = view.types[column as usize];
+            let bins = match kind {
                 SemanticType::Text => text_bins(cells),
                 _ => number_bins(cells),
             };
+            if kind == SemanticType::Datetime {
+                times.push(column);
+            }
             self.note(path, What::Cell(column), self.share(&bins));
         }
-        if path.len() <= FACT_LEVELS {
-            self.add_facts(rows, path);
-        }
+        self.add_facts(rows, path, &times);
     }
 
     /// The table of rows; of several (a key may reference more than one) that of the first.
@@ -294,11 +295,15 @@ impl Search<'_> {
         }
     }
 
-    /// What was known of these rows at the labels' times, less the view's age. Of facts that say nearly the same the one
-    /// that tells most.
-    fn add_facts(&mut self, rows: &[u32], path: &[usize]) {
+    /// What was known of these rows at the labels' times, less the view's age. Of facts that say
+    /// nearly the same the one that tells most. times: columns of the rows.
+    fn add_facts(&mut self, rows: &[u32], path: &[usize], times: &[u32]) {
         let (view, labels) = (self.view, !self.labels.texts);
-        let groups = facts::candidates(view, (rows, &self.labels.rows), path.is_empty(), labels);
+        let asked = (rows, &self.labels.rows[..]);
+        let groups = facts::candidates(view, asked, path.len(), (times, labels));
+        if groups.is_empty() {
+            return;
+        }
         let every: Vec<Fact> = groups.concat();
         let facts = Facts::new(view, &every);
         let mut values = vec![Vec::with_capacity(rows.len()); every.len()];

@@ -1,6 +1,6 @@
 //! Facts about a row at a time: what no cell of it holds, and by which label rows are compared.
 //!
-//! When it is; how many rows of each table reference it, for how long none has, how many have of
+//! When it is, how long after the times in its cells; how many rows of each table reference it, for how long none has, how many have of
 //! late; the means of their cells, of the cells of what else they reference, and of labels, each
 //! over the last few. (At the row's time, or the view's age before it.) They are aggregates along foreign keys (deep feature synthesis; Kanter and
 //! Veeramachaneni, Deep Feature Synthesis, 2015, section II) of what was known at the row's time.
@@ -18,6 +18,8 @@ const LOOKED_AT: usize = 64;
 const TRIED: usize = 512;
 /// Windows whose events are counted, in horizons.
 const WINDOWS: [i64; 2] = [1, 8];
+/// References to rows about which facts are told that come of the rows that reference them.
+const MOST_STEPS: usize = 1;
 /// Over how many of the latest a mean is.
 const MEANS: [usize; 3] = [1, 8, 64];
 /// A horizon of tasks without one: this part of the time up to the last training row.
@@ -29,6 +31,8 @@ const PARTS: i64 = 64;
 pub enum Fact {
     /// When it is.
     When(Clock),
+    /// How long before the target's time that in this column of the row is, in deviations of times.
+    Since(u32),
     /// How many rows reference it.
     Referenced,
     /// How many of this table do, of those looked at.
@@ -167,22 +171,26 @@ pub fn target_of(view: &View, label: u32) -> Target {
     view.task.target(label, time, cutoff)
 }
 
-/// Facts about the rows that are referenced by rows of labels (`NO_ROW`: none), or are these (own):
-/// what may be told of them, in groups that say nearly the same. has_mean: whether labels have one.
+/// Facts about the rows that are this many references from rows of labels (`NO_ROW`: none): what
+/// may be told of them, in groups that say nearly the same. times: columns of theirs; has_mean:
+/// whether labels have one.
 pub fn candidates(
     view: &View,
     (rows, labels): (&[u32], &[u32]),
-    own: bool,
-    has_mean: bool,
+    steps: usize,
+    (times, has_mean): (&[u32], bool),
 ) -> Vec<Vec<Fact>> {
-    let mut found = Vec::new();
-    if own {
+    let mut found: Vec<Vec<Fact>> = Vec::new();
+    if view.time_scale.is_some() {
+        found.extend(times.iter().map(|&column| vec![Fact::Since(column)]));
+    }
+    if steps == 0 {
         found.extend(clocks(view, rows).map(|clock| vec![Fact::When(clock)]));
     }
-    if !view.task.has_all_keys() {
+    if !view.task.has_all_keys() || steps > MOST_STEPS {
         return found;
     }
-    if has_mean && !own {
+    if has_mean && steps > 0 {
         found.push((0..MEANS.len()).map(Fact::Labels).collect());
     }
     let tables = referencing(view, rows, labels);
@@ -270,6 +278,7 @@ fn sources(view: &View, table: usize) -> Vec<Source> {
 pub struct Facts {
     count: usize,
     clocks: Vec<(usize, Clock)>,
+    since: Vec<(usize, u32)>,
     referenced: Option<usize>,
     /// Places of the means of labels.
     labels: Means,
@@ -304,6 +313,7 @@ impl Facts {
         for (place, &fact) in facts.iter().enumerate() {
             match fact {
                 Fact::When(clock) => made.clocks.push((place, clock)),
+                Fact::Since(column) => made.since.push((place, column)),
                 Fact::Referenced => made.referenced = Some(place),
                 Fact::Labels(mean) => made.labels[mean] = Some(place),
                 Fact::Children(table) | Fact::SinceLast(table) | Fact::Recent(table, _) => {
@@ -352,6 +362,14 @@ impl Facts {
             found[place] = now.target.time().map(|time| clock.of(time));
         }
         if let Some(row) = row {
+            if let Some(now) = now.target.time().zip(view.time_scale) {
+                let now = now.1.normalised(now.0);
+                for &(place, column) in &self.since {
+                    let cell = view.arrays.cell(row, column);
+                    let since = |bits| now - f64::from(f32::from_bits(bits));
+                    found[place] = cell.map(|bits| since(bits) as f32);
+                }
+            }
             if self.labels.iter().any(Option::is_some) {
                 self.tell_labels(view, row, now, &mut found);
             }

@@ -263,6 +263,7 @@ impl Nearest {
                 Fact::Mean(source, _) => source.column == column,
                 Fact::Labels(_) => task.task.column == column,
                 Fact::When(_) => task.time_column == Some(column),
+                Fact::Since(other) => other == column || task.time_column == Some(column),
                 Fact::SinceLast(table) | Fact::Recent(table, _) => {
                     meta.time_column(table) == Some(column)
                 }
