@@ -94,7 +94,7 @@ def make_database(
         table["rows"] = [make_row(digits, table, sizes, timed) for digits in rows]
         if in_order:
             table["rows"].sort(key=lambda row: (row["time"] is None, row["time"] or 0))
-    return {"name": "random", "tables": made}
+    return {"name": "random", "tables": made, "time_scale": (2.0, 3.0)}
 
 
 HEAD = ROW = num_bytes(1 + MAX_KEYS + MAX_COLUMNS)

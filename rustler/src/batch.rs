@@ -276,19 +276,8 @@ impl Sampler {
     fn told(&self, number: usize, request: &Request) -> &Told {
         let arrays = request.store.arrays();
         let find = |age: i64| {
-            let view = View {
-                arrays: &arrays,
-                children: request.children,
-                task: request.task,
-                index: request.index,
-                types: &request.store.types,
-                time_scale: request.store.time_scale,
-                age,
-            };
-            Told::new(
-                &view,
-                self.settings.recipes.iter().any(Recipe::asks_columns),
-            )
+            let columns = self.settings.recipes.iter().any(Recipe::asks_columns);
+            Told::new(&View::new(&arrays, request, age), columns)
         };
         let times = request.time().zip(request.cutoff);
         let beyond = times.map(|(time, cutoff)| time.saturating_sub(cutoff));

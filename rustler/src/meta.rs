@@ -82,12 +82,11 @@ pub struct Column {
     #[serde(rename = "type")]
     pub semantic_type: SemanticType,
     pub name_text: u32,
-    /// Mean and deviation by which its values were normalised, of times in seconds; the deviation is
-    /// 0 if the store does not say.
+    /// Mean and deviation by which its values were normalised, of times in seconds.
     #[serde(default)]
-    mean: f64,
+    mean: Option<f64>,
     #[serde(default)]
-    std: f64,
+    std: Option<f64>,
     /// Bytes of a cell in its record, 0 to 4.
     pub width: u8,
     /// Whether rows may lack a cell.
@@ -135,29 +134,31 @@ fn read_text(path: &Path) -> Result<String> {
     }
 }
 
-/// How times were normalised, all alike: their mean and deviation in seconds.
-#[derive(Clone, Copy, Debug)]
+/// How times were normalised: their mean and deviation in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeScale {
     mean: f64,
     std: f64,
 }
 
 impl TimeScale {
+    fn of(column: &Column) -> Option<Self> {
+        let (mean, std) = (column.mean?, column.std?);
+        (std > 0.0).then_some(Self { mean, std })
+    }
+
     pub fn normalised(&self, time: i64) -> f64 {
         (time as f64 - self.mean) / self.std
     }
 }
 
 impl Meta {
-    /// None if the store has no times or does not say.
+    /// None if the store has no times, or does not say of all of them that it is the same.
     pub fn time_scale(&self) -> Option<TimeScale> {
-        let of = |column: &Column| TimeScale {
-            mean: column.mean,
-            std: column.std,
-        };
-        let times = |column: &&Column| column.semantic_type == SemanticType::Datetime;
-        let said = |scale: &TimeScale| scale.std > 0.0;
-        self.columns.iter().filter(times).map(of).find(said)
+        let is_time = |column: &&Column| column.semantic_type == SemanticType::Datetime;
+        let mut scales = self.columns.iter().filter(is_time).map(TimeScale::of);
+        let first = scales.next()??;
+        scales.all(|scale| scale == Some(first)).then_some(first)
     }
 
     /// Reads and checks `meta.json`.

@@ -14,9 +14,9 @@ mod reader;
 
 use std::cmp::Ordering;
 
-use crate::builder::Builder;
 use crate::candidates::RowsInTime;
 use crate::children::Children;
+use crate::context::Request;
 use crate::idmap::IdMap;
 use crate::labels::TableIndex;
 use crate::meta::{SemanticType, TimeScale};
@@ -53,10 +53,10 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn of(builder: &'a Builder, age: i64) -> Self {
-        let request = &builder.request;
+    /// Of the request's task; arrays: of its store.
+    pub fn new(arrays: &'a Arrays<'a>, request: &Request<'a>, age: i64) -> Self {
         Self {
-            arrays: &builder.arrays,
+            arrays,
             children: request.children,
             task: request.task,
             index: request.index,

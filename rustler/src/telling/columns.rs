@@ -298,9 +298,9 @@ impl Search<'_> {
     /// What was known of these rows at the labels' times, less the view's age. Of facts that say
     /// nearly the same the one that tells most. times: columns of the rows.
     fn add_facts(&mut self, rows: &[u32], path: &[usize], times: &[u32]) {
-        let (view, labels) = (self.view, !self.labels.texts);
+        let (view, has_mean) = (self.view, !self.labels.texts);
         let asked = (rows, &self.labels.rows[..]);
-        let groups = facts::candidates(view, asked, path.len(), (times, labels));
+        let groups = facts::candidates(view, asked, path.len(), (times, has_mean));
         if groups.is_empty() {
             return;
         }

@@ -1,9 +1,10 @@
 //! Facts about a row at a time: what no cell of it holds, and by which label rows are compared.
 //!
-//! When it is, how long after the times in its cells; how many rows of each table reference it, for how long none has, how many have of
-//! late; the means of their cells, of the cells of what else they reference, and of labels, each
-//! over the last few. (At the row's time, or the view's age before it.) They are aggregates along foreign keys (deep feature synthesis; Kanter and
-//! Veeramachaneni, Deep Feature Synthesis, 2015, section II) of what was known at the row's time.
+//! When it is, and how long after the times in its cells; how many rows of each table reference it,
+//! for how long none has, how many have of late; the means of their cells, of the cells of what else
+//! they reference, and of labels, each over the last few. All but the first two are of what was
+//! known at the row's time, or the view's age before it. They are aggregates along foreign keys (deep
+//! feature synthesis; Kanter and Veeramachaneni, Deep Feature Synthesis, 2015, section II).
 
 use std::ops::Range;
 
@@ -18,8 +19,11 @@ const LOOKED_AT: usize = 64;
 const TRIED: usize = 512;
 /// Windows whose events are counted, in horizons.
 const WINDOWS: [i64; 2] = [1, 8];
-/// References to rows about which facts are told that come of the rows that reference them.
-const MOST_STEPS: usize = 1;
+/// Rows more references away than this are told nothing of the rows that reference them.
+const CHILD_FACT_STEPS: usize = 1;
+/// Stores cut normalised values here (`Z_CLIP` of `rt/columns.py`): how long ago such a time is they
+/// do not say.
+const CUT: f32 = 20.0;
 /// Over how many of the latest a mean is.
 const MEANS: [usize; 3] = [1, 8, 64];
 /// A horizon of tasks without one: this part of the time up to the last training row.
@@ -31,7 +35,7 @@ const PARTS: i64 = 64;
 pub enum Fact {
     /// When it is.
     When(Clock),
-    /// How long before the target's time that in this column of the row is, in deviations of times.
+    /// How long before the target's time the one in this column is, in deviations of times.
     Since(u32),
     /// How many rows reference it.
     Referenced,
@@ -187,7 +191,7 @@ pub fn candidates(
     if steps == 0 {
         found.extend(clocks(view, rows).map(|clock| vec![Fact::When(clock)]));
     }
-    if !view.task.has_all_keys() || steps > MOST_STEPS {
+    if !view.task.has_all_keys() || steps > CHILD_FACT_STEPS {
         return found;
     }
     if has_mean && steps > 0 {
@@ -362,12 +366,12 @@ impl Facts {
             found[place] = now.target.time().map(|time| clock.of(time));
         }
         if let Some(row) = row {
-            if let Some(now) = now.target.time().zip(view.time_scale) {
-                let now = now.1.normalised(now.0);
+            if let (Some(time), Some(scale)) = (now.target.time(), view.time_scale) {
+                let time = scale.normalised(time);
                 for &(place, column) in &self.since {
-                    let cell = view.arrays.cell(row, column);
-                    let since = |bits| now - f64::from(f32::from_bits(bits));
-                    found[place] = cell.map(|bits| since(bits) as f32);
+                    let cell = view.arrays.cell(row, column).map(f32::from_bits);
+                    let whole = cell.filter(|value| value.abs() < CUT);
+                    found[place] = whole.map(|value| (time - f64::from(value)) as f32);
                 }
             }
             if self.labels.iter().any(Option::is_some) {

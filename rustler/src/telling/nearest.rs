@@ -169,7 +169,7 @@ impl Nearest {
         if self.columns.is_empty() || count == 0 {
             return ranked;
         }
-        let view = View::of(builder, self.age);
+        let view = View::new(&builder.arrays, &builder.request, self.age);
         let likeness = self.likeness(builder);
         let mut keys: Vec<u64> = Vec::with_capacity(LOOKED_AT);
         let mut look_at = |places: std::ops::Range<usize>| {
@@ -221,7 +221,10 @@ impl Nearest {
     /// How much rows are like the target, made when it is first asked for.
     fn likeness<'b>(&self, builder: &'b Builder) -> &'b Likeness {
         builder.likeness.get_or_init(|| {
-            let cells = self.reader.asked(builder, &View::of(builder, self.age));
+            let cells = self.reader.asked(
+                builder,
+                &View::new(&builder.arrays, &builder.request, self.age),
+            );
             let mut made = Likeness::default();
             for (coded, &bits) in self.columns.iter().zip(&cells) {
                 let code = coded.code(bits);
@@ -237,7 +240,7 @@ impl Nearest {
     /// 1, if it is in one of the parts of label rows; `NOT_SAID` of other rows, and where the target
     /// has nothing that tells.
     pub fn alike(&self, builder: &Builder) -> Vec<f32> {
-        let view = View::of(builder, self.age);
+        let view = View::new(&builder.arrays, &builder.request, self.age);
         let likeness = self.likeness(builder);
         let labels = [Part::OwnLabel as u8, Part::OtherLabel as u8];
         let like = |row: u32| {
