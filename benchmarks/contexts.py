@@ -5,8 +5,8 @@
 Databases are relbench folders given by --raw and --generated synthetic ones; both are preprocessed
 into a temporary folder with the hash embedder. Contexts are those of rows of the test split, each
 with what is known by its own time (protocol "rolling"). Label rows of the target's own entity share
-a parent with it. The time is without what is made once a task (what
-its labels tell, and codes of its rows).
+a parent with it. The time is without what is made once a task: what its labels tell, and codes of
+its rows.
 """
 
 import argparse
