@@ -72,6 +72,13 @@ impl<'a> View<'a> {
     }
 }
 
+/// Rises as `f32::total_cmp` orders numbers; integers are compared and sorted in less time.
+fn order_key(value: f32) -> i32 {
+    let bits = value.to_bits() as i32;
+    // of negative numbers larger bits are further below
+    bits ^ (bits >> 31 & i32::MAX)
+}
+
 /// Ages are told apart by half powers of 2.
 const PER_OCTAVE: f64 = 2.0;
 

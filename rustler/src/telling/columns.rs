@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::facts::{self, Fact, Facts, Now};
-use super::{LEAST, Labels, View};
+use super::{LEAST, Labels, View, order_key};
 use crate::meta::SemanticType;
 use crate::store::{NO_ROW, TableLayout};
 
@@ -334,19 +334,16 @@ impl Search<'_> {
 
 /// Bins of about the same size, of equal numbers the same; 0 for missing ones.
 fn number_bins(cells: &[Option<u32>]) -> Vec<usize> {
-    let values = cells.iter().flatten().map(|&bits| f32::from_bits(bits));
-    let mut sorted: Vec<f32> = values.collect();
-    sorted.sort_unstable_by(f32::total_cmp);
+    let key = |bits: u32| order_key(f32::from_bits(bits));
+    let mut sorted: Vec<i32> = cells.iter().flatten().map(|&bits| key(bits)).collect();
+    sorted.sort_unstable();
     let edge = |bin: usize| sorted[bin * sorted.len() / BINS];
-    let mut edges: Vec<f32> = match sorted.is_empty() {
+    let mut edges: Vec<i32> = match sorted.is_empty() {
         true => Vec::new(),
         false => (1..BINS).map(edge).collect(),
     };
-    edges.dedup_by(|a, b| a.total_cmp(b).is_eq());
-    let bin = |bits: u32| {
-        let value = f32::from_bits(bits);
-        1 + edges.partition_point(|edge| edge.total_cmp(&value).is_le())
-    };
+    edges.dedup();
+    let bin = |bits: u32| 1 + edges.iter().filter(|&&edge| edge <= key(bits)).count();
     cells.iter().map(|cell| cell.map_or(0, bin)).collect()
 }
 

@@ -282,7 +282,8 @@ fn sources(view: &View, table: usize) -> Vec<Source> {
 pub struct Facts {
     count: usize,
     clocks: Vec<(usize, Clock)>,
-    since: Vec<(usize, u32)>,
+    /// Columns, rising, and places.
+    since: Vec<(u32, usize)>,
     referenced: Option<usize>,
     /// Places of the means of labels.
     labels: Means,
@@ -302,9 +303,11 @@ struct OfTable {
 /// The means of cells of the table's own rows, or of those that they reference by a key.
 struct Group {
     key: Option<usize>,
-    /// Rising; each with its place among all tallies.
+    /// Rising; each with its number in `means`.
     columns: Vec<(u32, usize)>,
     means: Vec<Means>,
+    /// Of all groups.
+    number: usize,
     first_tally: usize,
 }
 
@@ -317,7 +320,7 @@ impl Facts {
         for (place, &fact) in facts.iter().enumerate() {
             match fact {
                 Fact::When(clock) => made.clocks.push((place, clock)),
-                Fact::Since(column) => made.since.push((place, column)),
+                Fact::Since(column) => made.since.push((column, place)),
                 Fact::Referenced => made.referenced = Some(place),
                 Fact::Labels(mean) => made.labels[mean] = Some(place),
                 Fact::Children(table) | Fact::SinceLast(table) | Fact::Recent(table, _) => {
@@ -329,8 +332,11 @@ impl Facts {
                 }
             }
         }
+        made.since.sort_unstable();
+        let groups = made.tables.iter_mut().flat_map(|table| &mut table.groups);
         let mut tallies = 0;
-        for group in made.tables.iter_mut().flat_map(|table| &mut table.groups) {
+        for (number, group) in groups.enumerate() {
+            group.number = number;
             group.first_tally = tallies;
             group.columns.sort_unstable();
             tallies += group.columns.len();
@@ -368,11 +374,12 @@ impl Facts {
         if let Some(row) = row {
             if let (Some(time), Some(scale)) = (now.target.time(), view.time_scale) {
                 let time = scale.normalised(time);
-                for &(place, column) in &self.since {
-                    let cell = view.arrays.cell(row, column).map(f32::from_bits);
-                    let whole = cell.filter(|value| value.abs() < CUT);
-                    found[place] = whole.map(|value| (time - f64::from(value)) as f32);
-                }
+                view.arrays.for_wanted(row, &self.since, |number, bits| {
+                    let value = f32::from_bits(bits);
+                    if value.abs() < CUT {
+                        found[self.since[number].1] = Some((time - f64::from(value)) as f32);
+                    }
+                });
             }
             if self.labels.iter().any(Option::is_some) {
                 self.tell_labels(view, row, now, &mut found);
@@ -442,9 +449,10 @@ impl Facts {
             };
             found[*place] = there.then_some(0.0);
         }
-        let groups = self.tables.iter().map(|table| table.groups.iter());
-        let columns = groups.flatten().map(|group| group.columns.len());
-        let mut tallies = vec![Tally::default(); columns.sum()];
+        let groups = self.tables.iter().flat_map(|table| &table.groups);
+        // columns of each group whose means are not all known yet
+        let mut open: Vec<usize> = groups.map(|group| group.columns.len()).collect();
+        let mut tallies = vec![Tally::default(); open.iter().sum()];
         let mut left = vec![LOOKED_AT; self.tables.len()];
         let mut num_left = self.tables.len();
         for (&child, &rank) in children[..end].iter().zip(&ranks[..end]).rev().take(TRIED) {
@@ -455,8 +463,6 @@ impl Facts {
             let Some(number) = number.filter(|&n| left[n] > 0 && now.counts(view, child)) else {
                 continue;
             };
-            left[number] -= 1;
-            num_left -= usize::from(left[number] == 0);
             let table = &self.tables[number];
             let ago = bound
                 .filter(|_| rank != NO_RANK)
@@ -477,6 +483,9 @@ impl Facts {
                 }
             }
             for group in &table.groups {
+                if open[group.number] == 0 {
+                    continue;
+                }
                 let holder = match group.key {
                     None => Some(child),
                     Some(key) => view
@@ -484,9 +493,14 @@ impl Facts {
                         .filter(|&parent| parent != row && now.sees(view, parent)),
                 };
                 if let Some(holder) = holder {
-                    group.add_cells(view, holder, &mut tallies, found);
+                    open[group.number] -= group.add_cells(view, holder, &mut tallies, found);
                 }
             }
+            left[number] -= 1;
+            if !table.counts_all() && table.groups.iter().all(|group| open[group.number] == 0) {
+                left[number] = 0;
+            }
+            num_left -= usize::from(left[number] == 0);
         }
         for group in self.tables.iter().flat_map(|table| &table.groups) {
             for (place, (_, means)) in group.columns.iter().enumerate() {
@@ -497,6 +511,13 @@ impl Facts {
 }
 
 impl OfTable {
+    /// Whether a fact is of all rows that are looked at. The time since the last is known with the
+    /// first of them: rows without a time come after all others.
+    fn counts_all(&self) -> bool {
+        let is_count = |fact: &Fact| matches!(fact, Fact::Children(_) | Fact::Recent(..));
+        self.counts.iter().any(|(_, fact)| is_count(fact))
+    }
+
     fn group(&mut self, key: Option<usize>) -> &mut Group {
         let place = self.groups.iter().position(|group| group.key == key);
         let place = place.unwrap_or_else(|| {
@@ -504,6 +525,7 @@ impl OfTable {
                 key,
                 columns: Vec::new(),
                 means: Vec::new(),
+                number: 0,
                 first_tally: 0,
             });
             self.groups.len() - 1
@@ -523,18 +545,23 @@ impl Group {
         self.means[number][mean] = Some(place);
     }
 
+    /// Of how many columns all means are known with this.
     fn add_cells(
         &self,
         view: &View,
         holder: u32,
         tallies: &mut [Tally],
         found: &mut [Option<f32>],
-    ) {
+    ) -> usize {
+        let tallies = &mut tallies[self.first_tally..];
+        let mut full = 0;
         view.arrays
             .for_wanted(holder, &self.columns, |place, bits| {
                 let means = &self.means[self.columns[place].1];
-                tallies[self.first_tally + place].add(f32::from_bits(bits), means, found);
+                let last = tallies[place].add(f32::from_bits(bits), means, found);
+                full += usize::from(last);
             });
+        full
     }
 }
 
@@ -546,13 +573,18 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, value: f32, means: &Means, found: &mut [Option<f32>]) {
+    /// Whether the last of the means is known with this.
+    fn add(&mut self, value: f32, means: &Means, found: &mut [Option<f32>]) -> bool {
         self.sum += value;
         self.count += 1;
-        let full = MEANS.iter().position(|&most| most == self.count);
-        if let Some(place) = full.and_then(|number| means[number]) {
-            found[place] = Some(self.sum / self.count as f32);
-        }
+        let Some(number) = MEANS.iter().position(|&most| most == self.count) else {
+            return false;
+        };
+        let Some(place) = means[number] else {
+            return false;
+        };
+        found[place] = Some(self.sum / self.count as f32);
+        means[number + 1..].iter().all(Option::is_none)
     }
 
     /// The means over more than there are.

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use super::columns::{Column, What};
 use super::facts::Fact;
 use super::reader::Reader;
-use super::{Labels, View};
+use super::{Labels, View, order_key};
 use crate::builder::Builder;
 use crate::candidates::RowsInTime;
 use crate::meta::{Meta, SemanticType};
@@ -72,8 +72,46 @@ impl Likeness {
 /// A telling column, and how its cells become codes.
 struct Coded {
     column: Column,
-    /// The numbers of the training labels' rows, rising; None for texts.
-    numbers: Option<Vec<f32>>,
+    /// None for texts.
+    numbers: Option<Standing>,
+}
+
+/// Where a number stands among those of the training labels' rows.
+struct Standing {
+    /// Their `order_key`s, each once, rising.
+    keys: Vec<i32>,
+    /// How many numbers are below each key, and at the end how many there are.
+    below: Vec<usize>,
+}
+
+impl Standing {
+    fn new(numbers: impl Iterator<Item = f32>) -> Self {
+        let mut all: Vec<i32> = numbers.map(order_key).collect();
+        all.sort_unstable();
+        let mut made = Self {
+            keys: Vec::new(),
+            below: Vec::new(),
+        };
+        for (below, &key) in all.iter().enumerate() {
+            if made.keys.last() != Some(&key) {
+                made.keys.push(key);
+                made.below.push(below);
+            }
+        }
+        made.below.push(all.len());
+        made
+    }
+
+    fn code(&self, value: f32) -> u8 {
+        let key = order_key(value);
+        let place = self.keys.partition_point(|&other| other < key);
+        let is_one = self.keys.get(place) == Some(&key);
+        let below = self.below[place];
+        let up_to = self.below[place + usize::from(is_one)];
+        let count = self.below[self.keys.len()];
+        // the middle of equal ones, so that two values that share all rows are far apart
+        (1 + (below + up_to) * (CODES - 2) / (2 * count).max(1)) as u8
+    }
 }
 
 impl Coded {
@@ -84,11 +122,7 @@ impl Coded {
         let Some(numbers) = &self.numbers else {
             return 1 + (u64::from(bits).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8 % 255;
         };
-        let value = f32::from_bits(bits);
-        let below = numbers.partition_point(|number| number.total_cmp(&value).is_lt());
-        let up_to = numbers.partition_point(|number| number.total_cmp(&value).is_le());
-        // the middle of equal ones, so that two values that share all rows are far apart
-        (1 + (below + up_to) * (CODES - 2) / (2 * numbers.len()).max(1)) as u8
+        numbers.code(f32::from_bits(bits))
     }
 
     /// Whether the largest is next to the smallest.
@@ -134,9 +168,7 @@ impl Nearest {
             };
             let numbers = (!text).then(|| {
                 let cells = rows.iter().filter_map(|cells| cells[place]);
-                let mut numbers: Vec<f32> = cells.map(f32::from_bits).collect();
-                numbers.sort_unstable_by(f32::total_cmp);
-                numbers
+                Standing::new(cells.map(f32::from_bits))
             });
             Coded {
                 column: column.clone(),
