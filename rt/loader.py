@@ -23,8 +23,8 @@ from rt.packing import Packed, pack, unpack
 
 @dataclass(frozen=True)
 class Share:
-    """The part of each global batch that is one rank's: contexts i with i % world_size == rank,
-    handed out as `micro_batches` batches of equal size."""
+    """The part of each global batch that is one rank's: in order of databases and tasks the
+    `rank`-th of `world_size`, handed out as `micro_batches` batches of equal size."""
 
     rank: int = 0
     world_size: int = 1
@@ -85,10 +85,11 @@ class BatchStream(IterableDataset[Item]):
         """Item `number` of the stream from step 0 on."""
         share = self.share
         step, micro = divmod(number, share.micro_batches)
-        # a micro-batch is the share of one rank among world_size * micro_batches
+        # a micro-batch is the part of one rank among world_size * micro_batches; those of a rank
+        # are next to each other
         arrays = self.sampler.batch(
             step,
-            rank=share.rank + share.world_size * micro,
+            rank=share.rank * share.micro_batches + micro,
             world_size=share.world_size * share.micro_batches,
             split=self.split,
         )

@@ -193,11 +193,12 @@ class Sampler:
     def batch(
         self, step: int, *, rank: int = 0, world_size: int = 1, split: str = "train"
     ) -> dict[str, NDArray[Any]]:
-        """The contexts i of global batch `step` with i % world_size == rank, a function of
-        (seed, step, i) alone. Each draws a task by weight, then one of the split's rows whose
-        target is not null. No cutoff (protocol "rolling"). See `contexts` for the arrays.
-        Tasks without rows in the split have no share; a drawn task whose target is null in the
-        whole split is an error."""
+        """A rank's part of global batch `step`, whose contexts i are each a function of (seed,
+        step, i) alone: in order of databases and tasks the `rank`-th of `world_size` parts of equal
+        size, so that ranks meet few tasks that others meet. Each context draws a task by weight,
+        then one of the split's rows whose target is not null. No cutoff (protocol "rolling").
+        See `contexts` for the arrays. Tasks without rows in the split have no share; a drawn
+        task whose target is null in the whole split is an error."""
     def contexts(
         self,
         task: int,

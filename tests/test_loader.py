@@ -1,5 +1,6 @@
 """The corpus and the stream of batches."""
 
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -128,6 +129,9 @@ def test_ranks_and_micro_batches_share_one_global_batch(
         parts += take(stream_of(pre, share, start=1), micro_batches)
     assert {batch.num_contexts for batch in parts} == {6 // ranks // micro_batches}
     assert sorted(pair for batch in parts for pair in targets(batch)) == sorted(whole)
+    # ranks, and a rank's micro-batches, follow each other in order of tasks
+    for before, after in itertools.pairwise(parts):
+        assert max(targets(before))[0] <= min(targets(after))[0]
 
 
 def test_a_share_that_cannot_be_equal_is_refused() -> None:

@@ -88,8 +88,9 @@ impl Sampler {
         })
     }
 
-    /// The contexts i of global batch `step` with i % world_size == rank. A batch of shorter
-    /// contexts has more of them.
+    /// One rank's part of global batch `step`: of its contexts in order of databases and tasks, the
+    /// `rank`-th of `world` parts of equal size. So a rank meets few databases that others meet,
+    /// and finds out less of what labels tell. A batch of shorter contexts has more of them.
     pub fn batch(&self, step: u64, rank: usize, world: usize, split: Split) -> Result<Batch> {
         if world == 0 || rank >= world {
             return argument(format!("rank {rank} is not below world_size {world}"));
@@ -110,12 +111,22 @@ impl Sampler {
         let length = lengths[rng.below(lengths.len() as u32) as usize];
         let recipes = &self.settings.recipes;
         let parts: Vec<Parts> = recipes.iter().map(|recipe| recipe.draw(&mut rng)).collect();
-        let mut items = Vec::new();
         let count = self.settings.batch_size * (self.settings.longest() / length);
-        for i in (rank..count).step_by(world) {
-            items.push(self.draw_target(name(i as u64), split)?);
-        }
+        let draw = |i: usize| self.draw_target(name(i as u64), split);
+        let items: Vec<Item> = (0..count).map(draw).collect::<Result<_>>()?;
+        let items = self.part(&items, rank, world);
         self.build(&items, length, &parts)
+    }
+
+    /// The `rank`-th of `world` parts of these in order of databases and tasks, in their own order.
+    fn part(&self, items: &[Item], rank: usize, world: usize) -> Vec<Item> {
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        // a stable sort: of one task the first drawn come first
+        order.sort_by_key(|&i| (self.tasks[items[i].task].task.store, items[i].task));
+        let end_of = |rank: usize| items.len() * rank / world;
+        let part = &mut order[end_of(rank)..end_of(rank + 1)];
+        part.sort_unstable();
+        part.iter().map(|&i| items[i]).collect()
     }
 
     /// One context for each row of the task's table, with the first value of each list of a recipe.
