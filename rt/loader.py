@@ -10,6 +10,7 @@ import itertools
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -120,15 +121,8 @@ class Loader:
     def __next__(self) -> Batch:
         """The next batch; InputError if there can be none."""
         start = time.perf_counter()
-        try:
+        with dead_workers_named(self._rank):
             batch = next(self._batches)
-        except RuntimeError as error:
-            if "exited unexpectedly" not in str(error):
-                raise
-            raise InputError(
-                f"a process that prepares batches for rank {self._rank} died: is there enough "
-                "memory? give fewer data.num_workers"
-            ) from None
         if isinstance(batch, Failure):
             raise InputError(f"rank {self._rank}, batch of step {batch.step}: {batch.reason}")
         if isinstance(batch, Packed):
@@ -142,6 +136,21 @@ class Loader:
         shut_down = getattr(self._batches, "_shutdown_workers", None)
         if shut_down is not None:
             shut_down()
+
+
+@contextmanager
+def dead_workers_named(rank: int) -> Iterator[None]:
+    """Turn torch's error for a worker that died into an InputError. It may come from anywhere while
+    there are workers: torch raises it where the trainer is when the system tells of the death."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise InputError(
+            f"a process that prepares batches for rank {rank} died: is there enough memory? give "
+            "fewer data.num_workers"
+        ) from None
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

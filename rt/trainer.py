@@ -29,7 +29,7 @@ from rt.database_stream import DatabaseStream
 from rt.early_stopping import EarlyStopping
 from rt.embedding_file import check_fingerprint, one_fingerprint
 from rt.heldout import HeldoutSet
-from rt.loader import BatchStream, Loader, Share
+from rt.loader import BatchStream, Loader, Share, dead_workers_named
 from rt.logs import RunLog, Window
 from rt.losses import Outputs, target_losses
 from rt.model import RelationalTransformer, target_loss
@@ -222,7 +222,8 @@ class Trainer:
         end = None if self.stream is None else self.stream.window_end(self.step)
         share = Share(ranks.rank, ranks.world_size, config.trainer.micro_batches)
         batches = BatchStream(self.sampler, share, self.step, end)
-        with closing(Loader(batches, config.data.num_workers, config.data.prefetch)) as loader:
+        loading = Loader(batches, config.data.num_workers, config.data.prefetch)
+        with dead_workers_named(ranks.rank), closing(loading) as loader:
             while not self.finished and self.step != end:
                 try:
                     stopped = self.train_step(loader, log, stop)

@@ -3,9 +3,11 @@
 import copy
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,21 @@ def test_a_crash_between_checkpoints_costs_no_record(
     run(small_run(pre, folder))
     assert records(folder) == records(finished)
     assert_same_model(folder, finished)
+
+
+def test_a_worker_that_is_killed_while_the_trainer_computes_is_one_line(
+    pre: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computing(self: Trainer) -> float:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        time.sleep(60)  # ended by torch, which hears of it
+        return 0.0
+
+    monkeypatch.setattr(Trainer, "_update", computing)
+    with pytest.raises(InputError, match="a process that prepares batches for rank 0 died: is th"):
+        run(small_run(pre, tmp_path / "run", data__num_workers=1))
+    assert not multiprocessing.active_children()
 
 
 def test_workers_and_micro_batches_do_not_change_the_run(
