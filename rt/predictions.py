@@ -74,7 +74,8 @@ class ContextSettings:
         if embedder is None:
             raise InputError(
                 "the model does not say which text embedder it was trained with: give "
-                f"embedder=NAME ({HUB_EMBEDDER} for the published .pt files)"
+                f"embedder=NAME, or the option --embedder NAME ({HUB_EMBEDDER} for the published "
+                ".pt files)"
             )
         length, chosen = context_of(trained.context, context_length, recipe)
         return cls(embedder, length, chosen, fingerprint=trained.fingerprint, **passes)

@@ -22,6 +22,7 @@ def predictor_parser(description: str) -> Parser:
     parser.add_argument("task", help="the name of a task of the database")
     what = "whose values name the entities; original: the keys of the source"
     parser.add_argument("--key", dest="key_column", metavar="COLUMN", help=what)
+    parser.add_argument("--embedder", help="the model's, where it does not say: a .pt file")
     parser.add_argument("--context_length", type=int)
     parser.add_argument("--recipe")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -60,8 +61,8 @@ def open_predictor(args: argparse.Namespace) -> "Predictor":
     from rt.predict import Predictor  # torch takes seconds
 
     return Predictor.from_pretrained(
-        args.checkpoint, device=args.device, context_length=args.context_length,
-        recipe=args.recipe, pre_dir=args.pre_dir,
+        args.checkpoint, device=args.device, embedder=args.embedder,
+        context_length=args.context_length, recipe=args.recipe, pre_dir=args.pre_dir,
     )  # fmt: skip
 
 

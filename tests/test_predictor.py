@@ -1,5 +1,6 @@
 """Predictions for rows named by keys and times, by the model as it is and by a fitted head."""
 
+import importlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from plurel.errors import InputError
 from plurel.rng import stream
@@ -419,6 +421,25 @@ def test_the_command(
         command("any-returned", "--context_length", 0)
     with pytest.raises(InputError, match="the name must end in"):
         command("any-returned", "--out", tmp_path / "found.txt")
+
+
+@pytest.mark.parametrize("script", ["predict", "explain"])
+def test_a_command_names_the_embedder_of_a_pt_file(
+    predictor: Predictor, folders: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str,
+) -> None:  # fmt: skip
+    main = importlib.import_module(f"scripts.{script}").main
+    raw, store = folders
+    torch.save(predictor.model.state_dict(), tmp_path / "model.pt")
+    row = {"predict": ["--entities", "1"], "explain": ["1", "--num_contexts", "1"]}[script]
+    given = [script, tmp_path / "model.pt", raw, "mean-amount", *row, "--pre_dir", store.parent]
+    given = [str(word) for word in [*given, "--context_length", 64]]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(InputError, match="give embedder=NAME, or the option --embedder NAME"):
+        main()
+    monkeypatch.setattr("sys.argv", [*given, "--embedder", EMBEDDER])
+    main()
+    assert {"predict": "prediction", "explain": "effect"}[script] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("cells", "contexts"), [(10**9, 163), (16_000, 160), (7, 1)])
