@@ -121,17 +121,19 @@ def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
 
 
 def resolve(name: AnyPath) -> Path:
-    """The checkpoint folder or `.pt` file that a name means: a path of this machine if there is one
-    (see `find_checkpoint`), else a model that comes with the package (`rt.shipped`), else a
+    """The checkpoint folder or `.pt` file that a name means: the text that is the name of a model
+    that comes with the package (`rt.shipped`) means that one, and `./<name>`, or a Path, a folder
+    called so; else a path of this machine if there is one (see `find_checkpoint`), else a
     repository of the Hugging Face Hub (see `rt.hub`)."""
     path = Path(name)
+    found = find_shipped(os.fspath(name))
+    # a Path has lost its ./
+    if found is not None and (isinstance(name, str) or not path.exists()):
+        return found
     if path.suffix == ".pt" and path.is_file():
         return path
     if path.exists():
         return find_checkpoint(path)
-    found = find_shipped(os.fspath(name))
-    if found is not None:
-        return found
     reference = hub.parse(os.fspath(name))
     if reference is not None:
         return hub.fetch(reference)

@@ -10,11 +10,11 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 from test_configs import built
 
-from rt.checkpoint import load_config
+from rt.checkpoint import Settings, load_config, load_sizes, point, resolve, save_checkpoint
 from rt.config import to_dict
 from rt.databases import make_flights
 from rt.evaluate import Selection, evaluate_table
-from rt.model import RelationalTransformer
+from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import Predictor
 from rt.shipped import DEFAULT, MODELS
 from rt.store import preprocess_many
@@ -28,7 +28,7 @@ MOST_BYTES = 12_000_000
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.chdir(tmp_path)  # where no folder has the model's name
+    monkeypatch.chdir(tmp_path)
 
 
 def test_it_is_found_by_its_name_and_small() -> None:
@@ -42,6 +42,21 @@ def test_it_is_found_by_its_name_and_small() -> None:
     predictor = Predictor.from_pretrained()
     assert predictor.settings.embedder == "all-MiniLM-L6-v2"
     assert predictor.settings.context_length == load_config(FOLDER)["context"]["context_length"][0]
+
+
+def test_a_folder_of_its_name_does_not_stand_in_its_place(tmp_path: Path) -> None:
+    """Such as that of a run: trainer.run_dir=plurel-small."""
+    small = RelationalTransformer(ModelConfig(1, 16, 2, 24, 8))
+    for step in (1, 2):
+        step_folder = save_checkpoint(DEFAULT, step, small, Settings("hash"))
+        point(DEFAULT, "best" if step == 1 else "latest", step_folder)
+    width = load_sizes(FOLDER)["d_model"]
+    assert Predictor.from_pretrained().model.config.d_model == width != 16
+    assert RelationalTransformer.from_pretrained(DEFAULT).config.d_model == width
+    names = {f"./{DEFAULT}": 2, f"{DEFAULT}/": 2, Path(DEFAULT): 2, tmp_path / DEFAULT: 2}
+    names |= {f"{DEFAULT}/best": 1, f"{DEFAULT}/latest": 2, f"{DEFAULT}/step_1": 1}
+    for name, step in names.items():
+        assert resolve(name).resolve() == tmp_path / DEFAULT / f"step_{step}"
 
 
 def test_its_config_is_that_of_the_experiment() -> None:
