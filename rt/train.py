@@ -32,10 +32,11 @@ FED = ("embedder", "context_length", "recipes")
 
 def read_config(values: Mapping[str, Any]) -> TrainConfig:
     """The config of plain values, in which the sizes and variants of the model, data.embedder,
-    data.context_length and data.recipes may be null: as the checkpoint `load_ckpt_path` says.
+    data.context_length and data.recipes may be null: as the checkpoint `load_ckpt_path` says, or
+    that of the run itself where it goes on, since the one that it began from may have gone.
 
     InputError for a null without a checkpoint, and for a model or an embedder that is not the
-    checkpoint's.
+    checkpoint's; whether a run that goes on is given its own is `rt.runs`' to say.
     """
     name = values.get("load_ckpt_path")
     if name is None:
@@ -47,11 +48,16 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
                         f"a value{' (model=small)' if group == 'model' else ''}"
                     )
         return from_dict(TrainConfig, values)
-    sizes, settings = checkpoint.load_sizes(name), checkpoint.load_settings(name)
+    folder = Path(values["trainer"]["run_dir"])
+    goes_on = (folder / "latest").is_file()
+    place = folder if goes_on else name
+    sizes, settings = checkpoint.load_sizes(place), checkpoint.load_settings(place)
     sized = [key for key in values["model"] if key in sizes]
     model = _filled(values["model"], sizes, sized)
     data = _filled(values["data"], {"embedder": settings.embedder, **settings.context}, FED)
     config = from_dict(TrainConfig, {**values, "model": model, "data": data})
+    if goes_on:
+        return config
     for key in sized:
         if getattr(config.model, key) != sizes[key]:
             raise InputError(

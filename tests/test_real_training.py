@@ -1,6 +1,7 @@
 """Training on real databases: which tasks are trained on, what is left out, scored and chosen."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, r2_score
 from small_stores import records, small_config, write_database
+from test_continue import stopped_in
 
 from plurel.errors import InputError
 from rt import checkpoint
@@ -317,6 +319,26 @@ def test_a_run_goes_on_from_a_checkpoint(home: Path, baseline: Path, tmp_path: P
     facts = json.loads((folder / "run.json").read_text())["start"]
     assert facts["checkpoint"] == f"step_{best}"
     assert len(facts["sha256"]) == 64
+
+
+def test_a_run_goes_on_when_the_checkpoint_that_it_began_from_has_gone(
+    home: Path, baseline: Path, tmp_path: Path
+) -> None:
+    began = shutil.copytree(baseline, tmp_path / "began")
+    start: dict[str, Any] = {"load_ckpt_path": str(began / "best"), "model": null_model()}
+    start |= {"data__embedder": None, "data__context_length": None, "data__recipes": None}
+    chosen = config(home, tmp_path / "run", **start)
+    with stopped_in(step=3):
+        folder = run(chosen)
+    shutil.rmtree(began)
+    with pytest.raises(InputError, match="began/best is no checkpoint"):
+        config(home, tmp_path / "other", **start)
+    again = config(home, folder, **start)
+    assert again == chosen
+    run(again)
+    assert checkpoint.find_checkpoint(folder).name == "step_6"
+    with pytest.raises(InputError, match=r"holds a run with model.d_ff = 32, not 64: give"):
+        run(config(home, folder, **start | {"model__d_ff": 64}))
 
 
 @pytest.mark.parametrize(
