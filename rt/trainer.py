@@ -108,6 +108,7 @@ class Trainer:
         self.sampler = self._sampler()
         self.real = self._real_tasks()
         self.step = self.tokens = self.slots = self.best_step = 0
+        self._saved_step = -1
         self.best = math.inf
         self.stopping = EarlyStopping(config.trainer.patience, config.trainer.min_delta)
         self.window = Window()
@@ -344,6 +345,9 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint, with the weight average as its model if there is one; `best` points
         at it if its held-out loss is the best. All ranks call it."""
+        if self._saved_step == self.step:
+            return  # what is there is as good, and would be gone for a moment
+        self._saved_step = self.step
         if not self.ranks.is_main and not self.ranks.lockstep:
             return
         weights, state = whole(self.saved_model.state_dict()), whole(self._state())

@@ -390,6 +390,21 @@ class Gathered(Ranks):
         return self.sent[0] + self.sent[1]  # type: ignore[attr-defined]
 
 
+def test_a_step_that_is_saved_is_not_saved_again(pre: Path, tmp_path: Path) -> None:
+    """In between there would be no checkpoint, and `latest` would name it."""
+    config = small_run(pre, tmp_path / "run")
+    trainer = Trainer(config, open_corpus(config.data), Ranks(), Run(tmp_path, {}, {}), None)
+    file = tmp_path / "latest"
+    for step, saves in ((1, 2), (2, 1)):
+        trainer.step = step
+        trainer.save()
+        before = checkpoint.find_checkpoint(tmp_path).stat(), file.stat()
+        assert file.read_text() == f"step_{step}\n"
+        for _ in range(saves):
+            trainer.save()
+        assert (checkpoint.find_checkpoint(tmp_path).stat(), file.stat()) == before
+
+
 def test_a_quota_of_cores_is_kept(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     quota = tmp_path / "cpu.max"
