@@ -104,11 +104,11 @@ class DatabaseStream:
 
     def names(self) -> dict[str, Any]:
         """The databases that the run begins with, those that it holds out, and what decides all of
-        them."""
+        them; skipped ones among them, so that a run may go on without one."""
         provenance = self._job(self.generate.first_seed).provenance
         return {
-            "train": [path.name for path in self.window(0)],
-            "heldout": [path.name for path in self.heldout()],
+            "train": [self._name(seed) for seed in self._window(0)],
+            "heldout": [self._name(seed) for seed in self._heldout],
             "generated": provenance,
         }
 
@@ -263,4 +263,5 @@ class DatabaseStream:
             if not number.isdecimal() or marker.parent.name != self._name(int(number)):
                 continue
             if self._heldout.stop <= int(number) < first:
-                shutil.rmtree(marker.parent)
+                # on NFS a store that a process still maps keeps its folder for a while
+                shutil.rmtree(marker.parent, ignore_errors=True)

@@ -145,6 +145,8 @@ def _run(config: TrainConfig, ranks: Ranks, stream: DatabaseStream | None, told:
         return record.folder
     if stream is not None:
         step = state["step"] if state is not None else 0
+        if state is not None and state["finished"]:
+            step -= 1  # only the summary is missing, no database of the next window
         if not stream.open(step):
             signal = (told or ["a signal to another rank"])[0]
             raise InputError(f"{signal} came while databases were made: start again to continue")

@@ -1,5 +1,6 @@
 """Databases generated while a run trains: which ones a step has, and that nothing else changes."""
 
+import errno
 import json
 import os
 import re
@@ -176,6 +177,24 @@ def test_a_run_continues_on_an_empty_disk_with_the_same_bits(
     assert records(folder) == records(finished[0])
 
 
+def test_a_run_killed_before_its_summary_needs_no_further_databases(
+    finished: tuple[Path, Batches], generator: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    opened: list[int] = []
+
+    def noted(self: DatabaseStream, step: int) -> bool:
+        opened.append(step)
+        return True
+
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "training.json").unlink()
+    monkeypatch.setattr(DatabaseStream, "open", noted)
+    run(config(generator, folder))
+    assert opened == [5]
+    assert json.loads((folder / "training.json").read_text())["steps"] == 6
+
+
 def stream(generator: Path, folder: Path, **changes: Any) -> DatabaseStream:
     """A stream like that of `config`, by itself."""
     values = {"config": str(generator), "prefix": "fresh", "every": EVERY, "replaced": REPLACED}
@@ -223,6 +242,34 @@ def test_databases_that_gave_way_stay_where_asked_and_strangers_always(
     with stream(generator, tmp_path / "databases") as one:
         assert one.open(EVERY)
     assert (stranger / "notes.txt").is_file()
+
+
+def test_a_store_that_cannot_go_yet_ends_nothing(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where the files of one that is still mapped get other names in its folder."""
+    for seed in (1, 2, 3):
+        (tmp_path / f"fresh-{seed}").mkdir()
+        (tmp_path / f"fresh-{seed}" / MADE).touch()
+
+    def not_empty(path: str, *_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+
+    with stream(generator, tmp_path) as one, monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", not_empty)
+        one._delete_before(3)
+    assert [path.parent.name for path in tmp_path.glob(f"*/{MADE}")] == ["fresh-3"]
+
+
+def test_databases_that_are_left_out_later_make_no_other_run(
+    generator: Path, tmp_path: Path
+) -> None:
+    with stream(generator, tmp_path) as one, stream(generator, tmp_path, skip=(0, 2)) as other:
+        assert one.names() == other.names()
+        assert one.names()["heldout"] == ["fresh-0"]
+        assert one.names()["train"] == ["fresh-1", "fresh-2", "fresh-3"]
+        assert other.heldout() == []
+        assert [path.name for path in other.window(0)] == ["fresh-1", "fresh-3"]
 
 
 def test_a_signal_ends_the_waiting(generator: Path, tmp_path: Path) -> None:
