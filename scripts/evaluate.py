@@ -20,7 +20,7 @@ import rt  # noqa: F401  # isort: skip  # before torch: rt/__init__.py says why
 import numpy as np
 from numpy.typing import NDArray
 
-from plurel.atomic import check_file_place, complete_file
+from plurel.atomic import check_file_place, check_writable, complete_file
 from plurel.cli import clean_exit
 from rt.boosted import BoostedSettings
 from rt.config import from_dict, require
@@ -84,6 +84,8 @@ class EvaluateConfig:
         once = len({FIRST, UNTRAINED, *self.beside}) == len(self.beside) + 2
         require(once, "beside", "other checkpoints, each once", list(self.beside))
         require(self.resamples >= 0, "resamples", "0 or more", self.resamples)
+        whole = self.submission is None or self.max_rows is None
+        require(whole, "max_rows", "null for a submission, which needs every row", self.max_rows)
         if self.tune is None:
             return
         require(
@@ -115,6 +117,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     """Score, print the table, write `out` (whole or not at all); the scores."""
     if config.out is not None:
         check_file_place(config.out)
+    if config.submission is not None:
+        check_writable(config.submission)
     model = RelationalTransformer.from_pretrained(config.checkpoint)
     device = choose_device(config.device)
     models = {FIRST: model.to(device)}

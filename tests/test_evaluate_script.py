@@ -178,6 +178,11 @@ def test_a_place_that_scores_cannot_go_to_is_found_before_the_work(folders, tmp_
     nothing = tmp_path / "no checkpoint"
     with pytest.raises(InputError, match="is a folder, not a file; choose another place"):
         run(_config(nothing, folders, out=str(tmp_path)))
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file, not a folder; choose another place"):
+        run(_config(nothing, folders, max_rows=None, submission=str(tmp_path / "file" / "sent")))
+    with pytest.raises(InputError, match="max_rows must be null for a submission, which needs"):
+        _config(nothing, folders, submission=str(tmp_path / "sent"))
 
 
 def test_the_command_ends_in_one_line_for_bad_input(folders, tmp_path):
