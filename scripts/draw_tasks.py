@@ -5,9 +5,11 @@ python scripts/draw_tasks.py FOLDER [FOLDER ...] [--count 4] [--seed 0]
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from plurel.atomic import complete_file
 from plurel.cli import Parser, clean_exit, counted
 from plurel.errors import InputError
 
@@ -34,8 +36,9 @@ def main() -> None:
     total, few = 0, []
     for folder in tqdm(folders, unit="database", desc="forecasts"):
         marker = Path(folder) / DRAWN
-        if not args.overwrite and marker.is_file():
-            if json.loads(marker.read_text()) != asked:
+        drawn = None if args.overwrite else read_drawn(marker)
+        if drawn is not None:
+            if drawn != asked:
                 raise InputError(
                     f"{marker}: forecasts are there that were drawn otherwise: give --overwrite"
                 )
@@ -43,7 +46,8 @@ def main() -> None:
         # tasks of a run that was interrupted are not complete
         marker.unlink(missing_ok=True)
         made = draw_tasks(folder, args.count, seed=args.seed, overwrite=True)
-        marker.write_text(json.dumps(asked) + "\n")
+        with complete_file(marker) as file:
+            file.write_text(json.dumps(asked) + "\n")
         total += len(made)
         if len(made) < args.count:
             few.append(f"{Path(folder).name} ({len(made)})")
@@ -51,6 +55,14 @@ def main() -> None:
     if few:
         print(f"fewer than {args.count}: {', '.join(few)}")
     print("stores that are there must be made again (scripts/preprocess.py --overwrite)")
+
+
+def read_drawn(marker: Path) -> Any:
+    """How a database's tasks were drawn; None without a marker that says it."""
+    try:
+        return json.loads(marker.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 if __name__ == "__main__":

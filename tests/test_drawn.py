@@ -16,7 +16,7 @@ from rt.defining import drawn
 from rt.defining.definitions import database_columns
 from rt.defining.drawn import draw_tasks
 from rt.relbench_folder import open_task
-from scripts.draw_tasks import main
+from scripts.draw_tasks import DRAWN, main
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,10 @@ def test_the_command_goes_on_and_refuses_another_seed(
     assert (folder / "tasks/drawn-0/train.parquet").stat().st_mtime_ns == stamp
     with pytest.raises(InputError, match="drawn otherwise: give --overwrite"):
         run("--count", "1", "--seed", "1")
+    whole = (folder / DRAWN).read_text()
+    (folder / DRAWN).write_text(whole[:5])
+    assert "1 forecast for 1 database" in run("--count", "1")
+    assert (folder / DRAWN).read_text() == whole
     shutil.rmtree(folder)
     with pytest.raises(InputError, match=str(folder.parent)):
         run()
