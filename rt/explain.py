@@ -106,7 +106,7 @@ def averaged(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def plot_explanation(
-    found: pd.DataFrame, path: str | Path, title: str = "", most: int = 15
+    found: pd.DataFrame, path: str | Path, title: str = "", most: int = MOST_BARS
 ) -> Path:
     """Draw the largest effects to `path` as bars, to the right where the part makes the prediction
     larger; the path."""
