@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from plurel.errors import InputError
 from rt.evaluate import Labelled, Selection, label
 from rt.model import RelationalTransformer
@@ -69,18 +71,29 @@ def tune(
     if not choices:
         raise InputError("no contexts to choose from")
     dataset = open_dataset(raw_folder)
-    found = {}
+    scored = []
     for task in named_tasks(raw_folder, store_folder, tasks):
         labelled = label(dataset, store_folder, task, selection)
         try:
-            check_any(task.name, "val", labelled.num_rows)
-            found[task.name] = _chosen(
-                model, store_folder, labelled, choices, selection, show_progress
-            )
+            _check_score(labelled)
         except NoScore:
             if tasks is not None:
                 raise
-    return found
+        else:
+            scored.append(labelled)
+    return {
+        labelled.task.name: _chosen(
+            model, store_folder, labelled, choices, selection, show_progress
+        )
+        for labelled in scored
+    }
+
+
+def _check_score(labelled: Labelled) -> None:
+    """NoScore if whatever is predicted for these rows has none: before the predictions."""
+    check_any(labelled.task.name, "val", labelled.num_rows)
+    nothing = np.zeros(len(labelled.rows))
+    relbench_score(labelled.relbench_task, labelled.table, nothing)
 
 
 def _chosen(

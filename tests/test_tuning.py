@@ -70,6 +70,22 @@ def test_errors_are_better_when_lower(model, folders):
     assert tuned["scores"][tuned["chosen"]] == min(tuned["scores"].values())
 
 
+def test_validation_rows_of_one_class_are_found_before_anything_is_predicted(
+    model, folders, monkeypatch
+):
+    predicted = []
+    monkeypatch.setattr("rt.tuning.predict", lambda *given, **_: predicted.append(given[2].name))
+    one_row = Selection("val", max_rows=1)
+    named = ["mean-amount", TASK]  # the first has a score
+    with pytest.raises(InputError, match="all 1 labels are of one class"):
+        _tune(model, folders, tasks=named, selection=one_row)
+    assert predicted == []
+    monkeypatch.undo()
+    choices = candidates(TRAINED, [24], None, batch_size=16)
+    found = tune(model, *folders, choices, selection=one_row, show_progress=False)
+    assert list(found) == ["mean-amount"]
+
+
 def test_of_equal_contexts_the_first_is_chosen(model, folders):
     (settings,) = candidates(TRAINED, [24], None, batch_size=16).values()
     choices = {"b": settings, "a": settings}
