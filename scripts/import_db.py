@@ -42,8 +42,11 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if (args.out is None) == (args.plan_only is None):
         raise InputError("give --out FOLDER to import, or --plan-only FILE for a plan to edit")
-    if args.plan is not None and (args.plan_only or args.accept or args.tables or args.exclude):
-        raise InputError("--plan says it all; leave out --plan-only, --accept, --tables, --exclude")
+    decided = (args.plan_only, args.accept, args.propose, args.tables, args.exclude)
+    if args.plan is not None and any(decided):
+        raise InputError(
+            "--plan says it all; leave out --plan-only, --accept, --propose, --tables, --exclude"
+        )
     return args
 
 

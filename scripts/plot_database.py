@@ -36,6 +36,12 @@ def main() -> None:
     given = {"table": args.table, "column": args.column}
     # all pictures: the names are those of a foreign key
     takes = TAKES if args.pictures else TAKES | {"series": (), "columns": ()}
+    for key, value in given.items():
+        takers = [name for name in PICTURES if key in takes[name]]
+        if value is not None and not set(takers) & set(args.pictures or PICTURES):
+            raise InputError(
+                f"--{key} is for {', '.join(takers)}: leave it out, or name one of these pictures"
+            )
     for name in args.pictures or PICTURES:
         names = {key: given[key] for key in takes[name]}
         try:

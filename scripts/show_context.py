@@ -33,7 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--task", required=True, help="task of the store, or TABLE.COLUMN")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--number", type=int, default=0, help="which target of the split")
-    parser.add_argument("--protocol", default="split", choices=PROTOCOLS)
+    parser.add_argument("--protocol", choices=PROTOCOLS,
+                        help="what may be known (split; of train targets rolling)")  # fmt: skip
     parser.add_argument("--recipe", default="published", choices=tuple(PRESETS))
     parser.add_argument("--context_length", type=int, default=256, help="cells")
     parser.add_argument("--embedder", default=DEFAULT_EMBEDDER)
@@ -50,6 +51,10 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} must be 1 or more, not {value}")
+    if args.protocol == "split" and args.split == "train":
+        raise InputError("--protocol split is of val and test targets: leave it out")
+    if args.masks and args.max_rows is not None:
+        raise InputError("--max_rows is not for --masks: leave it out, or give --max_cells")
     if args.masks and (args.out is None or args.out.suffix not in PICTURES):
         raise InputError(f"--masks needs a picture to draw to: give --out FILE{PICTURES[0]}")
     if args.out is not None:
@@ -83,7 +88,7 @@ def main() -> None:
         split=args.split,
         number=args.number,
         recipe=args.recipe,
-        protocol=args.protocol,
+        protocol=args.protocol or "split",
         context_length=args.context_length,
         embedder=args.embedder,
     )

@@ -14,6 +14,7 @@ from plurel.errors import InputError
 from rt.importing.open import Reading, open_source
 from rt.importing.run import Settings, import_database, plan_import
 from rt.importing.server import shown
+from scripts.import_db import parse_args
 from tests.import_fixtures import write_csv
 
 ACCEPT = Settings(accept=0.99)
@@ -216,3 +217,13 @@ def test_the_command(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: give --out FOLDER to import")
+
+
+@pytest.mark.parametrize("option", ["--propose", "--accept=0.9", "--tables=t", "--exclude=t"])
+def test_what_a_plan_says_is_not_asked_for_beside_it(
+    monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    given = ["import_db.py", "shop.db", "--out", "out", "--plan", "plan.yaml", option]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(InputError, match=f"--plan says it all; leave out .*{option[:8]}"):
+        parse_args()

@@ -294,6 +294,13 @@ def test_names_that_are_not_there(
         plot_columns(single, NOWHERE, table="x")
     with pytest.raises(InputError, match="picture 'blocks' is not one of links, cohorts, schema"):
         run(monkeypatch, tmp_path, "blocks", "--out", tmp_path)
+    for picture, option, takers in (
+        ("series", "--column", "links, cohorts"),
+        ("columns", "--column", "links, cohorts"),
+        ("schema", "--table", "links, cohorts, series, columns"),
+    ):
+        with pytest.raises(InputError, match=f"{option} is for {takers}: leave it out, or name"):
+            run(monkeypatch, tmp_path, picture, "--out", tmp_path, option, "x")
     with pytest.raises(InputError, match="required: folder, --out; --help"):
         run(monkeypatch)
     with pytest.raises(InputError, match="--prefix 'a/b' must be a plain name"):

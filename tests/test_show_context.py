@@ -83,6 +83,8 @@ def test_a_context_as_text(library):
         (["--out", "/dev/null/a.html"], "/dev/null is a file, not a folder"),
         (["--out", "/dev/null/a.png"], "/dev/null is a file, not a folder"),
         (["--embedder", "hash2"], "hash2"),
+        (["--split", "train", "--protocol", "split"], "--protocol split is of val and test"),
+        (["--masks", "--out", "a.png", "--max_rows", "3"], "--max_rows is not for --masks: leave"),
         (["--masks"], "--masks needs a picture to draw to: give --out FILE.png"),
         (["--masks", "--out", "a.html"], "--masks needs a picture to draw to: give --out FILE.png"),
     ],
