@@ -49,11 +49,12 @@ AGAINST = "baseline"
 
 @dataclass(frozen=True)
 class Scored:
-    """A model, and the folder that keeps what it predicts: that of its run, so that they go
-    together."""
+    """A model, the folder that keeps what it predicts: that of its run, so that they go together,
+    and its run's contexts and precision."""
 
     model: RelationalTransformer
     folder: Path
+    settings: ContextSettings
 
 
 Models = dict[str, list[Scored]]
@@ -127,33 +128,42 @@ def predictions(
     config: CompareConfig, database: str, models: Mapping[str, Sequence[Scored]],
     trained: TrainConfig, ranks: Ranks,
 ) -> list[TaskPredictions]:  # fmt: skip
-    """What the models and the baselines predict for the test rows of a database's tasks."""
+    """What the models predict for the test rows of a database's tasks, each from contexts of its
+    own run, and the baselines, those of labels in contexts from the ones that `trained` has."""
     evaluation = EvaluationConfig(
         root=config.real_root, databases=(database,), pre_dir=trained.data.pre_dir,
         protocol=config.protocol, test_rows=config.max_rows,
     )  # fmt: skip
-    bf16 = choose(trained.trainer.precision, ranks.device) == "bf16"
-    settings = ContextSettings(
-        trained.data.embedder,
-        trained.data.context_length[0],
-        next(iter(trained.data.recipes.values())),
-        batch_size=evaluation.batch_size,
-        precision="bf16" if bf16 else "fp32",
-    )
-    real = RealTasks(evaluation, settings)
+    own = settings_of(trained, ranks)
+    others = (one.settings for of_seeds in models.values() for one in of_seeds)
+    by_settings = {each: RealTasks(evaluation, each) for each in dict.fromkeys((own, *others))}
+    real = by_settings[own]
     found = []
     for task in real.tasks:
         metric, truth, scale = real.truth(task, "test")
         if metric == "auroc" and len(np.unique(truth)) < 2:
             continue
         of_models = {
-            name: np.stack([_predict(real, task, one, ranks) for one in of_seeds])
+            name: np.stack(
+                [_predict(by_settings[one.settings], task, one, ranks) for one in of_seeds]
+            )
             for name, of_seeds in models.items()
         }
         means = real.means(task, "test") | real.context_means(task, "test", ranks)
         of_means = {name: one[None] for name, one in means.items()}
         found.append(TaskPredictions(task.name, metric, truth, of_models | of_means, scale))
     return found
+
+
+def settings_of(trained: TrainConfig, ranks: Ranks) -> ContextSettings:
+    """How the model of a run is fed, as while it trains."""
+    bf16 = choose(trained.trainer.precision, ranks.device) == "bf16"
+    return ContextSettings(
+        trained.data.embedder,
+        trained.data.context_length[0],
+        next(iter(trained.data.recipes.values())),
+        precision="bf16" if bf16 else "fp32",
+    )
 
 
 def _predict(real: RealTasks, task: RealTask, scored: Scored, ranks: Ranks) -> Floats:
@@ -190,11 +200,12 @@ def compare(config: CompareConfig) -> None:
                 for one in of_seeds.values():
                     folder = Path(one.trainer.run_dir)
                     model = checkpoint.load_model(folder / "best").to(ranks.device)
-                    models[name].append(Scored(model, folder))
+                    models[name].append(Scored(model, folder, settings_of(one, ranks)))
             width = models["synthetic"][0].model.config.d_text
             for seed, one in synthetic.items():
                 folder = Path(config.run_dir) / f"untrained,seed={seed}"
-                models["untrained"].append(Scored(build_model(one, width).to(ranks.device), folder))
+                model = build_model(one, width).to(ranks.device)
+                models["untrained"].append(Scored(model, folder, settings_of(one, ranks)))
             tasks += predictions(config, database, models, trained, ranks)
             is_main = ranks.is_main
     if not tasks:

@@ -39,7 +39,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CompareConfig:
         leave_out=("shops-db",),
         overrides=(*SMALL, pre),
         synthetic=("trainer.steps=3", "data.heldout_dbs=1"),
-        real=("trainer.steps=2", "data.tasks=both"),
+        real=("trainer.steps=2", "data.tasks=both", "data.context_length=16"),
         max_rows=15,
         resamples=20,
     )
@@ -49,10 +49,12 @@ def test_runs_are_made_and_predict_once(
     config: CompareConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
+    lengths: list[int] = []
     predict = RealTasks.predict
 
     def counted(self: RealTasks, task: RealTask, *args: Any, **named: Any) -> Any:
         asked.append(task.name)
+        lengths.append(self.settings.context_length)
         return predict(self, task, *args, **named)
 
     monkeypatch.setattr(RealTasks, "predict", counted)
@@ -63,6 +65,8 @@ def test_runs_are_made_and_predict_once(
         first = json.loads((folder / "comparison.json").read_text())
         printed = capsys.readouterr().out
         shutil.rmtree(folder / "synthetic,seed=0/predictions,rolling,rows=15")
+        # each model has the contexts of its own run: untrained, synthetic, baseline, continued
+        assert lengths == [24, 24, 24, 24, 16, 16, 16, 16] * len(first)
         asked.clear()
         compare(config)
     assert sorted(asked) == sorted(first)
