@@ -1,5 +1,6 @@
 """Predictions for rows named by keys and times, by the model as it is and by a fitted head."""
 
+import datetime
 import importlib
 import shutil
 from dataclasses import replace
@@ -211,7 +212,12 @@ def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_pat
     assert two == f"{tmp_path / 'two'} holds 2 databases (one, other): give the folder of one"
     shops = pd.DataFrame({"shops": [1]})
     assert "no column 'shop': rename 'shops'" in refused("mean-amount", shops)
-    assert "which is no time" in refused("mean-amount", [1], at="yesterday")
+    # 3/12/2024 is one day here and another there, and "now" a clock's
+    for at in ("yesterday", "now", "2020", "2020-02", "15/02/2020", "03/12/2020", "1 March 2020"):
+        line = f"at: {at!r} is no time in ISO 8601; write 2026-01-31 or 2026-01-31 10:00"
+        assert line in refused("mean-amount", [1], at=at)
+        named = pd.DataFrame({"shop": [1, 2], "timestamp": ["2020-02-20", at]})
+        assert f"timestamp: {at!r} is no time" in refused("mean-amount", named)
     assert "num_contexts must be 1 or more" in refused("mean-amount", [1], num_contexts=0)
     assert "or too large" in refused("mean-amount", [2**70])
     assert "numbers are no times" in refused("mean-amount", [1], at=2020)
@@ -262,7 +268,9 @@ def test_times_far_away_and_keys_as_texts(predictor: Predictor, folders: tuple[P
     assert predictor.predict(raw, "mean-amount", [], show_progress=False).empty
     days = ["2022-12-01", "2022-11-01 10:00", "2022-11-01T10:00:00+01:00"]
     assert (np.array(seconds(days, "x")) // 3600 % 24).tolist() == [0, 10, 9]
-    with pytest.raises(InputError, match=r"x: 'soon' is no time; write e.g. 2026-01-31"):
+    kinds = [pd.Timestamp("2022-12-01", tz="UTC"), datetime.date(2022, 12, 1), "2022-12-01T00:00Z"]
+    assert len(set(seconds(kinds, "x"))) == 1
+    with pytest.raises(InputError, match=r"x: 'soon' is no time in ISO 8601; write 2026-01-31"):
         seconds(["2022-12-01", "soon"], "x")
     with pytest.raises(InputError, match="x: 1 times are missing"):
         seconds(["2022-12-01", ""], "x")

@@ -32,6 +32,7 @@ from plurel.errors import InputError
 from plurel.nearest import did_you_mean
 from plurel.plain_yaml import load_yaml
 from rt.importing.plan import DECLARED, KeyPlan, Plan, TablePlan
+from rt.importing.values import moment
 
 _PLAN = ("name", "val_timestamp", "test_timestamp", "tables")
 _TABLE = ("primary_key", "time_column", "time_from", "leave_out", "keep_key", "foreign_keys")
@@ -198,9 +199,6 @@ def _moment(value: Any, where: str) -> str | None:
 def moment_text(value: str, where: str) -> str:
     """A timestamp in UTC as manifests hold it; InputError, naming `where`, if it is none."""
     try:
-        moment = dt.datetime.fromisoformat(value)
-    except ValueError:
+        return str(moment(value))
+    except (ValueError, OverflowError):
         raise InputError(f"{where}: {value!r} is no date; write 2024-07-01") from None
-    if moment.utcoffset() is not None:
-        moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
-    return str(moment)
