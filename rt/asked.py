@@ -243,7 +243,7 @@ def frame_of(
     """What is asked as a frame of keys and, where the task has times, times. rows: a frame with the
     columns of keys and maybe that of times, or a list of keys; at: the time of all.
 
-    Raises InputError for columns that are missing.
+    Raises InputError for columns that are missing or say nothing, and for times given twice.
     """
     if not isinstance(rows, pd.DataFrame):
         (key,) = keys
@@ -257,13 +257,34 @@ def frame_of(
                 f"task {task.name}: the rows asked for have no column '{key}'"
                 + (f": rename '{near}'" if near else f", only {', '.join(map(str, rows.columns))}")
             )
+    _check_columns(rows, task, keys, time_column)
     found = rows[list(keys)].reset_index(drop=True)
     if time_column is None:
         return found
     if time_column in keys:
         raise InputError(f"task {task.name}: '{time_column}' is its time and names rows as well")
-    if time_column in rows and at is None:
+    if time_column in rows:
+        if at is not None:
+            raise InputError(
+                f"task {task.name}: the rows asked for have times of their own, '{time_column}': "
+                "leave out at (--at), or the column"
+            )
         found[time_column] = rows[time_column].to_numpy()
     else:
         found[time_column] = _moment(at, f"task {task.name}: at") if isinstance(at, str) else at
     return found
+
+
+def _check_columns(
+    rows: pd.DataFrame, task: Task, keys: Sequence[str], time_column: str | None
+) -> None:
+    """InputError for columns that would not be read: a time of another name was left out of
+    account."""
+    unknown = [f"'{column}'" for column in rows if column not in (*keys, time_column)]
+    if unknown:
+        named = ", ".join(f"'{key}'" for key in keys)
+        times = f", and '{time_column}' if times differ" if time_column else ""
+        raise InputError(
+            f"task {task.name}: {', '.join(unknown)} of the rows asked for would not be read: "
+            f"their columns are {named}{times}; rename or leave out others"
+        )

@@ -212,6 +212,20 @@ def test_bad_questions(predictor: Predictor, folders: tuple[Path, Path], tmp_pat
     assert two == f"{tmp_path / 'two'} holds 2 databases (one, other): give the folder of one"
     shops = pd.DataFrame({"shops": [1]})
     assert "no column 'shop': rename 'shops'" in refused("mean-amount", shops)
+    # times that would be left out of account
+    unread = pd.DataFrame({"shop": [1], "at": ["2020-02-20"], "town": ["Ely"]})
+    assert (
+        "'at', 'town' of the rows asked for would not be read: their columns are 'shop', and "
+        "'timestamp' if times differ; rename or leave out others"
+    ) in refused("mean-amount", unread)
+    unread = pd.DataFrame({"sale": [1], "day": ["2020-02-20"]})
+    assert "'day' of the rows asked for would not be read: their columns are 'sale'; re" in refused(
+        "returned", unread
+    )
+    timed = pd.DataFrame({"shop": [1], "timestamp": ["2020-02-20"]})
+    assert "have times of their own, 'timestamp': leave out at (--at), or the column" in refused(
+        "mean-amount", timed, at="2020-02-20"
+    )
     # 3/12/2024 is one day here and another there, and "now" a clock's
     for at in ("yesterday", "now", "2020", "2020-02", "15/02/2020", "03/12/2020", "1 March 2020"):
         line = f"at: {at!r} is no time in ISO 8601; write 2026-01-31 or 2026-01-31 10:00"
