@@ -30,6 +30,7 @@ from plurel.manifest import read_tables, read_yaml
 from rt.config import from_dict, require
 from rt.defining.forecast_sql import DatabaseColumns, Kind, forecast_labels
 from rt.defining.language import UNITS, checked_seconds, duration, parse_forecast
+from rt.defining.source_keys import numbered_keys
 from rt.numeric import semantic_type
 
 TYPES = {
@@ -114,7 +115,7 @@ def database_columns(folder: Path) -> DatabaseColumns:
             raise InputError(f"{file}: can't be read ({reason}); write the folder again") from None
         table.check(name, schema.names, folder / "manifest.yaml", file)
         columns[name] = kinds_of(schema)
-    return DatabaseColumns(keys, columns)
+    return DatabaseColumns(keys, columns, numbered_keys(folder, keys))
 
 
 def kinds_of(schema: pa.Schema) -> dict[str, Kind]:

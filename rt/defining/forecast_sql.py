@@ -6,7 +6,7 @@ view, and the window in place of {timedelta} (relbench.manifest.TaskManifest).
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import sqlglot
@@ -18,6 +18,7 @@ from plurel.export_keys import quoted
 from plurel.manifest import TableKeys
 from plurel.nearest import nearest
 from rt.defining.language import Aggregate, Forecast, duration
+from rt.defining.source_keys import Numbered, by_rows
 
 Kind = Literal["number", "boolean", "text", "time"]
 TaskType = Literal["binary_classification", "regression", "multiclass_classification"]
@@ -33,10 +34,13 @@ _OF_A_FILTER = ("kind", "expressions", "where")
 
 @dataclass(frozen=True)
 class DatabaseColumns:
-    """keys: of each table; columns: of each table the columns and what their values are."""
+    """keys: of each table; columns: of each table the columns and what their values are; numbered:
+    of each table the keys that an import numbered anew, of which filters name those of the source.
+    """
 
     keys: Mapping[str, TableKeys]
     columns: Mapping[str, Mapping[str, Kind]]
+    numbered: Mapping[str, Numbered] = field(default_factory=dict)
 
     def table(self, name: str) -> str:
         """The table of this name; InputError if there is none."""
@@ -248,7 +252,8 @@ def _filtered(table: str, condition: str, database: DatabaseColumns) -> str:
     if not condition:
         return quoted(table)
     check_filter(condition, table, database)
-    return f"(SELECT * FROM {quoted(table)} WHERE {condition})"
+    rows = by_rows(condition, table, database.numbered.get(table, {}))
+    return f"(SELECT * FROM {quoted(table)} WHERE {rows})"
 
 
 def _existing(entity: str, database: DatabaseColumns) -> list[str]:

@@ -18,6 +18,7 @@ from plurel.folder import write_parquet
 from plurel.manifest import MANIFEST
 from rt.defining.definitions import Definition, database_columns, to_manifest
 from rt.defining.leaks import FEWEST_ROWS, Leak, find_leaks
+from rt.defining.source_keys import compared_keys
 from rt.labels import SPLITS
 from rt.relbench_folder import one_line, open_dataset
 from rt.text_table import aligned
@@ -28,15 +29,22 @@ MOST_SEED_TIMES = 100_000
 
 @dataclass(frozen=True)
 class NewTask:
-    """A task with its label rows by split (time, entity, label) and what may give them away."""
+    """A task with its label rows by split (time, entity, label), what may give them away, and the
+    keys that its own SQL compares with values though an import numbered them anew."""
 
     manifest: TaskManifest
     labels: Mapping[str, pd.DataFrame]
     leaks: Sequence[Leak]
+    compared: Sequence[str] = ()
 
     def warnings(self) -> list[str]:
         """What a reader should know before using the task."""
         target, found = self.manifest.target_col, [str(leak) for leak in self.leaks]
+        found += [
+            f"the SQL compares {name} with a value: its values are numbers that the import gave to "
+            "rows, not keys of the source"
+            for name in self.compared
+        ]
         for split in SPLITS[1:]:
             values = self.labels[split][target]
             if self.manifest.task_type != "regression" and values.nunique() < 2:
@@ -73,7 +81,10 @@ def add_tasks(
     for manifest in manifests:
         check_place(folder / "tasks" / manifest.name, MANIFEST, overwrite)
     dataset = open_dataset(folder)
-    made = [make_task(dataset, manifest) for manifest in manifests]
+    made = []
+    for manifest, definition in zip(manifests, definitions.values(), strict=True):
+        compared = compared_keys(definition.sql, database.numbered) if definition.sql else ()
+        made.append(replace(make_task(dataset, manifest), compared=compared))
     if not dry_run:
         write_tasks(folder, made, overwrite=overwrite)
     return made

@@ -97,3 +97,5 @@ def likeness(first: str, second: str) -> float:
 
 KEYS = "keys"
 """The folder, beside `db`, of the keys that rows had in their source."""
+PLAN = "plan.yaml"
+"""In the folder: the plan by which it was made, which --plan takes again."""

@@ -18,7 +18,7 @@ from plurel.nearest import instead
 from rt.importing.check import check_plan, check_tables, check_times
 from rt.importing.layout import TableLayout, lay_out
 from rt.importing.messages import about_layouts, about_source
-from rt.importing.names import KEYS
+from rt.importing.names import KEYS, PLAN
 from rt.importing.open import Reading, open_source
 from rt.importing.plan import Plan, accepted
 from rt.importing.plan_yaml import moment_text, plan_text, read_plan, write_plan
@@ -27,8 +27,6 @@ from rt.importing.staging import Staging
 from rt.importing.tables import Source, SourceTable
 from rt.importing.write import Writer
 
-PLAN = "plan.yaml"
-"""In the folder: the plan by which it was made, which --plan takes again."""
 Report = Callable[[Plan, Staging], object]
 
 
