@@ -14,23 +14,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 import rustler
 from plurel.errors import InputError
 from plurel.nearest import nearest
+from rt.asked_times import moment_of
 from rt.importing.names import KEYS
-from rt.importing.values import moment
 from rt.keys import NO_ROW, KeyIndex
 from rt.meta import StoreMeta
 from rt.predictions import NewRows
 from rt.raw import read_database
 from rt.tasks import Task
-from rt.unpack import ARRAYS_FILE, read_arrays
-
-WRITE_TIME = "write 2026-01-31 or 2026-01-31 10:00"
-"""What to do where a text is no time."""
-_NUMBERS = ("integer", "floating", "mixed-integer-float", "mixed-integer", "boolean", "decimal")
+from rt.unpack import read_arrays
 
 
 class RowKeys:
@@ -186,44 +181,6 @@ def _check_names(keys: pa.ChunkedArray, where: str) -> None:
         )
 
 
-def last_time(store: Path) -> int | None:
-    """The last time in a store, in seconds; None if its rows have none."""
-    with safe_open(store / ARRAYS_FILE, framework="numpy") as file:
-        times = file.get_slice("time_value")
-        count = times.get_shape()[0]
-        return int(times[count - 1 : count][0]) if count else None
-
-
-def seconds(times: Any, what: str) -> NDArray[np.int64]:
-    """i64[N]: times in seconds since 1970, rounded up as in a store; times with a zone in UTC,
-    those without are taken as they stand. InputError for what is no time, and for texts in another
-    form than ISO 8601."""
-    given = pd.Series(times)
-    if given.notna().any() and pd.api.types.infer_dtype(given) in _NUMBERS:
-        raise InputError(f"{what}: numbers are no times; {WRITE_TIME}")
-    if not pd.api.types.is_datetime64_any_dtype(given.dtype):
-        given = given.astype(object).map(lambda v: _moment(v, what) if isinstance(v, str) else v)
-    try:
-        parsed = pd.to_datetime(given, utc=True)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{what}: not all are times ({error}); {WRITE_TIME}") from None
-    if parsed.isna().any():
-        raise InputError(f"{what}: {int(parsed.isna().sum())} times are missing")
-    whole = parsed.dt.ceil("s").dt.as_unit("s")
-    return np.asarray(whole.astype("int64"), dtype=np.int64)
-
-
-def _moment(text: str, what: str) -> pd.Timestamp:
-    """The time of a text in ISO 8601, NaT of an empty one; InputError for others, since 3/12/2024
-    is one day here and another there."""
-    if not text:
-        return pd.NaT  # type: ignore[return-value]
-    try:
-        return pd.Timestamp(moment(text))
-    except (ValueError, OverflowError):
-        raise InputError(f"{what}: {text!r} is no time in ISO 8601; {WRITE_TIME}") from None
-
-
 def new_rows(
     meta: StoreMeta, task: Task, entity: NDArray[np.uint32], time: NDArray[np.int64]
 ) -> NewRows:
@@ -271,7 +228,7 @@ def frame_of(
             )
         found[time_column] = rows[time_column].to_numpy()
     else:
-        found[time_column] = _moment(at, f"task {task.name}: at") if isinstance(at, str) else at
+        found[time_column] = moment_of(at, f"task {task.name}: at") if isinstance(at, str) else at
     return found
 
 

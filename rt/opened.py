@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from plurel.errors import InputError
 from plurel.rng import stream
+from rt.asked_times import last_time, seconds, written
 from rt.labels import LABEL_TYPES
 from rt.meta import StoreMeta, open_meta
 from rt.named_tasks import named_tasks
 from rt.sources import Source, find_sources, prepare
-from rt.tasks import Split, Task
+from rt.tasks import Split, Task, load_tasks
 
 SHOWN = 5
 """Names of databases in a message."""
@@ -89,6 +90,26 @@ def open_task(
     prepare([source], embedder, show_progress=show_progress)
     (found,) = named_tasks(source.raw, source.store, [task], tuple(LABEL_TYPES))
     return Opened(source.raw, source.store, open_meta(source.store), found)
+
+
+def after_the_data(
+    database: str | Path, task: str, pre_dir: str | Path | None, asked: Any
+) -> str | None:
+    """A line for times that lie further behind the last one in a database than its task looks
+    ahead; None for others. asked: a frame with the task's column of times, or times; the store is
+    there."""
+    store = _one(database, find_sources([str(database)], pre_dir=pre_dir)).store
+    (found,) = load_tasks(store, [task], tuple(LABEL_TYPES))
+    column, last = open_meta(store).tables[found.table].time_column, last_time(store)
+    if found.kind == "autocomplete" or column is None or last is None:
+        return None
+    times = seconds(asked[column] if isinstance(asked, pd.DataFrame) else asked, column)
+    if not len(times) or times.max() <= last + (found.horizon or 0):
+        return None
+    return (
+        f"note: the database ends at {written(last)}; what came between then and "
+        f"{written(times.max())} is not known"
+    )
 
 
 def _one(database: str | Path, sources: Sequence[Source]) -> Source:

@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from plurel.errors import InputError
-from rt.asked import SOURCE_KEY, Entities, RowKeys, frame_of, last_time, new_rows, seconds
+from rt.asked import SOURCE_KEY, Entities, RowKeys, frame_of, new_rows
+from rt.asked_times import check_known, last_time, seconds
 from rt.data import Batch
 from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, different, fit_head
@@ -105,7 +106,7 @@ class Predictor:
         A frame with the keys and times and a column `prediction`: the probability of a binary
         task's true, the value on the original scale of a regression, or the likeliest class, beside
         `probability of <class>` of each. Raises InputError for tables, tasks, keys and times that
-        are not there."""
+        are not there, for entities whose own time is later, and for times before all others."""
         opened = self._open(database, task, show_progress)
         answer = self._answer(opened, head)
         asked, which = self._rows(opened, (rows, at, split), key)
@@ -236,7 +237,10 @@ class Predictor:
         asked, entity = self._entities(opened, (rows, at), time, named_by)
         if task.kind == "autocomplete":
             return asked, entity
-        times = seconds(asked[time], f"task {task.name}: {time}") if time else np.zeros(0, np.int64)
+        if time is None:
+            return asked, new_rows(meta, task, entity, np.zeros(0, np.int64))
+        times = seconds(asked[time], f"task {task.name}: {time}")
+        check_known(opened.store, meta, task, asked, times, entity)
         return asked, new_rows(meta, task, entity, times)
 
     def _entities(

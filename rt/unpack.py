@@ -64,6 +64,10 @@ class Unpacked(Mapping[str, NDArray[Any]]):
     def _times(self, ranks: Rows) -> NDArray[np.int64]:
         return np.concatenate([[NO_TIME], self._stored["time_value"]])[ranks]
 
+    def times_of(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The times of some rows, without those of all."""
+        return self._times(self._stored["row_rank"][rows])
+
     def parents_of(self, row: int) -> list[int | None]:
         """For each foreign key of the row's table the row that it references, None for none."""
         place, number = self._place(row)

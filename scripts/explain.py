@@ -15,6 +15,7 @@ from scripts.predictor_options import (
     check_head,
     check_out,
     head_of,
+    note_late,
     open_predictor,
     predictor_parser,
 )
@@ -44,6 +45,8 @@ def main() -> None:
         args.database, args.task, [args.key], **which, by=args.by, num_contexts=args.num_contexts,
         seed=args.seed, head=head_of(predictor, args, [args.key], **which),
     )  # fmt: skip
+    if args.at is not None:
+        note_late(args, [args.at])
     print(found.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     if args.out is not None and args.out.suffix == ".png":
         title = f"{args.task} of {args.key}" + (f" at {args.at}" if args.at else "")

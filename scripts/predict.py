@@ -18,6 +18,7 @@ from scripts.predictor_options import (
     check_head,
     check_out,
     head_of,
+    note_late,
     open_predictor,
     predictor_parser,
 )
@@ -54,6 +55,8 @@ def main() -> None:
         args.database, args.task, rows, **which, protocol=args.protocol, seed=args.seed,
         num_contexts=args.num_contexts, head=head_of(predictor, args, rows, **which),
     )  # fmt: skip
+    if rows is not None:
+        note_late(args, found)
     if args.out is None:
         print(found.to_string(index=False))
     else:

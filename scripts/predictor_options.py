@@ -1,6 +1,7 @@
 """What the commands that ask a `Predictor` share: its options, and the place of what they write."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,16 @@ def open_predictor(args: argparse.Namespace) -> "Predictor":
         args.checkpoint, device=args.device, embedder=args.embedder,
         context_length=args.context_length, recipe=args.recipe, pre_dir=args.pre_dir,
     )  # fmt: skip
+
+
+def note_late(args: argparse.Namespace, asked: Any) -> None:
+    """Tell on stderr of times that lie far behind the database; asked: as `after_the_data` has
+    it."""
+    from rt.opened import after_the_data  # torch takes seconds
+
+    line = after_the_data(args.database, args.task, args.pre_dir, asked)
+    if line is not None:
+        print(line, file=sys.stderr)
 
 
 def check_out(path: Path | None, endings: Sequence[str], option: str = "--out") -> None:

@@ -13,7 +13,8 @@ import torch
 
 from plurel.errors import InputError
 from plurel.rng import stream
-from rt.asked import Entities, seconds
+from rt.asked import Entities
+from rt.asked_times import check_known, seconds
 from rt.checkpoint import save_pretrained
 from rt.context_labels import context_label_means
 from rt.evaluate import predict, store_rows
@@ -276,8 +277,11 @@ def test_names_of_classes_are_kept(tmp_path: Path) -> None:
 
 def test_times_far_away_and_keys_as_texts(predictor: Predictor, folders: tuple[Path, Path]) -> None:
     raw, store = folders
-    for at in ("0001-01-01", "1500-01-01", "9999-12-31"):
-        assert len(predictor.predict(raw, "mean-amount", [1], at=at, show_progress=False)) == 1
+    late = predictor.predict(raw, "mean-amount", [1], at="9999-12-31", show_progress=False)
+    assert len(late) == 1
+    for at in ("0001-01-01", "1500-01-01", "2019-12-31 23:59:59"):
+        with pytest.raises(InputError, match=f"{at}.* is before every .* first is 2020-01-01 00"):
+            predictor.predict(raw, "mean-amount", [1], at=at, show_progress=False)
     assert seconds(["1969-12-31 23:59:58.5", "1970-01-01 00:00:00.1"], "x").tolist() == [-1, 1]
     assert predictor.predict(raw, "mean-amount", [], show_progress=False).empty
     days = ["2022-12-01", "2022-11-01 10:00", "2022-11-01T10:00:00+01:00"]
@@ -320,6 +324,26 @@ def test_keys_of_the_source(
 ) -> None:
     """The row that an import has numbered 2 is not the one whose key was 2, or 00002."""
     raw = Path(shutil.copytree(folders[0], tmp_path / folders[0].name))
+def test_an_entity_is_there_from_its_own_time_on(folders: tuple[Path, Path]) -> None:
+    store = folders[1]
+    meta = open_meta(store)
+    (task,) = load_tasks(store, ["mean-amount"])
+    sales = replace(task, entity_table="sales")  # those have a time
+    first = meta.tables[meta.table("sales")].rows[0]
+    rows = np.array([first, first + 4, first + 8], np.uint32)  # four a day
+    asked = pd.DataFrame({"sale": [0, 4, 8], "timestamp": "2020-01-02"})
+    times = seconds(asked.timestamp, "x")
+    check_known(store, meta, sales, asked[:2], times[:2], rows[:2])
+    with pytest.raises(InputError) as raised:
+        check_known(store, meta, sales, asked, times, rows)
+    assert str(raised.value) == (
+        "task mean-amount: the row of sales with sale 8 is not there yet at 2020-01-02 00:00:00: "
+        "its day is 2020-01-03 00:00:00; give a later time (1 of 3 rows are too early)"
+    )
+    shop = np.zeros(1, np.uint32)  # has none: it is always there
+    check_known(store, meta, task, asked[:1], times[:1], shop)
+
+
     size = len(pd.read_parquet(raw / "db/shops.parquet"))
     found = [f"{size - 1 - n:05}" for n in range(size)] if keys == "texts" else None
     found = found or list(keys)
@@ -414,10 +438,17 @@ def test_the_command(
         given = [checkpoint, raw, *words, "--pre_dir", store.parent]
         monkeypatch.setattr("sys.argv", ["predict.py", *map(str, given)])
         main()
-        return capsys.readouterr().out
+        said = capsys.readouterr()
+        noted.append(said.err)
+        return said.out
 
-    out = command("mean-amount", "--entities", 1, 5, "--at", "2020-03-01")
-    assert out.split()[:3] == ["shop", "timestamp", "prediction"]
+    noted: list[str] = []
+    # the last sale is of 2020-02-29, and the task looks two days ahead
+    late = ("mean-amount", "--entities", 1, 5, "--at", "2020-03-04")
+    assert command(*late).split()[:3] == ["shop", "timestamp", "prediction"]
+    assert "between then and 2020-03-04 00:00:00 is not known" in noted[-1]
+    command("mean-amount", "--entities", 1, 5, "--at", "2020-03-01")
+    assert "note" not in noted[-1]
     path = tmp_path / "found.parquet"
     head = tmp_path / "head.safetensors"
     assert "rows" in command("any-returned", "--out", path, "--fit_head", head)
