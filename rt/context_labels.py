@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from plurel.errors import InputError
 from rt.data import BOOLEAN, TEXT, Batch
 from rt.meta import SEMANTIC_TYPES, open_meta
-from rt.predictions import ContextSettings, NewRows, of_contexts
+from rt.predictions import Contexts, ContextSettings, NewRows, of_contexts
 from rt.ranks import Ranks
 from rt.scores import Protocol
 from rt.shown_labels import is_own, shown_labels
@@ -33,9 +33,11 @@ def context_label_means(
     protocol: Protocol,
     seed: int = 0,
     ranks: Ranks | None = None,
+    contexts: Contexts | None = None,
 ) -> dict[str, Floats]:
     """{"context_own": f64[N], "context_all": f64[N]}: for each row the mean of the labels in the
     context that a model would read with the same settings and seed, on the original scale.
+    contexts: see `rt.predictions.predict`.
 
     Raises InputError for a task of texts or classes.
     """
@@ -49,7 +51,7 @@ def context_label_means(
 
     found = of_contexts(
         sums, store_folder, task, rows, settings=settings, protocol=protocol, width=4, seed=seed,
-        ranks=ranks,
+        ranks=ranks, contexts=contexts,
     )  # fmt: skip
     scale, shift = (1.0, 0.0) if kind == BOOLEAN else (column.std, column.mean)
     own = scale * _quotient(found[:, 0], found[:, 1]) + shift

@@ -24,7 +24,7 @@ from rt.context_labels import context_label_means
 from rt.meta import StoreMeta, open_meta
 from rt.model import ModelConfig, RelationalTransformer
 from rt.named_tasks import named_tasks
-from rt.predictions import ContextSettings, predict
+from rt.predictions import Contexts, ContextSettings, predict
 from rt.relbench_folder import label_table, open_dataset, open_task
 from rt.scores import BETTER, NoScore, Protocol, check_any, relbench_score, scored_by
 from rt.store import read_arrays
@@ -127,8 +127,9 @@ def evaluate_table(
             continue
         predictions = {name: baseline.prediction for name, baseline in found.items()}
         each = {name: (own_settings or {}).get(name, context) for name in models}
-        of_models = _of_models(models, store_folder, labelled, each, selection, show_progress)
-        of_models |= _of_contexts(models, store_folder, labelled, context, selection)
+        opened = _Opened(store_folder, task)
+        of_models = _of_models(models, opened, labelled, each, selection, show_progress)
+        of_models |= _of_contexts(models, opened, labelled, context, selection)
         for name, prediction in of_models.items():
             _, entry[name] = relbench_score(labelled.relbench_task, labelled.table, prediction)
         if resamples:
@@ -154,9 +155,23 @@ def _context(
     return settings[task]
 
 
+class _Opened:
+    """Contexts of a task: of each settings opened once."""
+
+    def __init__(self, store_folder: str | Path, task: Task) -> None:
+        self.store_folder, self.task = store_folder, task
+        self._found: dict[tuple[ContextSettings, bool], Contexts] = {}
+
+    def by(self, settings: ContextSettings, child_counts: bool = False) -> Contexts:
+        key = settings, child_counts
+        if key not in self._found:
+            self._found[key] = Contexts(self.store_folder, [self.task], *key)
+        return self._found[key]
+
+
 def _of_models(
     models: Mapping[str, RelationalTransformer],
-    store_folder: str | Path,
+    opened: _Opened,
     labelled: Labelled,
     settings: Mapping[str, ContextSettings],
     selection: Selection,
@@ -167,10 +182,11 @@ def _of_models(
     return {
         name: predict(
             model,
-            store_folder,
+            opened.store_folder,
             task,
             labelled.rows,
             settings=settings[name],
+            contexts=opened.by(settings[name], model.config.child_counts),
             protocol=selection.protocol,
             seed=selection.seed,
             progress=f"{task.name}, {name}" if show_progress else None,
@@ -181,7 +197,7 @@ def _of_models(
 
 def _of_contexts(
     models: Mapping[str, RelationalTransformer],
-    store_folder: str | Path,
+    opened: _Opened,
     labelled: Labelled,
     settings: ContextSettings,
     selection: Selection,
@@ -190,10 +206,11 @@ def _of_contexts(
     if not models:
         return {}
     return context_label_means(
-        store_folder,
+        opened.store_folder,
         labelled.task,
         labelled.rows,
         settings=settings,
+        contexts=opened.by(settings),
         protocol=selection.protocol,
         seed=selection.seed,
     )

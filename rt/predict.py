@@ -25,6 +25,7 @@ from rt.data import Batch
 from rt.explain import BY, By, averaged, chunks, explanation, parts_of, without
 from rt.heads import Floats, Head, Kind, Labelled, different, fit_head
 from rt.memory import cells_at_a_time
+from rt.meta import META
 from rt.model import RelationalTransformer
 from rt.opened import Opened, open_task
 from rt.parted_keys import parted_keys
@@ -35,6 +36,8 @@ from rt.scores import Protocol
 from rt.shipped import DEFAULT
 from rt.tasks import Split
 
+MOST_KEPT = 4
+"""Tasks whose contexts a predictor keeps open."""
 Rows = NDArray[np.uint32] | NewRows
 PROBABILITY = "probability of "
 
@@ -50,6 +53,7 @@ class Predictor:
         pre_dir: str | Path | None = None,
     ) -> None:
         self.model, self.settings, self.pre_dir = model.eval(), settings, pre_dir
+        self._kept: dict[str, Contexts] = {}
 
     @classmethod
     def from_pretrained(
@@ -194,9 +198,11 @@ class Predictor:
         asked, rows = self._rows(opened, (row, at, "test"), key)
         if len(rows) != 1:
             raise InputError(f"explain is for one row, not {len(rows)}")
-        sample = Contexts(opened.store, found, self.settings, self.model.config.child_counts)
+        sample = self._contexts_of(opened)
         keys = _names_of(opened, asked, key)
-        contexts = [sample.arrays(rows, None, seed + number) for number in range(num_contexts)]
+        contexts = [
+            sample.arrays(found, rows, None, seed + number) for number in range(num_contexts)
+        ]
         wholes = [answer(Batch.from_arrays(arrays)) for arrays in contexts]
         likeliest = int(torch.cat(wholes).mean(0).argmax())  # one class for all contexts
         frames = []
@@ -302,10 +308,24 @@ class Predictor:
         settings: dict[str, Any],
     ) -> Floats:
         """f64[N, width]: what a function says of the rows' contexts."""
-        counts = self.model.config.child_counts
         return of_contexts(
-            function, opened.store, opened.task, rows, width=width, child_counts=counts, **settings
+            function, opened.store, opened.task, rows, width=width,
+            contexts=self._contexts_of(opened), **settings,
+        )  # fmt: skip
+
+    def _contexts_of(self, opened: Opened) -> Contexts:
+        """Those of the last tasks that were asked for are kept: the first context of a task takes
+        a second."""
+        # a store that was made anew is another one
+        made = (opened.store / META).stat()
+        key = f"{opened.store} {made.st_ino} {made.st_mtime_ns} {self.settings} {opened.task}"
+        found = self._kept.pop(key, None) or Contexts(
+            opened.store, [opened.task], self.settings, self.model.config.child_counts
         )
+        self._kept[key] = found
+        if len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return found
 
 
 def _names_of(opened: Opened, asked: pd.DataFrame, named_by: str | None) -> RowKeys:

@@ -6,7 +6,7 @@ alone, so a prediction does not depend on which other rows are asked for.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,6 +109,7 @@ def predict(
     progress: str | None = "predict",
     ranks: Ranks | None = None,
     num_contexts: int = 1,
+    contexts: "Contexts | None" = None,
 ) -> NDArray[np.float64]:
     """f64[N]: a prediction for each of the N rows, in their order: rows of the store that are of
     the task's table, or new ones. For a binary task the probability of true, for a regression the
@@ -118,7 +119,8 @@ def predict(
     protocol: `split`, nothing after the timestamp that opens the rows' split is visible (all rows
     from one split; new rows are test rows); `rolling`, everything known by a row's own time is.
     progress: what the progress display is called, None for none. num_contexts: contexts of each
-    row, of the seeds from `seed` on, whose predictions are averaged.
+    row, of the seeds from `seed` on, whose predictions are averaged. contexts: of these settings,
+    opened before.
     Raises InputError for rows outside the task's splits, for targets that are texts or times, and
     for a store whose texts were embedded by another model than the one trained with.
     """
@@ -126,7 +128,7 @@ def predict(
     found = of_contexts(
         answer, store_folder, task, rows, settings=settings, protocol=protocol, seed=seed,
         progress=progress, ranks=ranks, child_counts=model.config.child_counts,
-        width=len(task.classes) or 1, num_contexts=num_contexts,
+        width=len(task.classes) or 1, num_contexts=num_contexts, contexts=contexts,
     )  # fmt: skip
     return found if task.classes else found[:, 0]
 
@@ -147,30 +149,38 @@ class Answer:
 
 
 class Contexts:
-    """Contexts of given rows of a task, as a model was trained with."""
+    """Contexts of given rows of tasks of a store, as a model was trained with. To be kept for as
+    long as more are asked for: what a task's labels tell is found out with its first context."""
 
     def __init__(
-        self, store_folder: str | Path, task: Task, settings: ContextSettings, child_counts: bool
+        self,
+        store_folder: str | Path,
+        tasks: Sequence[Task],
+        settings: ContextSettings,
+        child_counts: bool,
     ) -> None:
         check_fingerprint(store_folder, settings.embedder, settings.fingerprint)
+        self._number = {task.name: number for number, task in enumerate(tasks)}
         self._sampler = rustler.Sampler(
             [store_folder],
-            [to_sampler(task, 0)],
+            [to_sampler(task, 0) for task in tasks],
             embedder=settings.embedder,
             context_length=settings.context_length,
-            recipes=[settings.recipe.to_sampler("recipe")],
+            # one that training leaves out may be for predictions alone
+            recipes=[replace(settings.recipe, weight=1.0).to_sampler("recipe")],
             num_threads=settings.num_threads,
             child_counts=child_counts,
         )
 
     def arrays(
-        self, rows: NDArray[np.uint32] | NewRows, cutoff: int | None, seed: int
+        self, task: Task, rows: NDArray[np.uint32] | NewRows, cutoff: int | None, seed: int
     ) -> dict[str, NDArray[Any]]:
         """The arrays of `rustler.Sampler.contexts` for rows of the store, or new ones."""
+        number = self._number[task.name]
         if isinstance(rows, NewRows):
             given = rows.entity, rows.time, rows.time_value
-            return self._sampler.new_contexts(0, *given, cutoff=cutoff, seed=seed)
-        return self._sampler.contexts(0, rows, cutoff=cutoff, seed=seed)
+            return self._sampler.new_contexts(number, *given, cutoff=cutoff, seed=seed)
+        return self._sampler.contexts(number, rows, cutoff=cutoff, seed=seed)
 
 
 def of_contexts(
@@ -187,19 +197,20 @@ def of_contexts(
     ranks: Ranks | None = None,
     child_counts: bool = False,
     num_contexts: int = 1,
+    contexts: Contexts | None = None,
 ) -> NDArray[np.float64]:
     """f64[N, width]: what a function gives for the context of each row, f64[B, width] of a batch;
     the other arguments are `predict`'s. InputError for fewer than one context a row."""
     if num_contexts < 1:
         raise InputError(f"num_contexts must be 1 or more, not {num_contexts}")
     cutoff = cutoff_of(open_meta(store_folder), task, rows, protocol)
-    sample = Contexts(store_folder, task, settings, child_counts)
+    sample = contexts or Contexts(store_folder, [task], settings, child_counts)
     ranks, size = ranks or Ranks(), settings.batch_size
     if not isinstance(rows, NewRows):
         rows = np.asarray(rows, dtype=np.uint32)
 
-    def contexts(asked: tuple[NDArray[np.uint32] | NewRows, int]) -> Batch:
-        return Batch.from_arrays(sample.arrays(asked[0], cutoff, asked[1]))
+    def batch_of(asked: tuple[NDArray[np.uint32] | NewRows, int]) -> Batch:
+        return Batch.from_arrays(sample.arrays(task, asked[0], cutoff, asked[1]))
 
     turns = ranks.turns(-(-len(rows) // size)) * num_contexts
     seeds = np.repeat(seed + np.arange(num_contexts), len(turns) // num_contexts).tolist()
@@ -209,7 +220,7 @@ def of_contexts(
     ]
     found, total = torch.zeros(len(rows), width, dtype=torch.float64), num_contexts * len(rows)
     with tqdm(total=total, desc=progress, unit="ctx", disable=progress is None) as bar:
-        for (number, counts), batch in zip(turns, _ahead(contexts, asked), strict=True):
+        for (number, counts), batch in zip(turns, _ahead(batch_of, asked), strict=True):
             part = function(batch).view(-1, width)
             if counts:
                 found[number * size : number * size + len(part)] += part

@@ -7,6 +7,7 @@ them. Test rows are scored once, when training has ended, by the checkpoint that
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from rt.context_labels import context_label_means
 from rt.evaluate import Labelled, Selection, chosen_baselines, label
 from rt.model import RelationalTransformer
 from rt.named_tasks import named_tasks
-from rt.predictions import ContextSettings, predict
+from rt.predictions import Contexts, ContextSettings, predict
 from rt.ranks import Ranks
 from rt.relbench_folder import open_dataset
 from rt.scores import Protocol, all_metrics, scored_by
@@ -101,6 +102,7 @@ class RealTasks:
         self.left_out: dict[str, str] = {}
         """Tasks whose validation labels have no score, and why."""
         self._labelled: dict[tuple[str, str], Labelled] = {}
+        self._contexts: dict[tuple[Path, bool], Contexts] = {}
         self.tasks = [task for task in _find(config, settings) if self._has_score(task)]
         if not self.tasks:
             reasons = "; ".join(self.left_out.values()) or "they declare none"
@@ -133,7 +135,7 @@ class RealTasks:
         """f64[N]: the model's predictions for the task's rows of a split."""
         return predict(
             model,
-            **self._asked(task, split),
+            **self._asked(task, split, model.config.child_counts),
             progress=f"{task.name}, {split}" if show_progress and ranks.is_main else None,
             ranks=ranks,
         )
@@ -192,13 +194,24 @@ class RealTasks:
             return False
         return True
 
-    def _asked(self, task: RealTask, split: Literal["val", "test"]) -> dict[str, Any]:
+    def _asked(
+        self, task: RealTask, split: Literal["val", "test"], child_counts: bool = False
+    ) -> dict[str, Any]:
         """Which contexts are made: the same for models and for the means of their labels."""
         return {
             "store_folder": task.source.store, "task": task.task,
             "rows": self._label(task, split).rows, "settings": self.settings,
             "protocol": self.config.protocol, "seed": self.config.seed,
+            "contexts": self._contexts_of(task.source.store, child_counts),
         }  # fmt: skip
+
+    def _contexts_of(self, store: Path, child_counts: bool) -> Contexts:
+        """Of all tasks of a store, opened once: scores are asked for again and again."""
+        key = store, child_counts
+        if key not in self._contexts:
+            tasks = [task.task for task in self.tasks if task.source.store == store]
+            self._contexts[key] = Contexts(store, tasks, self.settings, child_counts)
+        return self._contexts[key]
 
     def _label(self, task: RealTask, split: Literal["val", "test"]) -> Labelled:
         key = task.name, split

@@ -11,6 +11,7 @@ import torch
 
 import rustler
 from plurel.errors import InputError
+from rt import evaluate
 from rt.data import Batch
 from rt.evaluate import (
     ContextSettings,
@@ -189,6 +190,17 @@ def test_the_table_holds_relbenchs_own_scores_on_the_same_rows(model, folders):
     assert "mean-amount" in text
     assert "12 of " in text
     assert f"{result['tasks']['returned']['entity_mean']:.4f}" in text
+
+
+def test_contexts_are_opened_once_for_all_models(model, folders, monkeypatch):
+    opened, make = [], evaluate.Contexts
+    monkeypatch.setattr(evaluate, "Contexts", lambda *given: opened.append(given) or make(*given))
+    other = ContextSettings(EMBEDDER, context_length=64)
+    evaluate_table(
+        {"a": model, "b": model, "c": model}, *folders, settings=SETTINGS, tasks=TASKS,
+        own_settings={"c": other}, show_progress=False,
+    )  # fmt: skip
+    assert len(opened) == 2 * len(TASKS)
 
 
 def test_the_choice_of_rows_is_fixed_and_without_repeats():

@@ -145,7 +145,7 @@ def test_parts_are_all_cells_but_the_target_each_once(
     (task,) = load_tasks(store, ["late"])
     rows = np.array([task.splits["test"][0] + 3], np.uint32)
     settings = ContextSettings("hash", context_length=60)
-    arrays = Contexts(store, task, settings, child_counts=False).arrays(rows, None, 0)
+    arrays = Contexts(store, [task], settings, child_counts=False).arrays(task, rows, None, 0)
     parts = parts_of(arrays, open_meta(store), by)  # type: ignore[arg-type]
     counted = np.sum([part.cells for part in parts], axis=0)
     expected = ~arrays["is_padding"][0]

@@ -13,6 +13,7 @@ import torch
 
 from plurel.errors import InputError
 from plurel.rng import stream
+from rt import predict as predict_module
 from rt.asked import Entities
 from rt.asked_times import check_known, seconds
 from rt.checkpoint import save_pretrained
@@ -93,6 +94,28 @@ def test_a_row_without_a_label_and_the_time_of_all(
     zoned = pd.DataFrame({"shop": [5], "timestamp": [pd.Timestamp("2020-01-03 01:00+01:00")]})
     same = predictor.predict(raw, "mean-amount", zoned, show_progress=False)
     assert same.prediction[0] == early.prediction[0]
+
+
+def test_contexts_stay_open_until_the_store_is_made_anew(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, store = folders
+    shutil.copytree(store, tmp_path / store.name)
+    opened = []
+    make = predict_module.Contexts
+    monkeypatch.setattr(
+        predict_module, "Contexts", lambda *given: opened.append(given) or make(*given)
+    )
+    predictor = Predictor(varied_model(), SETTINGS, tmp_path)
+    for name in ("returned", "mean-amount", "returned", "mean-amount"):
+        predictor.predict(raw, name, show_progress=False)
+    assert len(opened) == 2
+    meta = tmp_path / store.name / "meta.json"
+    text = meta.read_text()
+    meta.unlink()
+    meta.write_text(text)
+    predictor.predict(raw, "returned", show_progress=False)
+    assert len(opened) == 3
 
 
 def test_rows_of_a_table_to_complete(predictor: Predictor, folders: tuple[Path, Path]) -> None:
@@ -300,6 +323,26 @@ def test_times_far_away_and_keys_as_texts(predictor: Predictor, folders: tuple[P
     assert entities.typed(pd.Series(["007"])).tolist() == ["007"]
 
 
+def test_an_entity_is_there_from_its_own_time_on(folders: tuple[Path, Path]) -> None:
+    store = folders[1]
+    meta = open_meta(store)
+    (task,) = load_tasks(store, ["mean-amount"])
+    sales = replace(task, entity_table="sales")  # those have a time
+    first = meta.tables[meta.table("sales")].rows[0]
+    rows = np.array([first, first + 4, first + 8], np.uint32)  # four a day
+    asked = pd.DataFrame({"sale": [0, 4, 8], "timestamp": "2020-01-02"})
+    times = seconds(asked.timestamp, "x")
+    check_known(store, meta, sales, asked[:2], times[:2], rows[:2])
+    with pytest.raises(InputError) as raised:
+        check_known(store, meta, sales, asked, times, rows)
+    assert str(raised.value) == (
+        "task mean-amount: the row of sales with sale 8 is not there yet at 2020-01-02 00:00:00: "
+        "its day is 2020-01-03 00:00:00; give a later time (1 of 3 rows are too early)"
+    )
+    shop = np.zeros(1, np.uint32)  # has none: it is always there
+    check_known(store, meta, task, asked[:1], times[:1], shop)
+
+
 def test_keys_of_ones_own(predictor: Predictor, folders: tuple[Path, Path]) -> None:
     raw = folders[0]
     numbers = predictor.predict(raw, "mean-amount", [4, 0, 3], show_progress=False)
@@ -324,26 +367,6 @@ def test_keys_of_the_source(
 ) -> None:
     """The row that an import has numbered 2 is not the one whose key was 2, or 00002."""
     raw = Path(shutil.copytree(folders[0], tmp_path / folders[0].name))
-def test_an_entity_is_there_from_its_own_time_on(folders: tuple[Path, Path]) -> None:
-    store = folders[1]
-    meta = open_meta(store)
-    (task,) = load_tasks(store, ["mean-amount"])
-    sales = replace(task, entity_table="sales")  # those have a time
-    first = meta.tables[meta.table("sales")].rows[0]
-    rows = np.array([first, first + 4, first + 8], np.uint32)  # four a day
-    asked = pd.DataFrame({"sale": [0, 4, 8], "timestamp": "2020-01-02"})
-    times = seconds(asked.timestamp, "x")
-    check_known(store, meta, sales, asked[:2], times[:2], rows[:2])
-    with pytest.raises(InputError) as raised:
-        check_known(store, meta, sales, asked, times, rows)
-    assert str(raised.value) == (
-        "task mean-amount: the row of sales with sale 8 is not there yet at 2020-01-02 00:00:00: "
-        "its day is 2020-01-03 00:00:00; give a later time (1 of 3 rows are too early)"
-    )
-    shop = np.zeros(1, np.uint32)  # has none: it is always there
-    check_known(store, meta, task, asked[:1], times[:1], shop)
-
-
     size = len(pd.read_parquet(raw / "db/shops.parquet"))
     found = [f"{size - 1 - n:05}" for n in range(size)] if keys == "texts" else None
     found = found or list(keys)

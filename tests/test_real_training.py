@@ -14,7 +14,7 @@ from small_stores import records, small_config, write_database
 from test_continue import stopped_in
 
 from plurel.errors import InputError
-from rt import checkpoint
+from rt import checkpoint, real_scores
 from rt.corpus import open_corpus
 from rt.evaluate import Selection, label
 from rt.logs import read_metrics
@@ -215,6 +215,22 @@ def test_scores_do_not_depend_on_the_number_of_ranks(home: Path, baseline: Path)
     np.testing.assert_array_equal(sum(parts), together)
     assert all((part == 0).any() for part in parts)
     assert set(whole) == {f"shops-db/{name}" for name in DECLARED}
+
+
+def test_the_contexts_of_a_store_are_opened_once(
+    home: Path, baseline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, make = [], real_scores.Contexts
+    monkeypatch.setattr(
+        real_scores, "Contexts", lambda *given: opened.append(given) or make(*given)
+    )
+    settings = ContextSettings("hash", 24, batch_size=4)
+    real = RealTasks(EvaluationConfig(**tuples(evaluation(home))), settings)
+    model = checkpoint.load_model(baseline / "best")
+    first = real.scores(model, Ranks())
+    real.baselines(Ranks())
+    assert real.scores(model, Ranks()) == first
+    assert len(real.tasks) > len({task.source for task in real.tasks}) == len(opened)
 
 
 def tuples(group: dict[str, Any]) -> dict[str, Any]:
