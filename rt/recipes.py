@@ -15,7 +15,7 @@ import rustler
 from plurel.errors import InputError
 from rt.config import from_dict, to_dict, unknown_key
 
-Order = Literal["recency", "walks", "random", "telling"]
+Order = Literal["recency", "walks", "random", "telling", "fitted"]
 OwnOrder = Literal["recency", "telling"]
 
 
@@ -33,9 +33,11 @@ class Recipe:
     and label. other_columns: the same of others, and of what they reference, in the place of their
     neighbourhood (for forecasts, before it); 1,000,000 for whole rows. (`rustler.Recipe`)
     other_order: `recency`; `walks`: by how often `walks` random walks of `walk_length` steps from
-    the target visit a row; `random`; or `telling`: by how much they are like the target in the
-    cells and facts that tell most of the training labels. other_cells: most cells of one such row
-    with its neighbourhood; other_width: most children of a row in it.
+    the target visit a row; `random`; `telling`: by how much they are like the target in the cells
+    and facts that tell most of the training labels, each weighing as much as it tells; or `fitted`:
+    likewise, by weights that are fitted to the training labels, which takes up to a second a task.
+    other_cells: most cells of one such row with its neighbourhood; other_width: most children of a
+    row in it.
     width: most children of a row that are followed, counted for each table if `width_per_table`.
     parent_levels: levels of ancestors that come with a row. recency: share of the rows whose
     children are taken latest first, not at random. with_labels: false hides all labels but the
@@ -91,12 +93,14 @@ _NEAREST = _LABELS | {
     "other_order": ("telling",),
     "other_columns": (4,),
 }
+_ALIKE = _NEAREST | {"own_labels": (0.05,), "other_labels": (0.7,), "other_cells": (3,)}
 PRESETS: dict[str, dict[str, Any]] = {
     "published": {},
     "labels": _LABELS,
     "walks": _LABELS | {"other_order": ("walks",)},
     "nearest": _NEAREST,
-    "alike": _NEAREST | {"own_labels": (0.05,), "other_labels": (0.7,), "other_cells": (3,)},
+    "alike": _ALIKE,
+    "fitted": _ALIKE | {"other_order": ("fitted",)},
     "unlabelled": {**_LABELS, "own_labels": (0.0,), "other_labels": (0.0,), "with_labels": False},
 }
 """Recipes by name. A recipe of another name starts from the published one. What a checkpoint leaves

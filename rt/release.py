@@ -15,11 +15,13 @@ import yaml
 
 from plurel.errors import InputError
 from rt.checkpoint import MODEL_FILE, find_checkpoint, load_model, load_trainer, save_pretrained
-from rt.config import require
+from rt.config import require, to_dict, unknown_key
 from rt.logs import read_metrics
+from rt.recipes import PRESETS, named
 from rt.run_files import RunFiles, group, open_run
 from rt.score_summary import read_scores
 from rt.score_tables import format_differences, format_table
+from rt.settings import Settings
 
 CARD, LICENSE = "README.md", "LICENSE"
 _HEADER = {
@@ -48,6 +50,7 @@ def release(
     checkpoint: str = "best",
     unfinished: bool = False,
     context_length: int | None = None,
+    recipe: str | None = None,
     scores: Sequence[Path] = (),
     notes: str = "",
 ) -> Released:
@@ -55,8 +58,9 @@ def release(
 
     checkpoint: `best`, `latest` or a step's folder in the run. unfinished: the run need not be at
     its end; the card says how far it is. context_length: cells of the contexts that the model reads
-    where nothing else is asked for, None for those that it was trained with. scores: files of
-    `evaluate.py out=` of this model. notes: Markdown for the card. Raises InputError for a run that
+    where nothing else is asked for, None for those that it was trained with. recipe: of these
+    contexts, by its name among `rt.recipes.PRESETS`, likewise. scores: files of `evaluate.py out=`
+    of this model. notes: Markdown for the card. Raises InputError for a run that
     is not finished, unless that is asked for, and for scores that can't be read.
     """
     files = open_run(run)
@@ -77,10 +81,23 @@ def release(
             settings, context={**settings.context, "context_length": [context_length]}
         )
         trained["read"] = context_length
+    if recipe is not None:
+        settings = _reading(settings, recipe)
+        trained["recipe"] = recipe
     card = _card(name, files, trained, parameters, tables, notes)
     texts = {CARD: card, LICENSE: license_text}
     save_pretrained(model, out, settings, dtype=torch.bfloat16, texts=texts)
     return Released(out, parameters, (out / MODEL_FILE).stat().st_size)
+
+
+def _reading(settings: Settings, recipe: str) -> Settings:
+    """The settings with a recipe that training from this model leaves out, for predictions."""
+    if recipe not in PRESETS:
+        raise InputError(unknown_key(f"recipe.{recipe}", PRESETS))
+    others = {k: v for k, v in settings.context.get("recipes", {}).items() if k != recipe}
+    # predictions take the first
+    recipes = {recipe: to_dict(replace(named(recipe), weight=0.0)), **others}
+    return replace(settings, context={**settings.context, "recipes": recipes})
 
 
 def _trained(files: RunFiles, place: Path) -> dict[str, Any]:
@@ -154,7 +171,9 @@ def _training(files: RunFiles, trained: Mapping[str, Any], parameters: int) -> s
         f"{trained['tokens'] / trained['seconds']:,.0f} tokens/s",
     ]
     lengths = " or ".join(map(str, data["context_length"]))
-    read = f"; it reads {trained['read']}, chosen after it" if "read" in trained else ""
+    chosen = [str(trained["read"])] if "read" in trained else []
+    chosen += [f"the recipe {trained['recipe']}"] if "recipe" in trained else []
+    read = f"; it reads {' and '.join(chosen)}, chosen after it" if chosen else ""
     lines.append(f"trained on contexts of {lengths} cells{read}")
     if files.result is None:
         trainer = group(files.config, "trainer", where)

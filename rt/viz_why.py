@@ -22,6 +22,7 @@ ORDERS = {
     "walks": "by walks",
     "random": "at random",
     "telling": "by likeness",
+    "fitted": "by likeness, fitted",
 }
 UNITS = (
     (31_557_600, "years"),

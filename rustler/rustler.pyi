@@ -113,11 +113,13 @@ class Recipe:
     share of the context's cells that these parts may fill (the target's row comes whole); the rest
     passes on, and ancestors left out come with the neighbourhood. other_order: "recency",
     "walks" (by visits of `walks` random walks of `walk_length` steps from the target over visible
-    rows, then at random), "random", or "telling": the rows that are most like the target, among the
+    rows, then at random), "random", "telling": the rows that are most like the target, among the
     last 16,384 whose labels may be known, in those 32 cells (of the row, and of what it leads to
     by up to three references) and facts (when it is; of the row and its parents how often and when
     last they were referenced, and the means of cells of rows that reference them, of what these
-    reference, and of labels) that tell most of the training labels. own_order: "recency", or
+    reference, and of labels) that tell most of the training labels, each weighing as much as it
+    tells; or "fitted": the same by weights with which like training rows have like labels, found
+    when a task's first context is made, in up to a second. own_order: "recency", or
     "telling": first the rows that share those parents of the target whose labels tell most, without
     those that share less than half of what the nearest one shares. How much they tell is a number
     of each foreign key, from labels of the training split: the share of their variance (by ranks;

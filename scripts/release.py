@@ -23,6 +23,7 @@ def main() -> None:
         "--context_length", type=int, metavar="CELLS",
         help="that it reads where nothing else is asked for (those that it was trained with)",
     )  # fmt: skip
+    parser.add_argument("--recipe", help="of the contexts that it reads, likewise, such as fitted")
     parser.add_argument(
         "--scores", type=Path, nargs="+", default=[], help="files of evaluate.py out=, for the card"
     )
@@ -35,7 +36,7 @@ def main() -> None:
     made = release(
         args.run, args.out, args.name, license_text,
         checkpoint=args.checkpoint, unfinished=args.unfinished,
-        context_length=args.context_length,
+        context_length=args.context_length, recipe=args.recipe,
         scores=args.scores, notes=notes,
     )  # fmt: skip
     print(f"{made.folder}: {made.parameters:,} parameters, {made.bytes / 1e6:.1f} MB of weights")

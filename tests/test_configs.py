@@ -281,10 +281,13 @@ def test_a_group_that_is_no_group_is_refused() -> None:
         from_dict(TrainConfig, composed() | {"model": 3})
 
 
-@pytest.mark.parametrize("name", ["published", "labels", "walks", "nearest", "alike", "mixed"])
+@pytest.mark.parametrize(
+    "name", ["published", "labels", "walks", "nearest", "alike", "fitted", "mixed"]
+)
 def test_recipe_files_hold_every_field_of_their_presets(name: str) -> None:
     data = from_dict(TrainConfig, composed(f"recipe={name}")).data
-    assert set(data.recipes) == ({name} if name != "mixed" else set(PRESETS))
+    # weights fitted to each of many tasks take long
+    assert set(data.recipes) == ({name} if name != "mixed" else {*PRESETS} - {"fitted"})
     for key, recipe in data.recipes.items():
         assert replace(recipe, weight=1.0) == named(key)
     widths = [f"data.recipes.{key}.width=[3,9]" for key in data.recipes]

@@ -26,6 +26,8 @@ class World:
     """Events of users with items, and a label of each user at the end of each period."""
 
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(3))
+    # of label rows of others, with a recipe that is not given
+    order: str = "telling"
 
     def __post_init__(self) -> None:
         rng = self.rng
@@ -117,7 +119,7 @@ class World:
             (last - 2 * USERS, last),
         ]
         task = rustler.Task(0, 4, 3, splits, HORIZON)
-        chosen = rustler.Recipe("r", **(recipe or NEAREST))
+        chosen = rustler.Recipe("r", **(recipe or NEAREST | {"other_order": self.order}))
         return make(
             [store], tasks=[task], recipes=[chosen], context_length=80 if recipe else 21,
             extra_target_share=extra_target_share,
@@ -197,6 +199,13 @@ FACTS = [mean_size, mean_quality, count_of_late, since_last, of_day, age, last_l
 def check_alike(
     world: World, fact: Callable[[World, int], float], folder: Path, cutoff: int | None = None
 ) -> None:
+    assert apart_by(world, fact, folder, cutoff) < 0.25
+
+
+def apart_by(
+    world: World, fact: Callable[[World, int], float], folder: Path, cutoff: int | None = None
+) -> float:
+    """How far label rows are from the target in what decides, as a share of how far all are."""
     found = decided_by(world, fact)
     batch = world.contexts(world.sampler(folder), cutoff)
     assert batch["context_told"].min() > 0.3
@@ -212,7 +221,7 @@ def check_alike(
         apart += distance[others].tolist()
         # the same user's are own label rows, which the recipe leaves out
         all_apart += distance[: len(found) - USERS].tolist()
-    assert np.mean(apart) < 0.25 * np.mean(all_apart)
+    return float(np.mean(apart) / np.mean(all_apart))
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
@@ -222,10 +231,20 @@ def test_label_rows_are_alike_in_the_fact_that_decides(
     check_alike(World(), fact, tmp_path / "s")
 
 
-def test_beyond_a_cutoff_label_rows_are_as_old_as_the_target(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["telling", "fitted"])
+def test_beyond_a_cutoff_label_rows_are_as_old_as_the_target(tmp_path: Path, order: str) -> None:
     """What is known of the target is nine periods old: what was known of label rows nine periods
     before them is compared with it, not what was known at their time."""
-    check_alike(World(), aged_size, tmp_path / "s", cutoff=PERIOD * PERIODS - AGE)
+    check_alike(World(order=order), aged_size, tmp_path / "s", cutoff=PERIOD * PERIODS - AGE)
+
+
+def test_fitted_weights_bring_label_rows_nearer(tmp_path: Path) -> None:
+    """Many facts say something of the one that decides, some of them nearly the same."""
+    shares, fitted = (
+        [apart_by(World(order=order), fact, tmp_path / order / fact.__name__) for fact in FACTS]
+        for order in ("telling", "fitted")
+    )
+    assert np.mean(fitted) < 0.8 * np.mean(shares)
 
 
 @pytest.mark.parametrize("fact", [mean_size, mean_quality, since_last, count_of_late])
@@ -244,12 +263,13 @@ def test_rows_of_a_busy_table_do_not_hide_those_of_another(
     [(fact, 0) for fact in FACTS] + [(fact, AGE) for fact in (mean_size, mean_quality, last_label)],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
+@pytest.mark.parametrize("order", ["telling", "fitted"])
 def test_what_is_not_known_yet_changes_no_fact(
-    tmp_path: Path, fact: Callable[[World, int], float], before: int
+    tmp_path: Path, fact: Callable[[World, int], float], before: int, order: str
 ) -> None:
     """Events after the targets, or their cutoff, hundreds of another table among them, and labels
     whose window has not ended or that come with theirs."""
-    world = World()
+    world = World(order=order)
     decided_by(world, fact)
     last = PERIOD * PERIODS - before
     cutoff = last if before else None
@@ -270,9 +290,10 @@ def test_what_is_not_known_yet_changes_no_fact(
     assert first["context_told"].tolist() == after["context_told"].tolist()
 
 
-def test_a_label_of_test_is_no_number_of_the_training_split(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["telling", "fitted"])
+def test_a_label_of_test_is_no_number_of_the_training_split(tmp_path: Path, order: str) -> None:
     """Not even where splits do not follow one another in time."""
-    world = World()
+    world = World(order=order)
     decided_by(world, last_label)
     order = world.rng.permutation(len(world.label))
     world.label, world.label_user, world.label_time = (

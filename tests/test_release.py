@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from rt import checkpoint, shipped
 from rt.logs import read_metrics
 from rt.model import RelationalTransformer
 from rt.predict import Predictor
+from rt.recipes import named
 from rt.train import run
 from scripts.release import main
 
@@ -89,15 +91,25 @@ def test_the_card_of_an_earlier_step_says_how_far_it_is(
     metrics.write_text("".join(json.dumps(record) + "\n" for record in kept))
     for step, run_dir in (("step_4", finished), ("latest", tmp_path / "going")):
         words = [run_dir, "--name", "x", "--out", tmp_path / step, "--checkpoint", step]
-        words += ["--unfinished", "--context_length", "48"] if step == "latest" else []
+        chosen = ["--unfinished", "--context_length", "48", "--recipe", "fitted"]
+        words += chosen if step == "latest" else []
         monkeypatch.setattr("sys.argv", ["release.py", *map(str, words)])
         main()
         card = (tmp_path / step / "README.md").read_text()
         assert f"{tokens[4 if step == 'step_4' else 6]:,} tokens" in card
         assert ("**the run is not finished**: its budget is 6 steps" in card) == (step == "latest")
-        assert ("contexts of 24 cells; it reads 48" in card) == (step == "latest")
-        predictor = Predictor.from_pretrained(tmp_path / step)
-        assert predictor.settings.context_length == (48 if step == "latest" else 24)
+        read = "contexts of 24 cells; it reads 48 and the recipe fitted, chosen after it"
+        assert (read in card) == (step == "latest")
+        settings = Predictor.from_pretrained(tmp_path / step).settings
+        assert settings.context_length == (48 if step == "latest" else 24)
+        assert (settings.recipe == replace(named("fitted"), weight=0.0)) == (step == "latest")
+    # training from it draws none of these contexts
+    recipes = checkpoint.load_settings(tmp_path / "latest").context["recipes"]
+    assert [recipe["weight"] > 0 for recipe in recipes.values()] == [False, True]
+    words[words.index("fitted")] = "fited"
+    monkeypatch.setattr("sys.argv", ["release.py", *map(str, words)])
+    with pytest.raises(InputError, match=r"did you mean recipe\.fitted"):
+        main()
 
 
 def test_it_is_a_repository_of_the_hub(
@@ -123,10 +135,11 @@ def test_models_of_the_package_go_by_their_names(
     assert Predictor.from_pretrained("model").settings.embedder == "hash"
     with pytest.raises(InputError, match=r"OWNER/NAME of the Hub or model"):
         checkpoint.resolve("modell")
-    # a folder of this name comes first
+    # whatever folder stands there
     (tmp_path / "model").mkdir()
+    assert checkpoint.resolve("model") == released
     with pytest.raises(InputError, match="model is no checkpoint"):
-        checkpoint.resolve("model")
+        checkpoint.resolve("./model")
 
 
 def test_what_is_refused(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ use crate::assemble::{Batch, assemble};
 use crate::context::{Context, NewRow, Plan, Request, Scratch, build};
 use crate::error::{Result, argument};
 use crate::labels::TableIndex;
-use crate::recipe::{Parts, Recipe};
+use crate::recipe::{Order, Parts, Recipe};
 use crate::rng::{Name, Purpose};
 use crate::settings::{Settings, Source, check_slots};
 use crate::store::NO_TIME;
@@ -265,6 +265,7 @@ impl Sampler {
             index: &self.indices[item.task],
             told: None,
             asks_columns: self.settings.recipes[item.recipe].asks_columns(),
+            fits_weights: plan.parts.other_order == Order::Fitted,
             row: item.row,
             new: item.new,
             cutoff: item.cutoff,

@@ -79,7 +79,7 @@ impl Candidates {
             );
         }
         let end = known_end(builder);
-        if let (Order::Telling, Some(told)) = (parts.other_order, builder.request.told) {
+        if let (true, Some(told)) = (parts.other_order.is_by_likeness(), builder.request.told) {
             let wanted = |row: u32| !builder.has(row) && !self.is_own(builder, row);
             let ranked = told.nearest.rank(builder, end, (builder.budget(), wanted));
             for (row, alike) in ranked {
@@ -88,7 +88,7 @@ impl Candidates {
             }
         }
         // For a target without a time the latest rows are no better than others.
-        let latest = matches!(parts.other_order, Order::Recency | Order::Telling);
+        let latest = parts.other_order == Order::Recency || parts.other_order.is_by_likeness();
         self.by_blocks = latest && builder.target.has_time();
         (self.rest, self.block) = match self.by_blocks {
             true => (end, end..end),

@@ -41,6 +41,8 @@ pub struct Request<'a> {
     pub told: Option<&'a Told>,
     /// Whether the recipe asks which columns tell: then label rows say how alike they are.
     pub asks_columns: bool,
+    /// Whether rows are compared by weights that are fitted to the training labels.
+    pub fits_weights: bool,
     /// Of a new row: a number that no row of the store has.
     pub row: u32,
     /// Present if the store lacks the target's row.

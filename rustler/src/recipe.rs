@@ -21,14 +21,27 @@ pub enum Order {
     Random,
     /// By how much their telling cells are like the target's (`telling`), then as by recency.
     Telling,
+    /// The same, with weights that are fitted to the training labels.
+    Fitted,
 }
 
 impl Order {
-    pub const NAMES: [&str; 4] = ["recency", "walks", "random", "telling"];
+    pub const NAMES: [&str; 5] = ["recency", "walks", "random", "telling", "fitted"];
 
     pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Recency, Self::Walks, Self::Random, Self::Telling];
+        let all = [
+            Self::Recency,
+            Self::Walks,
+            Self::Random,
+            Self::Telling,
+            Self::Fitted,
+        ];
         all.into_iter().find(|order| order.name() == name)
+    }
+
+    /// Whether rows come by how much they are like the target.
+    pub fn is_by_likeness(self) -> bool {
+        matches!(self, Self::Telling | Self::Fitted)
     }
 
     pub fn name(self) -> &'static str {
@@ -195,7 +208,8 @@ impl Recipe {
     pub fn asks_columns(&self) -> bool {
         let others = self.other_columns.iter().any(|&count| count < ALL_COLUMNS);
         let own = self.own_columns.iter().any(|&count| count > 0);
-        self.with_labels && (own || others || self.other_order.contains(&Order::Telling))
+        let by_likeness = self.other_order.iter().any(|order| order.is_by_likeness());
+        self.with_labels && (own || others || by_likeness)
     }
 
     /// The first value of each list.
@@ -241,7 +255,7 @@ impl Parts {
     /// Whether these ask what the training labels tell.
     pub fn ask_labels(&self) -> bool {
         let own = self.own_order == OwnOrder::Telling || self.own_columns > 0;
-        let others = self.other_order == Order::Telling || self.other_columns.is_some();
+        let others = self.other_order.is_by_likeness() || self.other_columns.is_some();
         self.with_labels && (self.own_labels > 0.0 && own || self.other_labels > 0.0 && others)
     }
 }

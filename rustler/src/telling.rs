@@ -9,6 +9,7 @@
 
 mod columns;
 mod facts;
+mod fitted;
 mod nearest;
 mod reader;
 

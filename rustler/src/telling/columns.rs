@@ -17,7 +17,7 @@ const MOST: usize = 32;
 /// Bins of numbers; a missing cell is in one of its own.
 const BINS: usize = 8;
 /// Texts with a bin of their own, the most common ones.
-const TEXTS: usize = 15;
+pub const TEXTS: usize = 15;
 /// Levels of references that are followed, and ways along them.
 const LEVELS: usize = 3;
 const PATHS: usize = 64;
@@ -349,7 +349,7 @@ fn number_bins(cells: &[Option<u32>]) -> Vec<usize> {
 
 /// A bin for each of the most common texts (of equally common ones the lower number), one for all
 /// others; 0 for missing ones.
-fn text_bins(cells: &[Option<u32>]) -> Vec<usize> {
+pub fn text_bins(cells: &[Option<u32>]) -> Vec<usize> {
     let mut counts: HashMap<u32, usize> = HashMap::new();
     for &text in cells.iter().flatten() {
         *counts.entry(text).or_default() += 1;

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use super::columns::{Column, What};
 use super::facts::Fact;
+use super::fitted;
 use super::reader::Reader;
 use super::{Labels, View, order_key};
 use crate::builder::Builder;
@@ -23,13 +24,13 @@ use crate::visibility::{Split, earlier_split};
 pub const NOT_SAID: f32 = -1.0;
 
 /// Columns and facts that are compared.
-const COLUMNS: usize = 32;
+pub const COLUMNS: usize = 32;
 /// Rows that are compared with a target, the latest whose labels may be known.
-const LOOKED_AT: usize = 16_384;
+pub const LOOKED_AT: usize = 16_384;
 /// Rows whose codes are made at a time, once they are needed.
 const BLOCK: usize = 4096;
 /// Codes of numbers this far apart are not alike at all.
-const FAR: f32 = 96.0;
+pub const FAR: u8 = 96;
 /// The code of a cell that is not there; others begin at 1.
 const MISSING: u8 = 0;
 const CODES: usize = 256;
@@ -39,6 +40,8 @@ const CODES: usize = 256;
 pub struct Nearest {
     columns: Vec<Coded>,
     reader: Reader,
+    /// Of each column, once a recipe asks for it (`fitted::weights`).
+    fitted: OnceLock<Vec<f32>>,
     /// See `View`.
     age: i64,
     /// By blocks of places in order of time (`RowsInTime`): a code a column for each place.
@@ -70,8 +73,8 @@ impl Likeness {
 }
 
 /// A telling column, and how its cells become codes.
-struct Coded {
-    column: Column,
+pub struct Coded {
+    pub column: Column,
     /// None for texts.
     numbers: Option<Standing>,
 }
@@ -115,7 +118,7 @@ impl Standing {
 }
 
 impl Coded {
-    fn code(&self, bits: Option<u32>) -> u8 {
+    pub fn code(&self, bits: Option<u32>) -> u8 {
         let Some(bits) = bits else {
             return MISSING;
         };
@@ -130,25 +133,32 @@ impl Coded {
         matches!(self.column.what, What::Fact(Fact::When(clock)) if clock.period().is_some())
     }
 
-    /// How much a cell of each code says that a row is like one of this code.
-    fn likeness(&self, code: u8) -> [f32; CODES] {
-        let mut found = [0.0; CODES];
+    /// How near cells of each code are to one of this code, from 0 to `FAR`.
+    pub fn near(&self, code: u8) -> [u8; CODES] {
+        let mut found = [0; CODES];
         if code == MISSING {
             return found;
         }
         let is_circular = self.is_circular();
-        for (other, like) in found.iter_mut().enumerate().skip(1) {
-            let mut apart = (other as f32 - f32::from(code)).abs();
-            if is_circular {
-                apart = apart.min(CODES as f32 - 1.0 - apart);
-            }
-            let near = match self.numbers {
-                Some(_) => (1.0 - apart / FAR).max(0.0),
-                None => f32::from(u8::from(apart == 0.0)),
+        for (other, near) in (0..=u8::MAX).zip(&mut found).skip(1) {
+            let apart = match other.abs_diff(code) {
+                apart if is_circular => apart.min(u8::MAX - apart),
+                apart => apart,
             };
-            *like = self.column.share as f32 * near;
+            *near = match self.numbers {
+                Some(_) => FAR.saturating_sub(apart),
+                None if apart == 0 => FAR,
+                None => 0,
+            };
         }
         found
+    }
+
+    /// How much a cell of each code says that a row is like one of this code, if the column weighs
+    /// so much.
+    fn likeness(&self, code: u8, weight: f32) -> [f32; CODES] {
+        self.near(code)
+            .map(|near| weight * (1.0 - f32::from(FAR - near) / f32::from(FAR)))
     }
 }
 
@@ -183,6 +193,7 @@ impl Nearest {
         Self {
             columns,
             reader,
+            fitted: OnceLock::new(),
             age: view.age,
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
         }
@@ -253,14 +264,17 @@ impl Nearest {
     /// How much rows are like the target, made when it is first asked for.
     fn likeness<'b>(&self, builder: &'b Builder) -> &'b Likeness {
         builder.likeness.get_or_init(|| {
-            let cells = self.reader.asked(
-                builder,
-                &View::new(&builder.arrays, &builder.request, self.age),
-            );
+            let view = View::new(&builder.arrays, &builder.request, self.age);
+            let cells = self.reader.asked(builder, &view);
+            let fitted = builder.request.fits_weights.then(|| {
+                let fit = || fitted::weights(&view, &self.columns, &self.reader);
+                self.fitted.get_or_init(fit)
+            });
             let mut made = Likeness::default();
-            for (coded, &bits) in self.columns.iter().zip(&cells) {
+            for (number, (coded, &bits)) in self.columns.iter().zip(&cells).enumerate() {
                 let code = coded.code(bits);
-                let found = coded.likeness(code);
+                let share = coded.column.share as f32;
+                let found = coded.likeness(code, fitted.map_or(share, |weights| weights[number]));
                 made.whole += found[usize::from(code)];
                 made.of_code.push(found);
             }
