@@ -165,8 +165,16 @@ class Entities:
             raise InputError(
                 f"{self.table}: no row has the {called} {key!r}"
                 + (counted if len(found) > 1 else "")
+                + (self._as_number(key) if index is self._original else "")
             )
         return found
+
+    def _as_number(self, key: Any) -> str:
+        """What to do where a key that the source lacks may be a number that the import gave."""
+        number = isinstance(key, str) and key.isdecimal() and self._index.kind == "integer"
+        if self._only_original or not number:
+            return ""
+        return f"; to name rows by the numbers of the import say key={self.key} (--key {self.key})"
 
 
 def _check_names(keys: pa.ChunkedArray, where: str) -> None:

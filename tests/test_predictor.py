@@ -388,8 +388,11 @@ def test_keys_of_the_source(
     if keys == "texts":
         assert rows(named) == numbers
         assert rows([2, 0, 1]) == numbers
-        with pytest.raises(InputError, match="of the source '2'"):
+        by_number = r"of the source '2'; to name rows by the numbers .* key=shop \(--key shop\)$"
+        with pytest.raises(InputError, match=by_number):
             rows(["2"])
+        with pytest.raises(InputError, match="of the source 'two'$"):
+            rows(["two"])
     else:
         with pytest.raises(InputError, match=r"70 may be .* say which, key=original or key=shop"):
             rows(["70"])
