@@ -124,8 +124,8 @@ def _check_time(name: str, table: TablePlan, staging: Staging) -> None:
     kind = staging.type(name, table.time_column)
     if not pa.types.is_timestamp(kind):
         raise InputError(
-            f"table {name}: time column {table.time_column} holds {kind}, not dates or times; make "
-            "it one in the source, or choose another"
+            f"table {name}: time column {table.time_column} holds {kind}, not dates or times, nor "
+            "whole numbers that count since 1970; make it one in the source, or choose another"
         )
     if staging.num_rows[name] == staging.nulls(name, [table.time_column]) > 0:
         raise InputError(

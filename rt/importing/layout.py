@@ -102,6 +102,7 @@ class _Layout:
         self._outputs: list[Output] = []
         self._links: list[Link] = []
         self._renamed: dict[str, str] = {}
+        self._kept: dict[str, str] = {}
         self._dropped = ""
         self._primary: str | None = None
         self._time: str | None = None
@@ -150,9 +151,10 @@ class _Layout:
         if column == own:
             self._primary = name
             self._outputs.append(Output(name, pa.int64(), None))
-            if self._keeps(column, kind):
+            if self._keeps(column, kind) or column == self._table.time_column:
                 kept = self._names.take(f"{column}{ORIGINAL}")
                 self._outputs.append(Output(kept, value.type, value.sql))
+                self._kept[column] = kept
             else:
                 self._dropped = column
             return
@@ -194,7 +196,8 @@ class _Layout:
         if not self._staging.num_rows[self._name]:
             return  # RelBench can't tell the time of a table without rows
         if self._table.time_column is not None:
-            self._time = names[self._table.time_column]
+            # a key that is the time as well: its number is none
+            self._time = self._kept.get(self._table.time_column, names[self._table.time_column])
         elif self._table.time_from:
             self._time = self._names.take(_time_name(self._plan, self._name))
             self._outputs.append(Output(self._time, MOMENT, "o.time"))

@@ -31,8 +31,10 @@ class KeyPlan:
 class TablePlan:
     """primary_key: columns, () for none. time_column: when a row came to be, None for never, or
     time_from: foreign keys, each by its columns, the latest of whose parents' times it is, ().
-    leave_out: columns that are not imported. keep_key: whether the values of the primary key stay
-    as a column beside the numbers; None: where they are text that says something.
+    since_1970: columns of whole numbers that count seconds or milliseconds since then, which become
+    times. leave_out: columns that are not imported. keep_key: whether the values of the primary key
+    stay as a column beside the numbers; None: where they are text that says something. ask_time:
+    whether only a person can say what the time is.
 
     why_*: for the table of proposals and the comments of the file; DECLARED, a reason, or "".
     """
@@ -40,9 +42,11 @@ class TablePlan:
     primary_key: tuple[str, ...] = ()
     time_column: str | None = None
     time_from: tuple[tuple[str, ...], ...] = ()
+    since_1970: tuple[str, ...] = ()
     foreign_keys: tuple[KeyPlan, ...] = ()
     leave_out: tuple[str, ...] = ()
     keep_key: bool | None = None
+    ask_time: bool = False
     why_key: str = ""
     why_time: str = ""
     why_left_out: dict[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@
       orders:                         # 830 rows
         primary_key: order_id         # or [a, b], or null
         time_column: order_date       # or null; or time_from: a foreign key, as below
+        since_1970: [paid_at]         # columns of whole numbers: seconds or milliseconds, times
         leave_out: [picture]          # columns
         keep_key: true                # keep the key's own values as a column beside the numbers
         foreign_keys:
@@ -35,7 +36,8 @@ from rt.importing.plan import DECLARED, KeyPlan, Plan, TablePlan
 from rt.importing.values import moment
 
 _PLAN = ("name", "val_timestamp", "test_timestamp", "tables")
-_TABLE = ("primary_key", "time_column", "time_from", "leave_out", "keep_key", "foreign_keys")
+_TABLE = ("primary_key", "time_column", "time_from", "since_1970", "leave_out", "keep_key",
+          "foreign_keys")  # fmt: skip
 _KEY = ("columns", "references", "to", "accept")
 _HEAD = """\
 # The plan of an import: edit it, then give it as --plan. A table that is not named is not
@@ -69,6 +71,8 @@ def _table_lines(name: str, table: TablePlan, num_rows: int | None) -> Iterable[
         keys = [list(columns) for columns in table.time_from]
         written = _plain(keys) if len(keys) > 1 else _columns(keys[0])
         yield _commented(f"    time_from: {written}", table.why_time)
+    if table.since_1970:
+        yield f"    since_1970: {_plain(list(table.since_1970))}  # whole numbers that become times"
     if table.leave_out:
         why = "; ".join(dict.fromkeys(table.why_left_out.values()))
         yield _commented(f"    leave_out: {_plain(list(table.leave_out))}", why)
@@ -134,6 +138,7 @@ def _table(spec: Any, where: str) -> TablePlan:
         primary_key=_names(found.get("primary_key"), f"{where}: primary_key"),
         time_column=_name(found.get("time_column"), f"{where}: time_column"),
         time_from=_keys(found.get("time_from"), f"{where}: time_from"),
+        since_1970=_names(found.get("since_1970"), f"{where}: since_1970"),
         foreign_keys=tuple(_key(key, where) for key in keys),
         leave_out=_names(found.get("leave_out"), f"{where}: leave_out"),
         keep_key=_flag(found.get("keep_key"), f"{where}: keep_key"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from plurel.errors import InputError
+from rt.importing.epochs import find_counts, shown
 from rt.importing.plan import DECLARED, KeyPlan, Plan, TablePlan, accepted
 from rt.importing.propose_foreign import propose_foreign_keys
 from rt.importing.propose_primary import propose_composite_key, propose_primary_keys
@@ -21,7 +22,7 @@ def propose(staging: Staging, share: float | None, *, everything: bool = False) 
     tables = staging.tables.values()
     no_primary = everything or not any(table.primary_key for table in tables)
     no_foreign = everything or not any(table.references for table in tables)
-    plans = {name: _declared(staging, name) for name in staging.tables}
+    plans = _with_counts({name: _declared(staging, name) for name in staging.tables}, staging)
     if no_primary:
         for name, (column, why) in propose_primary_keys(staging).items():
             if not plans[name].primary_key:
@@ -80,6 +81,17 @@ def _with_pairs(plan: Plan, staging: Staging) -> Plan:
     return replace(plan, tables=tables)
 
 
+def _with_counts(plans: dict[str, TablePlan], staging: Staging) -> dict[str, TablePlan]:
+    """Whole numbers that count since 1970 by their names and values become times, not keys."""
+    made = {}
+    for name, table in plans.items():
+        counts = find_counts(Plan("", plans), staging, name).named
+        if counts:
+            staging.count_times(name, counts)
+        made[name] = replace(table, since_1970=tuple(counts))
+    return made
+
+
 def _with_times(plan: Plan, staging: Staging) -> Plan:
     """Times of their own first; then, until nothing changes, those of the rows they belong to."""
     tables = {}
@@ -89,18 +101,42 @@ def _with_times(plan: Plan, staging: Staging) -> Plan:
     plan = replace(plan, tables=tables)
     own = {name: table.why_time for name, table in plan.tables.items()}
     wanted = [name for name, table in plan.tables.items() if table.time_column is None]
+    unclear = {}
+    for name in wanted:
+        others = find_counts(plan, staging, name).others
+        if others:
+            unclear[name] = [shown(staging, name, *count) for count in others.items()]
     # once more for each: others may have got a time since
     for _ in range(len(wanted) + 1):
         before = plan
         for name in wanted:
             keys, why = propose_time_from(plan, name)
-            if keys:
-                why = "; ".join(filter(None, [why, own[name]]))
-                taken = replace(plan.tables[name], time_from=keys, why_time=why)
-                plan = replace(plan, tables={**plan.tables, name: taken})
+            why = "; ".join(filter(None, [why, own[name]]))
+            table = plan.tables[name]
+            if keys and name in unclear:
+                taken = replace(table, why_time=_choice(unclear[name], keys), ask_time=True)
+            elif keys:
+                taken = replace(table, time_from=keys, why_time=why)
+            else:
+                continue
+            plan = replace(plan, tables={**plan.tables, name: taken})
         if plan == before:
             break
-    return plan
+    tables = dict(plan.tables)
+    for name, counts in unclear.items():
+        table = tables[name]
+        if not table.ask_time:
+            told = f"{'; '.join(counts)}: then name it as time_column"
+            why = "; ".join(filter(None, [table.why_time, told]))
+            tables[name] = replace(table, why_time=why)
+    return replace(plan, tables=tables)
+
+
+def _choice(counts: list[str], keys: tuple[tuple[str, ...], ...]) -> str:
+    """What a person must decide where the time of a table may be its own or that of parents."""
+    parents = " and ".join(", ".join(columns) for columns in keys)
+    told = "; ".join(counts)
+    return f"{told}: name it as time_column, or {parents} as time_from for the times of those rows"
 
 
 def with_timestamps(plan: Plan, staging: Staging) -> Plan:

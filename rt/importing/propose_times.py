@@ -64,7 +64,8 @@ def propose_time(staging: Staging, name: str) -> tuple[str | None, str]:
         elif best is None or _SCORES[kind] > _SCORES[best[1]]:
             best = column.name, kind
     if best is not None:
-        return best[0], "; ".join([_REASONS[best[1]], *refused])
+        counted = ", counted since 1970" if (name, best[0]) in staging.counts else ""
+        return best[0], "; ".join([_REASONS[best[1]] + counted, *refused])
     return None, "; ".join(refused)
 
 

@@ -16,6 +16,7 @@ from plurel.errors import InputError
 from plurel.manifest import MANIFEST, PROVENANCE
 from plurel.nearest import instead
 from rt.importing.check import check_plan, check_tables, check_times
+from rt.importing.epochs import count_planned
 from rt.importing.layout import TableLayout, lay_out
 from rt.importing.messages import about_layouts, about_source
 from rt.importing.names import KEYS, PLAN
@@ -85,6 +86,7 @@ def import_database(
                 made = _decided(given, staging, settings, Path(out).name)
                 if report is not None:
                     report(made, staging)
+                _check_asked(made)
                 if given is None and settings.accept is None and made.undecided():
                     raise InputError(
                         f"{made.undecided()} keys are proposals: give --accept 0.99 to take those "
@@ -166,6 +168,8 @@ def _is_chosen(table: SourceTable, named: Collection[str], exclude: Collection[s
 
 def _decided(given: Plan | None, staging: Staging, settings: Settings, name: str) -> Plan:
     """The plan that is given, or proposed, with a name and both timestamps."""
+    if given is not None:
+        count_planned(given, staging)
     plan = given or propose(staging, settings.accept, everything=settings.propose)
     if given is None and settings.accept is not None:
         plan = accepted(plan, settings.accept)
@@ -177,6 +181,16 @@ def _decided(given: Plan | None, staging: Staging, settings: Settings, name: str
         plan = replace(plan, test_timestamp=moment_text(test, "--test-timestamp"))
     check_times(plan, staging)  # timestamps are proposed from them
     return with_timestamps(plan, staging)
+
+
+def _check_asked(plan: Plan) -> None:
+    """InputError for a table whose time only a person knows."""
+    for name, table in plan.tables.items():
+        if table.ask_time:
+            raise InputError(
+                f"time of {name}: {table.why_time}; say it in a plan (--plan-only plan.yaml, edit "
+                "it and give it as --plan)"
+            )
 
 
 def _write(plan: Plan, staging: Staging, folder: Path, work: Path) -> Imported:

@@ -4,8 +4,9 @@ Each table is a Parquet file whose columns are called c0, c1, ... by position, s
 the source stands in a query. DuckDB answers, with a limit to its memory; beyond it, it uses files.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rt.importing.tables import BATCH_ROWS, MOMENT, Column, SourceTable
 from rt.importing.values import moments
 
 Progress = Callable[[int], object]
+_MakeTimes = Callable[[pa.Array], pa.Array | None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Staging:
         self._unique: dict[tuple[str, tuple[str, ...]], bool] = {}
         self._facts: dict[str, list[tuple[Any, ...]]] = {}
         self._sets: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._files: dict[str, Path] = {}
+        self.counts: dict[tuple[str, str], int] = {}
+        """Columns whose values counted since 1970, with the microseconds in what they counted."""
 
     def add(
         self, table: SourceTable, batches: Iterable[pa.RecordBatch], progress: Progress
@@ -70,25 +75,38 @@ class Staging:
                 progress(batch.num_rows)
         self.num_rows[table.name] = num_rows
         if dates.found:
-            self._make_times(table, dates.found)
+            self._make_times(table.name, dict.fromkeys(dates.found, moments), "")
 
-    def _make_times(self, table: SourceTable, dates: set[int]) -> None:
-        """Write a table again, with times in place of the texts of the columns at `dates`."""
+    def count_times(self, table: str, columns: Mapping[str, int]) -> None:
+        """Make times of whole numbers that count since 1970; columns: each with the microseconds in
+        what it counts."""
+        made = {
+            self.tables[table].position(name): partial(_counted, unit=unit)
+            for name, unit in columns.items()
+        }
+        self._make_times(table, made, "counts since 1970 became times")
+        self.counts |= {(table, name): unit for name, unit in columns.items()}
+        self._facts.pop(table, None)
+
+    def _make_times(self, table: str, made: Mapping[int, _MakeTimes], note: str) -> None:
+        """Write a table again, with times in the columns at the places of `made`."""
         columns = tuple(
-            replace(column, type=MOMENT, note="") if i in dates else column
-            for i, column in enumerate(table.columns)
+            replace(column, type=MOMENT, note=note) if i in made else column
+            for i, column in enumerate(self.tables[table].columns)
         )
-        self.tables[table.name] = made = replace(table, columns=columns)
-        path = self._path(table.name)
-        texts = path.rename(path.with_suffix(".texts"))
-        with pq.ParquetFile(texts) as file, PieceWriter(path, _schema(made)) as writer:
+        self.tables[table] = replace(self.tables[table], columns=columns)
+        before, schema = self._path(table), _schema(self.tables[table])
+        # another name: DuckDB may remember what was in the file
+        self._files[table] = before.with_stem(f"{before.stem}_times")
+        with pq.ParquetFile(before) as file, PieceWriter(self._path(table), schema) as writer:
             for batch in file.iter_batches(BATCH_ROWS):
-                arrays = [moments(a) if i in dates else a for i, a in enumerate(batch.columns)]
-                writer.write(pa.record_batch(arrays, _schema(made)))
-        texts.unlink()
+                arrays = [made[i](a) if i in made else a for i, a in enumerate(batch.columns)]
+                writer.write(pa.record_batch(arrays, schema))
+        before.unlink()
 
     def _path(self, table: str) -> Path:
-        return self._folder / f"t{list(self.tables).index(table)}.parquet"
+        start = self._folder / f"t{list(self.tables).index(table)}.parquet"
+        return self._files.get(table, start)
 
     def relation(self, table: str) -> str:
         """The table in SQL, with its columns and `file_row_number`."""
@@ -244,6 +262,11 @@ class _Dates:
 
 def _schema(table: SourceTable) -> pa.Schema:
     return pa.schema([(f"c{i}", column.type) for i, column in enumerate(table.columns)])
+
+
+def _counted(values: pa.Array, unit: int) -> pa.Array:
+    """Whole numbers that count since 1970 as times."""
+    return pc.multiply(values.cast(pa.int64()), unit).cast(MOMENT)
 
 
 def _without_nan(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

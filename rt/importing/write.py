@@ -112,14 +112,14 @@ class Writer:
         columns = self._layouts[name].named_by
         if not columns:
             return
-        places = self._staging.columns(name, columns)
-        parts = ", ".join(f"s.{place} AS k{i}" for i, place in enumerate(places))
+        values = [self._as_in_the_source(name, column) for column in columns]
+        parts = ", ".join(f"{value} AS k{i}" for i, (value, _) in enumerate(values))
         order = f"read_parquet({text_literal(self._orders[name])})"
         sql = (
             f"SELECT {parts} FROM {self._staging.relation(name)} s "
             f"JOIN {order} o ON s.file_row_number = o.n ORDER BY o.row"
         )
-        schema = pa.schema([(column, self._staging.type(name, column)) for column in columns])
+        schema = pa.schema([(c, kind) for c, (_, kind) in zip(columns, values, strict=True)])
         path.parent.mkdir(exist_ok=True)
         same = len(columns) == 1 and pa.types.is_integer(schema.types[0])
         with PieceWriter(path, schema) as writer:
@@ -132,6 +132,14 @@ class Writer:
             path.unlink()
             with suppress(OSError):  # those of other tables are there
                 path.parent.rmdir()
+
+    def _as_in_the_source(self, name: str, column: str) -> tuple[str, pa.DataType]:
+        """The values of a column in SQL, and their type; times that counted since 1970 do again."""
+        (place,) = self._staging.columns(name, [column])
+        unit = self._staging.counts.get((name, column))
+        if unit is None:
+            return f"s.{place}", self._staging.type(name, column)
+        return f"epoch_us(s.{place}) // {unit}", pa.int64()
 
     def _numbered(self, sql: str) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The pieces of a query's rows, each with the number of its first row."""
