@@ -23,16 +23,19 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from relbench.manifest import TaskManifest
 
 from plurel.errors import InputError
 from plurel.manifest import read_tables, read_yaml
-from rt.config import from_dict, require
+from rt.config import from_dict, require, to_dict
 from rt.defining.forecast_sql import DatabaseColumns, Kind, forecast_labels
 from rt.defining.language import UNITS, checked_seconds, duration, parse_forecast
 from rt.defining.source_keys import numbered_keys
 from rt.numeric import semantic_type
 
+DEFINITION = "definition.yaml"
+"""In the folder of a task: the definition by which it was made, as a file of one task."""
 TYPES = {
     "binary": "binary_classification",
     "regression": "regression",
@@ -100,6 +103,16 @@ def read_definitions(path: Path) -> dict[str, Definition]:
         except InputError as error:
             raise InputError(f"{path}: task {name}: {error}") from None
     return found
+
+
+def write_definitions(path: Path, definitions: Mapping[str, Definition]) -> None:
+    """The same back as a YAML file, without what is as by default."""
+    plain, usual = {}, to_dict(Definition(predict=""))
+    for name, definition in definitions.items():
+        values = to_dict(definition)
+        plain[name] = {k: v for k, v in values.items() if v is not None and v != usual[k]}
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    path.write_text(text, encoding="utf-8")
 
 
 def database_columns(folder: Path) -> DatabaseColumns:

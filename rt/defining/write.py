@@ -16,7 +16,13 @@ from plurel.atomic import check_place, new_folder
 from plurel.errors import InputError
 from plurel.folder import write_parquet
 from plurel.manifest import MANIFEST
-from rt.defining.definitions import Definition, database_columns, to_manifest
+from rt.defining.definitions import (
+    DEFINITION,
+    Definition,
+    database_columns,
+    to_manifest,
+    write_definitions,
+)
 from rt.defining.leaks import FEWEST_ROWS, Leak, find_leaks
 from rt.defining.source_keys import compared_keys
 from rt.labels import SPLITS
@@ -30,12 +36,14 @@ MOST_SEED_TIMES = 100_000
 @dataclass(frozen=True)
 class NewTask:
     """A task with its label rows by split (time, entity, label), what may give them away, and the
-    keys that its own SQL compares with values though an import numbered them anew."""
+    keys that its own SQL compares with values though an import numbered them anew. definition:
+    what it was made by, if that is to be kept."""
 
     manifest: TaskManifest
     labels: Mapping[str, pd.DataFrame]
     leaks: Sequence[Leak]
     compared: Sequence[str] = ()
+    definition: Definition | None = None
 
     def warnings(self) -> list[str]:
         """What a reader should know before using the task."""
@@ -84,7 +92,8 @@ def add_tasks(
     made = []
     for manifest, definition in zip(manifests, definitions.values(), strict=True):
         compared = compared_keys(definition.sql, database.numbered) if definition.sql else ()
-        made.append(replace(make_task(dataset, manifest), compared=compared))
+        task = make_task(dataset, manifest)
+        made.append(replace(task, compared=compared, definition=definition))
     if not dry_run:
         write_tasks(folder, made, overwrite=overwrite)
     return made
@@ -103,6 +112,8 @@ def write_tasks(folder: Path, made: Sequence[NewTask], *, overwrite: bool = Fals
                     what = f"task {task.manifest.name}, {split} labels"
                     write_parquet(frame, partial / f"{split}.parquet", what)
             task.manifest.save(partial / MANIFEST)
+            if task.definition is not None:
+                write_definitions(partial / DEFINITION, {task.manifest.name: task.definition})
 
 
 def describe(task: NewTask) -> str:

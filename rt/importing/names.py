@@ -97,5 +97,7 @@ def likeness(first: str, second: str) -> float:
 
 KEYS = "keys"
 """The folder, beside `db`, of the keys that rows had in their source."""
+LEFT_OUT = "tasks_left_out.yaml"
+"""In the folder: definitions of tasks that no longer fitted when it was imported again."""
 PLAN = "plan.yaml"
 """In the folder: the plan by which it was made, which --plan takes again."""

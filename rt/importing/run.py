@@ -19,7 +19,7 @@ from rt.importing.check import check_plan, check_tables, check_times
 from rt.importing.epochs import count_planned
 from rt.importing.layout import TableLayout, lay_out
 from rt.importing.messages import about_layouts, about_source
-from rt.importing.names import KEYS, PLAN
+from rt.importing.names import KEYS, LEFT_OUT, PLAN
 from rt.importing.open import Reading, open_source
 from rt.importing.plan import Plan, accepted
 from rt.importing.plan_yaml import moment_text, plan_text, read_plan, write_plan
@@ -71,11 +71,13 @@ def import_database(
 ) -> Imported:
     """Write the database at `place`, a path or URL, as a RelBench folder at `out`: complete, or not
     at all. plan: a file of decisions. report: is shown the plan before anything is written.
+    overwrite: replace a folder that is there; the labels of its tasks are made again.
 
     Shows progress on stderr. Raises InputError, in one line, for everything that is wrong with the
     source, the plan or the place.
     """
     given = None if plan is None else read_plan(plan)
+    tasks = _tasks_of(Path(out)) if overwrite else None
     with new_folder(out, marker=MANIFEST, overwrite=overwrite) as folder:
         work = folder / "work"
         source = open_source(place, settings.reading)
@@ -96,11 +98,22 @@ def import_database(
                 done = _write(made, staging, folder, work)
             finally:
                 staging.close()
+            if tasks is not None:
+                done = replace(done, messages=(*done.messages, *tasks.make_again(folder)))
             _write_provenance(folder, source.label, done)
         finally:
             source.close()
             shutil.rmtree(work, ignore_errors=True)
     return done
+
+
+def _tasks_of(folder: Path) -> Any:
+    """What is known of the tasks of a folder that is written again; None if it has none."""
+    if not any((folder / "tasks").glob(f"*/{MANIFEST}")) and not (folder / LEFT_OUT).is_file():
+        return None
+    from rt.defining.kept import KeptTasks  # relbench takes seconds
+
+    return KeptTasks(folder)
 
 
 def plan_import(
