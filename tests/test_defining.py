@@ -299,6 +299,10 @@ BAD = {
     "sum(orders.amonut via buyer, 30 days) for customers": "did you mean 'amount'",
     "sum(orders.channel via buyer, 30 days) for customers": "its values are texts",
     "last(orders.delivered via buyer, 30 days) for customers": "times are not predicted",
+    "mean(orders.giver via buyer, 30 days) for customers": "giver is a key, whose values are no nu",
+    "max(orders.order via buyer, 30 days) for customers": "take distinct, or count or exists of ord",
+    "last(orders.giver via buyer, 30 days) = 3 for customers": "orders where giver = ...",
+    f"{BUYER} if first(orders.giver via buyer, past 9 days) > 3": "giver is a key",
     "count(orders where amout > 1 via buyer, 30 days) for customers": "did you mean 'amount'",
     "count(orders where amount > via buyer, 30 days) for customers": "is not SQL",
     "count(orders where exists (select 1) via buyer, 9 days) for customers": "no other SELECT",
@@ -415,7 +419,10 @@ def test_the_command(
     assert 'SELECT t.timestamp AS "timestamp", e."customer" AS "customer"' in out
     assert "nothing was written" in out
     assert not (shop / "tasks/gives").exists()
-    command(str(shop), "--name", "paid", "--complete", "orders.paid", "--hide", "orders.noise")
+    out = command(
+        str(shop), "--name", "paid", "--complete", "orders.paid", "--hide", "orders.noise"
+    )
+    assert out.endswith(f"made again by python scripts/preprocess.py {shop} --overwrite\n")
     assert (shop / "tasks/paid/manifest.yaml").is_file()
     with pytest.raises(InputError, match="give the task a --name"):
         command(str(shop), "--predict", line)

@@ -151,6 +151,12 @@ def _value(target: Aggregate, database: DatabaseColumns) -> tuple[str, TaskType]
     kind, call = "number", f"{target.name}({target.table}.{target.column})"
     if target.column is not None:
         kind = database.column(target.table, target.column)
+        keys = database.keys[target.table]
+        if target.name != "distinct" and target.column in (keys.primary_key, *keys.foreign_keys):
+            raise InputError(
+                f"{call}: {target.column} is a key, whose values are no numbers to predict; take "
+                f"distinct, or count or exists of {target.table} where {target.column} = ..."
+            )
         if target.name in NUMERIC and kind not in ("number", "boolean"):
             raise InputError(
                 f"{call}: its values are {kind}s; give a column of numbers, or take first, last or "
