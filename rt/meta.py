@@ -1,6 +1,7 @@
 """meta.json of a store, typed, and the constants of the format (the format: `rt.store`)."""
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,27 @@ class StoreMeta:
         raise InputError(f"store {self.name}: table '{self.tables[table].name}' has no '{name}'")
 
 
+def preprocess_command(
+    raw: str | Path | None, store: str | Path, *, overwrite: bool = False
+) -> str:
+    """The command that makes a store from the database's folder in RelBench's format, None where
+    that is not known."""
+    raw, store = None if raw is None else Path(raw).resolve(), Path(store)
+    if raw is not None and raw.name != store.name:  # the command calls stores as their folders
+        again = ", overwrite=True" if overwrite else ""
+        return f"rt.store.preprocess({str(raw)!r}, {str(store)!r}{again})"
+    folder = "RAW_FOLDER" if raw is None else shlex.quote(str(raw))
+    made = f"python scripts/preprocess.py {folder} --out {shlex.quote(str(store.parent))}"
+    return f"{made} --overwrite" if overwrite else made
+
+
 def open_meta(folder: str | Path) -> StoreMeta:
     """Read a store's meta.json; InputError if it is missing, broken or of another version."""
     path = Path(folder) / META
     if not path.is_file():
-        raise InputError(f"{folder}: not a store (no meta.json); run scripts/preprocess.py first")
+        raise InputError(
+            f"{folder}: not a store (no meta.json); make it by {preprocess_command(None, folder)}"
+        )
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST
+from plurel.nearest import instead
 from rt.labels import read_tasks
-from rt.meta import open_meta
+from rt.meta import open_meta, preprocess_command
 from rt.raw import read_database
 from rt.tasks import TASK_TYPES, Task, load_tasks
 
@@ -18,20 +19,41 @@ def named_tasks(
     types: Sequence[str] = TASK_TYPES,
 ) -> list[Task]:
     """`rt.tasks.load_tasks` of the store; the InputError for a task that the raw folder has and the
-    store lacks says why it was left out."""
+    store lacks says why it was left out. InputError for the store of another database."""
+    check_same(raw_folder, store_folder)
     there = {entry["name"] for entry in open_meta(store_folder).tasks}
     for name in names or ():
         if name not in there and (Path(raw_folder) / "tasks" / name / MANIFEST).is_file():
-            raise InputError(f"{store_folder}: no task '{name}': {left_out(raw_folder, name)}")
+            reason = left_out(raw_folder, store_folder, name)
+            raise InputError(f"{store_folder}: no task '{name}': {reason}")
     return load_tasks(store_folder, names, types)
 
 
-def left_out(raw_folder: str | Path, name: str) -> str:
+def check_task(raw_folder: str | Path, name: str) -> None:
+    """InputError for a task that a raw folder has not."""
+    names = [path.parent.name for path in (Path(raw_folder) / "tasks").glob(f"*/{MANIFEST}")]
+    if name not in names:
+        there = instead(name, sorted(names)) if names else "; it has none (scripts/add_tasks.py)"
+        raise InputError(f"{raw_folder}: no task '{name}'{there}")
+
+
+def check_same(raw_folder: str | Path, store_folder: str | Path) -> None:
+    """InputError for the store of another database."""
+    own, other = read_database(Path(raw_folder)).name, open_meta(store_folder).name
+    if own != other:
+        raise InputError(
+            f"{store_folder}: is the store of the database {other}, and {raw_folder} is {own}: "
+            "give the store of this one, or the folder of that one"
+        )
+
+
+def left_out(raw_folder: str | Path, store_folder: str | Path, name: str) -> str:
     """Why a store of the raw folder has no such task, and what to do."""
     skipped = read_tasks(read_database(Path(raw_folder)))[1]
     if name in skipped:
         return f"it was left out, since {skipped[name]}"
     return (
-        "the store was made before it, or without it: make it again (scripts/preprocess.py "
-        "--overwrite), which says what it leaves out"
+        "the store was made before it, or without it: make it again by "
+        f"{preprocess_command(raw_folder, store_folder, overwrite=True)}, which says what it "
+        "leaves out"
     )

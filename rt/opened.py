@@ -14,7 +14,7 @@ from plurel.rng import stream
 from rt.asked_times import last_time, seconds, written
 from rt.labels import LABEL_TYPES
 from rt.meta import StoreMeta, open_meta
-from rt.named_tasks import named_tasks
+from rt.named_tasks import check_task, named_tasks
 from rt.sources import Source, find_sources, prepare
 from rt.tasks import Split, Task, load_tasks
 
@@ -87,6 +87,7 @@ def open_task(
             f"{database} is a store, which knows no keys: give the database's folder in "
             "RelBench's format"
         )
+    check_task(source.raw, task)  # a store that is to be made anew says nothing of it
     prepare([source], embedder, show_progress=show_progress)
     (found,) = named_tasks(source.raw, source.store, [task], tuple(LABEL_TYPES))
     return Opened(source.raw, source.store, open_meta(source.store), found)

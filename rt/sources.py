@@ -19,7 +19,7 @@ from plurel.errors import InputError
 from plurel.manifest import MANIFEST
 from plurel.nearest import nearest
 from rt.embedding import check_embedder, embed_stores
-from rt.meta import META
+from rt.meta import META, preprocess_command
 from rt.store import tokenise_many
 
 RELBENCH_REPOSITORY = "stanford-star/relbench-v1"
@@ -116,7 +116,8 @@ def _find(place: str, pattern: str, stores: Path) -> list[Source]:
     if not sources:
         raise InputError(
             f"{folder} holds no store and no folder in RelBench's format that matches {pattern!r}; "
-            "run scripts/preprocess.py first, or give another folder"
+            f"make stores there by {preprocess_command(None, folder / 'name')}, or give another "
+            "folder"
         )
     return sources
 

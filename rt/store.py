@@ -92,6 +92,7 @@ from rt.meta import (
     Z_CLIP,
     StoreMeta,
     open_meta,
+    preprocess_command,
 )
 from rt.raw import RawDatabase, input_hash, naming, read_database
 from rt.text import DEFAULT_EMBEDDER
@@ -201,7 +202,7 @@ def write_store(
     """
     database = read_database(raw_folder)
     provenance = _provenance(raw_folder)
-    if out_folder.exists() and _keep(out_folder, provenance, overwrite):
+    if out_folder.exists() and _keep(raw_folder, out_folder, provenance, overwrite):
         return out_folder
     work = Work(
         threads or default_threads(),
@@ -229,7 +230,7 @@ def _write(database: RawDatabase, provenance: dict[str, Any], out_folder: Path, 
         (folder / META).write_text(meta, encoding="utf-8")
 
 
-def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:
+def _keep(raw_folder: Path, out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:
     """Whether a store that is there can stay; InputError if it is neither kept nor replaced."""
     empty = out_folder.is_dir() and not any(out_folder.iterdir())
     if empty:
@@ -238,7 +239,7 @@ def _keep(out_folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool
         raise InputError(f"{out_folder}: is there and is not a store; choose another folder")
     if overwrite:
         return False
-    advice = "make it again by scripts/preprocess.py --overwrite (overwrite=True)"
+    advice = f"make it again by {preprocess_command(raw_folder, out_folder, overwrite=True)}"
     try:
         meta = open_meta(out_folder)
         rustler.Store(out_folder)  # checks every array

@@ -4,6 +4,7 @@ python scripts/add_tasks.py FOLDER TASKS.yaml [--dry-run] [--overwrite]
 python scripts/add_tasks.py FOLDER --name churn --predict "count(orders, 30 days) = 0 for customers"
 """
 
+import shlex
 from pathlib import Path
 
 from plurel.cli import Parser, clean_exit
@@ -44,8 +45,8 @@ def main() -> None:
     if args.dry_run:
         print("\nnothing was written (--dry-run)")
     else:
-        again = "a store that is there must be made again (scripts/preprocess.py --overwrite)"
-        print(f"\n{args.folder / 'tasks'}: {again}")
+        again = f"python scripts/preprocess.py {shlex.quote(str(args.folder))} --overwrite"
+        print(f"\n{args.folder / 'tasks'}: a store that is there must be made again by {again}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ python scripts/draw_tasks.py FOLDER [FOLDER ...] [--count 4] [--seed 0]
 """
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from plurel.errors import InputError
 
 DRAWN = "drawn-tasks.json"
 """Says in a database's folder that its tasks are complete, and how they were drawn."""
+
+SHOWN = 3
+"""Databases in a printed command."""
 
 
 def main() -> None:
@@ -54,7 +58,8 @@ def main() -> None:
     print(f"{counted(total, 'forecast')} for {counted(len(folders), 'database')}")
     if few:
         print(f"fewer than {args.count}: {', '.join(few)}")
-    print("stores that are there must be made again (scripts/preprocess.py --overwrite)")
+    shown = shlex.join(map(str, folders[:SHOWN])) + (" ..." if len(folders) > SHOWN else "")
+    print(f"make stores that are there again by python scripts/preprocess.py {shown} --overwrite")
 
 
 def read_drawn(marker: Path) -> Any:

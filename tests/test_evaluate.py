@@ -266,8 +266,10 @@ def test_a_split_without_labels_is_told(folders, tmp_path):
     with pytest.raises(InputError, match="can't be scored, since it has no labels for training"):
         score_baselines(raw, tasks=["mean-amount"], show_progress=False)
     shutil.copytree(raw / "tasks/any-returned", raw / "tasks/new")
-    with pytest.raises(InputError, match=r"no task 'new': .* make it again"):
+    with pytest.raises(InputError, match=r"no task 'new': .* make it again") as raised:
         evaluate_table({}, raw, store, settings=SETTINGS, tasks=["new"])
+    # of another name than the folder, which the command would not keep
+    assert f"by rt.store.preprocess('{raw}', '{store}', overwrite=True)" in str(raised.value)
     raw, store = _without(folders, tmp_path / "test", "test")
     line = "task mean-amount: its test split has no labels to score"
     with pytest.raises(InputError, match=line):
@@ -291,6 +293,33 @@ def test_label_files_that_cannot_be_read_are_named(folders, tmp_path):
     with pytest.raises(InputError, match=line) as caught:
         evaluate_table({}, copy, store, settings=SETTINGS, tasks=["mean-amount"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_task_that_is_not_there_is_told_before_a_store_to_be_made_anew(folders, tmp_path):
+    raw = shutil.copytree(folders[0], tmp_path / "raw" / "shops-db")
+    shutil.copytree(folders[1], tmp_path / "pre" / "shops-db")
+    shutil.copytree(raw / "tasks/any-returned", raw / "tasks/churn")
+    asked = EMBEDDER, tmp_path / "pre", False
+    with pytest.raises(InputError, match=f"^{raw}: no task 'chrun'; did you mean 'churn'"):
+        open_task(raw, "chrun", *asked)
+    with pytest.raises(InputError, match="was made from other input"):
+        open_task(raw, "churn", *asked)
+    shutil.rmtree(raw / "tasks")
+    with pytest.raises(InputError, match=r"no task 'churn'; it has none \(scripts/add_tasks.py\)"):
+        open_task(raw, "churn", *asked)
+
+
+def test_the_store_of_another_database_is_refused(folders, tmp_path):
+    raw = shutil.copytree(folders[0], tmp_path / "raw")
+    manifest = raw / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("shops-db", "stalls"))
+    shutil.rmtree(raw / "tasks")
+    with pytest.raises(InputError) as raised:
+        evaluate_table({}, raw, folders[1], settings=SETTINGS)
+    assert str(raised.value) == (
+        f"{folders[1]}: is the store of the database shops-db, and {raw} is stalls: give the "
+        "store of this one, or the folder of that one"
+    )
 
 
 def test_a_store_of_other_labels_is_refused(folders):

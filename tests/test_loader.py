@@ -171,7 +171,10 @@ def test_stores_can_be_named_one_by_one(pre: Path) -> None:
     ("changes", "line"),
     [
         ({"num_dbs": 4}, r"4 databases with tasks, but data.num_dbs \+ data.heldout_dbs need 5"),
-        ({"pattern": "x-*"}, "matches 'x-\\*'; run scripts/preprocess.py first"),
+        (
+            {"pattern": "x-*"},
+            "matches 'x-\\*'; make stores there by python scripts/preprocess.py RAW",
+        ),
         ({"root": ("/no/such",)}, "no folder /no/such"),
     ],
 )

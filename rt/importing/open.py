@@ -1,5 +1,6 @@
 """Which source a path or a URL is."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,10 @@ def _open_path(path: Path, reading: Reading) -> Source:
         if reading.schemas:
             raise InputError(f"{path}: files have no schema; leave --schema out")
         if path.is_dir() and (path / MANIFEST).is_file() and (path / "db").is_dir():
-            raise InputError(f"{path}: is a RelBench folder already; give it to preprocess.py")
+            raise InputError(
+                f"{path}: is a RelBench folder already; use it as it is, or make its store by "
+                f"python scripts/preprocess.py {shlex.quote(str(path))}"
+            )
         return FileSource(path, reading.nulls)
     if reading.nulls:
         raise InputError(f"{path}: texts for null are for CSV files; leave them out")
