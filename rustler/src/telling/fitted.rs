@@ -26,12 +26,13 @@ const OTHERS: usize = 64;
 /// that is not like it at all.
 const SUM: f32 = 15.0;
 /// Of descent (Adam; Kingma and Ba 2015, algorithm 1), in the logarithms of weights.
-const STEPS: usize = 60;
+const STEPS: usize = 80;
 const BATCH: usize = 100;
-const RATE: f32 = 0.05;
+/// At first; it falls to 0.
+const RATE: f32 = 0.1;
 const DECAY: [f32; 2] = [0.9, 0.99];
-/// How much weights are drawn to the shares.
-const PULL: f32 = 0.01;
+/// How much weights are drawn to being a multiple of the shares.
+const PULL: f32 = 0.003;
 /// Prime and more than there are queries, so that steps of it come past each of them.
 const STRIDE: usize = 7919;
 
@@ -192,7 +193,7 @@ fn chosen(keys: &[u64]) -> Vec<(usize, f32)> {
     near.map(|&key| (place(key), 0.0)).chain(some).collect()
 }
 
-/// Weights from the shares on, by descent.
+/// Weights by descent from the shares on.
 fn fit(shares: &[f32], queries: &[Query], outcomes: &Outcomes) -> Vec<f32> {
     let (variance, total) = (outcomes.variance(), shares.iter().sum::<f32>());
     // equal labels differ by rounding errors
@@ -208,6 +209,9 @@ fn fit(shares: &[f32], queries: &[Query], outcomes: &Outcomes) -> Vec<f32> {
         for (weight, log) in weights.iter_mut().zip(&logs) {
             *weight = log.exp();
         }
+        let moved = logs.iter().zip(&start).map(|(log, start)| log - start);
+        let all_moved = moved.sum::<f32>() / logs.len() as f32;
+        let rate = RATE * (1.0 - step as f32 / STEPS as f32);
         let mut slopes = [0.0; COLUMNS];
         for number in step * batch..(step + 1) * batch {
             let query = &queries[number * STRIDE % queries.len()];
@@ -216,18 +220,19 @@ fn fit(shares: &[f32], queries: &[Query], outcomes: &Outcomes) -> Vec<f32> {
         let power = step as i32 + 1;
         for (column, log) in logs.iter_mut().enumerate() {
             let of_weight = slopes[column] / (batch as f32 * variance);
-            let slope = of_weight * weights[column] + PULL * (*log - start[column]);
+            let slope = of_weight * weights[column] + PULL * (*log - start[column] - all_moved);
             let moment = &mut moments[column];
             let mut unbiased = [0.0; 2];
             for (i, value) in [slope, slope * slope].into_iter().enumerate() {
                 moment[i] = DECAY[i] * moment[i] + (1.0 - DECAY[i]) * value;
                 unbiased[i] = moment[i] / (1.0 - DECAY[i].powi(power));
             }
-            *log -= RATE * unbiased[0] / (unbiased[1].sqrt() + 1e-8);
+            *log -= rate * unbiased[0] / (unbiased[1].sqrt() + 1e-8);
         }
     }
-    let fitted: f32 = logs.iter().map(|log| log.exp()).sum();
-    logs.iter().map(|log| log.exp() * total / fitted).collect()
+    let fitted = logs.iter().map(|log| log.exp());
+    let sum: f32 = fitted.clone().sum();
+    fitted.map(|weight| weight * total / sum).collect()
 }
 
 /// Adds, for each weight, the slope of the squared error of the query's label.
