@@ -168,14 +168,25 @@ def _label_table(task: RawTask, start: int) -> tuple[Table, NDArray[np.int64]]:
 def force_target_types(tables: Sequence[Table], tasks: list[RawTask], report: Report) -> None:
     """The target column of an autocomplete task gets the type of its labels; a task that wants
     another type of a column than an earlier task is skipped."""
+    report.skipped_tasks |= (skipped := of_another_type(tasks))
+    tasks[:] = [task for task in tasks if task.name not in skipped]
     by_name = {table.raw.name: table for table in tables if table.kind == "database"}
-    for task in list(tasks):
-        if task.kind != "autocomplete":
-            continue
-        types, wanted = by_name[task.entity_table].types, LABEL_TYPES[task.task_type]
-        if types.setdefault(task.target, wanted) != wanted:
-            tasks.remove(task)
-            report.skipped_tasks[task.name] = f"another task takes '{task.target}' as another type"
+    for task in tasks:
+        if task.kind == "autocomplete":
+            by_name[task.entity_table].types[task.target] = LABEL_TYPES[task.task_type]
+
+
+def of_another_type(tasks: Sequence[RawTask]) -> dict[str, str]:
+    """The tasks that complete a column of which an earlier task takes the values as another type,
+    with the reason why they are skipped: a store holds a column once."""
+    first: dict[tuple[str, str], RawTask] = {}
+    found = {}
+    for task in tasks:
+        if task.kind == "autocomplete":
+            other = first.setdefault((task.entity_table, task.target), task)
+            if LABEL_TYPES[other.task_type] != LABEL_TYPES[task.task_type]:
+                found[task.name] = f"task '{other.name}' takes '{task.target}' as another type"
+    return found
 
 
 def type_of(table: Table, name: str) -> str:

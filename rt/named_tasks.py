@@ -7,6 +7,7 @@ from plurel.errors import InputError
 from plurel.manifest import MANIFEST
 from plurel.nearest import instead
 from rt.labels import read_tasks
+from rt.layout import of_another_type
 from rt.meta import open_meta, preprocess_command
 from rt.raw import read_database
 from rt.tasks import TASK_TYPES, Task, load_tasks
@@ -49,7 +50,8 @@ def check_same(raw_folder: str | Path, store_folder: str | Path) -> None:
 
 def left_out(raw_folder: str | Path, store_folder: str | Path, name: str) -> str:
     """Why a store of the raw folder has no such task, and what to do."""
-    skipped = read_tasks(read_database(Path(raw_folder)))[1]
+    tasks, skipped = read_tasks(read_database(Path(raw_folder)))
+    skipped |= of_another_type(tasks)
     if name in skipped:
         return f"it was left out, since {skipped[name]}"
     return (

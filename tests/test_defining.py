@@ -1,6 +1,7 @@
 """New tasks by a few lines: their labels against the definition worked out row by row."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,32 @@ def test_the_decisive_sign_comes_first(tmp_path: Path) -> None:
     assert "and lies after the row's own time in 100% of label rows: hide it" in line
 
 
+def test_a_column_has_one_type(tmp_path: Path) -> None:
+    """Zeros and ones are numbers unless a task says otherwise, and then for all tasks."""
+    orders = tables()["orders"][["order", "at", "late", "amount"]].astype({"late": int})
+    folder = write_folder(
+        tmp_path / "shop", database=Database({"orders": Table(orders, {}, "order", "at")}),
+        name="shop", val_timestamp=VAL, test_timestamp=TEST,
+    )  # fmt: skip
+    late = Definition(complete="orders.late")
+    (task,) = add_tasks(folder, {"late": late})
+    assert task.manifest.task_type == "regression"
+    assert "all labels are 0 and 1: with type: binary it is a yes or no" in task.warnings()
+    binary = replace(late, type="binary")
+    with pytest.raises(InputError) as raised:
+        add_tasks(folder, {"other": binary}, dry_run=True)
+    assert str(raised.value) == (
+        "task other: complete: orders.late is completed by task late as regression, and a database "
+        "can't have it as binary classification as well: make late again with that type, or "
+        f"remove {folder / 'tasks/late'}"
+    )
+    with pytest.raises(InputError, match=r"task a: complete: orders\.late .*: give both one type"):
+        add_tasks(folder, {"late": binary, "a": late}, overwrite=True)
+    both = add_tasks(folder, {"late": binary, "more": binary}, overwrite=True)
+    assert [task.manifest.task_type for task in both] == ["binary_classification"] * 2
+    assert not [line for task in both for line in task.warnings() if "0 and 1" in line]
+
+
 def test_the_file_of_definitions(shop: Path, tmp_path: Path) -> None:
     path = tmp_path / "tasks.yaml"
     path.write_text(
@@ -300,7 +327,7 @@ BAD = {
     "sum(orders.channel via buyer, 30 days) for customers": "its values are texts",
     "last(orders.delivered via buyer, 30 days) for customers": "times are not predicted",
     "mean(orders.giver via buyer, 30 days) for customers": "giver is a key, whose values are no nu",
-    "max(orders.order via buyer, 30 days) for customers": "take distinct, or count or exists of ord",
+    "max(orders.order via buyer, 30 days) for customers": "take distinct, or count or exists of",
     "last(orders.giver via buyer, 30 days) = 3 for customers": "orders where giver = ...",
     f"{BUYER} if first(orders.giver via buyer, past 9 days) > 3": "giver is a key",
     "count(orders where amout > 1 via buyer, 30 days) for customers": "did you mean 'amount'",

@@ -13,6 +13,7 @@ import rustler
 from plurel.errors import InputError
 from rt import store
 from rt.embedding import embed_stores
+from rt.named_tasks import named_tasks
 from rt.store import open_meta
 from rt.tasks import Task, column_tasks, load_tasks, narrow_stores, to_sampler
 from rt.viz import Asked, sample_context
@@ -109,6 +110,19 @@ def test_a_task_without_labels_for_training_is_skipped(tmp_path: Path) -> None:
     found = make(tmp_path, {"k": [1], "x": [1]}, TableSpec("k"), tasks={"y": (EXTERNAL, splits)})
     assert found.meta.tasks == ()
     assert found.meta.report["skipped_tasks"] == {"y": "it has no labels for training"}
+
+
+def test_a_column_is_completed_as_one_type(tmp_path: Path) -> None:
+    def task(kind: str) -> TaskManifest:
+        return TaskManifest("", "autocomplete", kind, entity_table="t", target_col="x")
+
+    tasks = {"a": task("binary_classification"), "b": task("regression")}
+    tasks |= {"c": task("binary_classification")}
+    found = make(tmp_path, {"x": [0, 1, 1]}, tasks={name: (t, {}) for name, t in tasks.items()})
+    assert [entry["name"] for entry in found.meta.tasks] == ["a", "c"]
+    assert found.meta.report["skipped_tasks"] == {"b": "task 'a' takes 'x' as another type"}
+    with pytest.raises(InputError, match="no task 'b': it was left out, since task 'a' takes 'x'"):
+        named_tasks(tmp_path / "raw", tmp_path / "pre", ["b"])
 
 
 @pytest.mark.parametrize("missing", [["val"], ["test"], ["train"], ["val", "test"]])

@@ -15,7 +15,7 @@ from relbench.manifest import TaskManifest
 from plurel.atomic import check_place, new_folder
 from plurel.errors import InputError
 from plurel.folder import write_parquet
-from plurel.manifest import MANIFEST
+from plurel.manifest import MANIFEST, read_yaml
 from rt.defining.definitions import (
     DEFINITION,
     Definition,
@@ -63,6 +63,12 @@ class NewTask:
             twice = int(frame.duplicated(frame.columns.difference([target]).tolist()).sum())
             if twice:
                 found.append(f"{twice} labels of {split} are of an entity and time that has one")
+        kind = self.manifest.kind, self.manifest.task_type
+        if (
+            kind == ("autocomplete", "regression")
+            and self.labels["train"][target].isin([0, 1]).all()
+        ):
+            found.append("all labels are 0 and 1: with type: binary it is a yes or no")
         fewest = min(len(self.labels[split]) for split in SPLITS[:2])
         if fewest < FEWEST_ROWS:
             found.append(f"{fewest} labels are too few to look for leaks ({FEWEST_ROWS})")
@@ -86,6 +92,7 @@ def add_tasks(
     folder = Path(folder)
     database = database_columns(folder)
     manifests = [to_manifest(name, one, database) for name, one in definitions.items()]
+    _check_types(folder, manifests)
     for manifest in manifests:
         check_place(folder / "tasks" / manifest.name, MANIFEST, overwrite)
     dataset = open_dataset(folder)
@@ -97,6 +104,28 @@ def add_tasks(
     if not dry_run:
         write_tasks(folder, made, overwrite=overwrite)
     return made
+
+
+def _check_types(folder: Path, manifests: Sequence[TaskManifest]) -> None:
+    """InputError for a column that would be completed as two types: a store holds it once."""
+    new = {manifest.name for manifest in manifests}
+    there = sorted((folder / "tasks").glob(f"*/{MANIFEST}"))
+    every = [(path.parent.name, read_yaml(path)) for path in there if path.parent.name not in new]
+    every += [(manifest.name, manifest.to_dict()) for manifest in manifests]
+    first: dict[tuple[Any, Any], tuple[str, str]] = {}
+    for name, task in every:
+        if task.get("kind") != "autocomplete":
+            continue
+        table, column, kind = task["entity_table"], task["target_col"], str(task["task_type"])
+        other, other_kind = first.setdefault((table, column), (name, kind))
+        if kind != other_kind and name in new:
+            wanted, taken = (what.replace("_", " ") for what in (kind, other_kind))
+            remedy = f"make {other} again with that type, or remove {folder / 'tasks' / other}"
+            raise InputError(
+                f"task {name}: complete: {table}.{column} is completed by task {other} as "
+                f"{taken}, and a database can't have it as {wanted} as well: "
+                + ("give both one type" if other in new else remedy)
+            )
 
 
 def write_tasks(folder: Path, made: Sequence[NewTask], *, overwrite: bool = False) -> None:
