@@ -131,17 +131,25 @@ def chunks(parts: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
 
 def _name(arrays: Arrays, meta: StoreMeta, by: By, value: int, keys: Keys | None) -> str:
     if by == "table":
-        return meta.tables[value].name
+        return _table(meta, value)
     if by == "column":
         column = meta.columns[value]
-        return f"{meta.tables[column.table].name}.{column.name}"
-    table, time = meta.tables[arrays["row_table"][value]].name, int(arrays["row_time"][value])
+        return f"{_table(meta, column.table)}.{column.name}"
+    table, time = _table(meta, int(arrays["row_table"][value])), int(arrays["row_time"][value])
     if value == 0:
         return f"{table} (the row itself)"
     when = "" if time == rustler.NO_TIME else f" of {pd.Timestamp(time, unit='s'):%Y-%m-%d %H:%M}"
     number = int(arrays["row_number"][value])
     key = number if keys is None else keys(int(arrays["row_table"][value]), number)
     return f"{table}, row {key}{when}"
+
+
+def _table(meta: StoreMeta, number: int) -> str:
+    """The name of a table, which one of labels may share with one of the database."""
+    table = meta.tables[number]
+    of_labels = table.kind == "task"
+    shared = of_labels and any(t.name == table.name for t in meta.tables if t.kind != "task")
+    return f"{table.name} (labels)" if shared else table.name
 
 
 def _pointers(ptr: NDArray[np.int64], count: int) -> NDArray[np.int64]:

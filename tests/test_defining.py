@@ -400,6 +400,8 @@ BAD_FILES = {
     f"x:\n  sql: {LABEL.replace('0 AS', '[0] AS')} FROM timestamps\n"
     f"{QUERY.replace('binary', 'multiclass')}": "must be texts or numbers",
     "../x:\n  complete: orders.late\n": "must be that of a folder",
+    "a 13:\n  complete: orders.late\n": "must be that of a folder: letters, digits",
+    "Orders:\n  complete: orders.late\n": "task Orders: there is a table of that name",
     "x:\n  complete: orders.amount\n  type: multiclass\n":
         "holds numbers: its type can be regression or binary, not multiclass",
     "x:\n  complete: orders.channel\n  type: regression\n": "can be multiclass, not regression",

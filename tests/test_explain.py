@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -162,6 +163,23 @@ def test_parts_are_all_cells_but_the_target_each_once(
     with torch.no_grad():
         one, three = (model(b, targets_only=True).boolean for b in (whole, same))
     assert three.numpy() == pytest.approx(np.repeat(one.numpy(), 3, axis=0), abs=1e-5)
+
+
+@pytest.mark.parametrize(("by", "names"), [
+    ("table", ["visits", "visits (labels)"]),
+    ("column", ["visits.time", "visits (labels).time"]),
+])  # fmt: skip
+def test_labels_of_a_task_called_like_a_table(by: str, names: list[str]) -> None:
+    tables = [SimpleNamespace(name="visits", kind=kind) for kind in ("database", "task")]
+    columns = [SimpleNamespace(name="time", table=table) for table in (0, 1)]
+    arrays = {
+        "is_padding": np.zeros((1, 3), bool), "target_slot": np.array([0]),
+        "row": np.array([[0, 1, 2]]), "row_table": np.array([1, 0, 1]),
+        "column": np.array([[1, 0, 1]]), "column_number": np.array([0, 1]),
+    }  # fmt: skip
+    meta = SimpleNamespace(tables=tables, columns=columns)
+    found = parts_of(arrays, meta, by)  # type: ignore[arg-type]
+    assert [part.name for part in found] == names
 
 
 def test_rows_are_called_by_their_keys(predictor: Predictor, shop: Path) -> None:

@@ -16,6 +16,7 @@ Every task may have a description, `hide` (columns that give the answer away) an
 `seeds`: how many seed times of validation and test are scored, one window apart.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +140,7 @@ def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
 def to_manifest(name: str, definition: Definition, database: DatabaseColumns) -> TaskManifest:
     """The task manifest of a definition; InputError where the database doesn't have its parts."""
     try:
-        _check_name(name)
+        _check_name(name, database)
         hidden = [_hidden(pair, database, definition.complete) for pair in definition.hide]
         if definition.complete is not None:
             manifest = _completion(name, definition, database)
@@ -154,10 +155,14 @@ def to_manifest(name: str, definition: Definition, database: DatabaseColumns) ->
     return manifest
 
 
-def _check_name(name: str) -> None:
-    """InputError for a name that can't be a folder's."""
-    if not name.strip() or name.startswith(".") or not name.isprintable() or set(name) & set("/\\"):
-        raise InputError("its name must be that of a folder: letters, digits, - and _")
+def _check_name(name: str, database: DatabaseColumns) -> None:
+    """InputError for a name that can't be a folder's or is a table's."""
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
+        raise InputError("its name must be that of a folder: letters, digits, -, _ and .")
+    if name.lower() in {table.lower() for table in database.columns}:
+        raise InputError(
+            "there is a table of that name, as which its labels would be shown: choose another"
+        )
 
 
 def _hidden(name: str, database: DatabaseColumns, completed: str | None) -> list[str]:
