@@ -1,7 +1,9 @@
 """The known name that somebody may have meant, for messages about a name that is not known."""
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 _LIKE = 0.5
 """How much two names must have in common (difflib's ratio), without regard to case."""
@@ -18,6 +20,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'x'?" where a known name resembles `name`, else nothing."""
     near = nearest(name, known)
     return "" if near is None else f"; did you mean '{near}'?"
+
+
+def did_you_mean_path(path: str | os.PathLike[str]) -> str:
+    """`did_you_mean` for a path that is not there, among its neighbours."""
+    path = Path(path)
+    try:
+        near = nearest(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:  # no such folder either
+        near = None
+    return "" if near is None else f"; did you mean '{path.parent / near}'?"
 
 
 def instead(name: str, known: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from plurel.atomic import complete_file, new_folder
 from plurel.errors import InputError
+from plurel.nearest import did_you_mean, did_you_mean_path
 from rt import hub
 from rt.model import ModelConfig, RelationalTransformer
 from rt.settings import Settings
@@ -108,16 +109,29 @@ def find_checkpoint(path: AnyPath, pointer: str = "latest") -> Path:
     try:
         named = folder / (folder / pointer).read_text().strip()
     except OSError:
-        raise InputError(
-            f"{folder} is no checkpoint: it has neither {MODEL_FILE} nor the file {pointer}; "
-            "give a step_<n> folder, a run's folder, a .pt file, OWNER/NAME of the Hub"
-            + "".join(f" or {name}" for name in shipped_models())
-        ) from None
+        raise InputError(_no_checkpoint(folder, pointer)) from None
     if not (named / MODEL_FILE).is_file():
         raise InputError(
             f"{folder / pointer} names {named.name}, which is no checkpoint; give a step_<n> folder"
         )
     return named
+
+
+def _no_checkpoint(folder: Path, pointer: str) -> str:
+    """What is wrong with a folder that is neither a checkpoint nor a run, and what to give."""
+    wrong, near = f"it has neither {MODEL_FILE} nor the file {pointer}", ""
+    if not folder.exists():
+        wrong = "there is nothing of this name"
+        bare = len(folder.parts) == 1
+        near = did_you_mean(folder.name, shipped_models()) if bare else did_you_mean_path(folder)
+    asked = hub.parse(os.fspath(folder))
+    of_hub = "OWNER/NAME" if asked is None or not asked.hidden else asked.at("main")
+    return (
+        f"{folder} is no checkpoint: {wrong}; "
+        f"give a step_<n> folder, a run's folder, a .pt file, {of_hub} of the Hub"
+        + "".join(f" or {name}" for name in shipped_models())
+        + near
+    )
 
 
 def resolve(name: AnyPath) -> Path:
@@ -135,7 +149,7 @@ def resolve(name: AnyPath) -> Path:
     if path.exists():
         return find_checkpoint(path)
     reference = hub.parse(os.fspath(name))
-    if reference is not None:
+    if reference is not None and not reference.hidden:
         return hub.fetch(reference)
     if path.suffix == ".pt":
         raise InputError(f"{path} does not exist; {ADVICE}")

@@ -2,9 +2,9 @@
 
 A repository holds a folder as `rt.checkpoint.save_pretrained` writes it, at its top or at PATH, or,
 as the published models are laid out, bare `.pt` files side by side: PATH then names one of them,
-and need not if there is only one. Only these files are fetched, into the cache that
-`huggingface_hub` keeps for all programs; without a network, or with HF_HUB_OFFLINE=1, what is there
-is used.
+and need not if there is only one. Where a folder OWNER is here, a name without REVISION is a path.
+Only these files are fetched, into the cache that `huggingface_hub` keeps for all programs; without
+a network, or with HF_HUB_OFFLINE=1, what is there is used.
 """
 
 import re
@@ -33,6 +33,16 @@ class Reference:
     repository: str
     revision: str | None
     path: str
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the name begins as a folder of this machine does, and names no revision: then it
+        is a path, maybe a mistyped one."""
+        return self.revision is None and Path(self.repository.split("/")[0]).is_dir()
+
+    def at(self, revision: str) -> str:
+        """The name of the same model at a revision."""
+        return f"{self.repository}@{revision}" + (f"/{self.path}" if self.path else "")
 
 
 def parse(name: str) -> Reference | None:

@@ -17,7 +17,7 @@ from plurel import paths
 from plurel.atomic import check_writable
 from plurel.errors import InputError
 from plurel.manifest import MANIFEST
-from plurel.nearest import nearest
+from plurel.nearest import did_you_mean_path, nearest
 from rt.embedding import check_embedder, embed_stores
 from rt.meta import META, preprocess_command
 from rt.store import tokenise_many
@@ -134,9 +134,13 @@ def _source(folder: Path, stores: Path) -> Source | None:
 def _from_hub(place: str) -> Path:
     """The folder to which a database of the Hub was fetched."""
     name = place if "/" in place else f"{RELBENCH_REPOSITORY}/{place}"
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)*", name) or place.startswith("."):
+    no_name = not re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)*", name) or place.startswith(".")
+    here = "" if no_name or "/" not in place else place.split("/")[0]
+    if no_name or (here and Path(here).is_dir()):
+        hub = f" (the Hugging Face Hub is asked where there is no folder {here})" if here else ""
         raise InputError(
-            f"no folder {place}: give a database in RelBench's format, a store, or a folder of them"
+            f"no folder {place}{hub}: give a database in RelBench's format, a store, or a folder "
+            f"of them{did_you_mean_path(place)}"
         )
     from relbench import hf  # only here: it takes seconds to import
 

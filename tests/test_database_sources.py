@@ -61,6 +61,9 @@ def test_two_databases_of_one_name_are_refused(raw: Path) -> None:
     [
         ("/no/such", "no folder /no/such: give a database in RelBench's format, a store, or a f"),
         ("../nowhere", "no folder ../nowhere"),
+        ("empty/gymm", r"no folder empty/gymm \(the .* Hub is asked where there is no folder empt"),
+        ("empty/gymm", "or a folder of them; did you mean 'empty/gym'"),
+        ("empty/lab/gym", "no folder empty/lab/gym"),
         ("file", "file is a file: give a folder of databases"),
         ("empty", "holds no store and no folder in RelBench's format that matches"),
     ],
@@ -70,6 +73,8 @@ def test_a_place_without_a_database_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    if place != "empty":
+        (tmp_path / "empty/gym").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=line):
         find_sources([place])

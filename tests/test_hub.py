@@ -159,6 +159,19 @@ def test_a_path_wins(server: Hub, tmp_path: Path) -> None:
     Path("lab/empty").mkdir()
     with pytest.raises(InputError, match="lab/empty is no checkpoint"):
         resolve("lab/empty")
+    # a path that was mistyped is no model of the Hub, unless a revision says so
+    near = r"there is nothing of .* lab/smal@main of the Hub or .*did you mean 'lab/small'"
+    with pytest.raises(InputError, match=near):
+        resolve("lab/smal")
+    with pytest.raises(InputError, match="lab/small@main/step_3 of the Hub"):
+        resolve("lab/small/step_3")
+    assert server.asked == []
+    assert same(RelationalTransformer.from_pretrained("lab/small@main"), made(0))
+
+
+def test_a_name_like_that_of_a_model_of_the_package(server: Hub) -> None:
+    with pytest.raises(InputError, match=r"plurel-smal is no .*; did you mean 'plurel-small'"):
+        resolve("plurel-smal")
     assert server.asked == []
 
 
