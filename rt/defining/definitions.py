@@ -223,7 +223,8 @@ def _completion(name: str, definition: Definition, database: DatabaseColumns) ->
     if keys.time_column is None:
         raise InputError(
             f"complete: table {table!r} has no time column, by which its rows would be split into "
-            "train, val and test"
+            "train, val and test: name one in the plan of the import (time_column, or time_from), "
+            "or ask about the rows by a forecast"
         )
     if kind == "time":
         raise InputError(f"complete: {table}.{column} holds times, which are not predicted")

@@ -4,19 +4,15 @@ RelBench runs it on DuckDB with a relation timestamps(timestamp) of seed times, 
 view, and the window in place of {timedelta} (relbench.manifest.TaskManifest).
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from plurel.errors import InputError
 from plurel.export_keys import quoted
 from plurel.manifest import TableKeys
 from plurel.nearest import nearest
+from rt.defining.filters import check_filter
 from rt.defining.language import Aggregate, Forecast, duration
 from rt.defining.source_keys import Numbered, by_rows
 
@@ -27,9 +23,6 @@ ALWAYS = ("count", "exists", "distinct", "sum")
 NUMERIC = ("sum", "mean", "min", "max")
 SEED_TIMES = "timestamps"
 """What RelBench calls the relation of seed times."""
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
-"""What underlines text on a terminal."""
-_OF_A_FILTER = ("kind", "expressions", "where")
 
 
 @dataclass(frozen=True)
@@ -101,32 +94,6 @@ def forecast_labels(forecast: Forecast, database: DatabaseColumns) -> Labels:
     if forecast.target.name not in ALWAYS:
         lines.append("HAVING COUNT(v.value) > 0")
     return Labels("\n".join(lines), key, time, target, task_type)
-
-
-def check_filter(condition: str, table: str, database: DatabaseColumns) -> None:
-    """InputError unless this is an SQL condition on columns of the table alone."""
-    try:
-        words = sqlglot.tokenize(condition, dialect="duckdb")
-        tree = sqlglot.parse_one(f"SELECT 1 WHERE {condition}", dialect="duckdb")
-    except SqlglotError as error:
-        reason = " ".join(_ANSI.sub("", str(error)).split())[:120]
-        raise InputError(f"the filter {condition!r} is not SQL ({reason})") from None
-    if any(word.comments or word.token_type.name == "SEMICOLON" for word in words):
-        raise InputError(f"the filter {condition!r} must be one condition, without comments")
-    if not isinstance(tree, exp.Select) or len(list(tree.find_all(exp.Select))) > 1:
-        raise InputError(f"the filter {condition!r} may use columns of {table!r}, no other SELECT")
-    more = [name for name, part in tree.args.items() if part and name not in _OF_A_FILTER]
-    if more:  # LIMIT, GROUP BY and the like would change more than which rows there are
-        raise InputError(f"the filter {condition!r} must be a condition alone, without {more[0]}")
-    for column in tree.find_all(exp.Column):
-        if column.table and column.table != table:
-            raise InputError(
-                f"the filter {condition!r} names {column.table}.{column.name}: only columns of "
-                f"{table!r} are there"
-            )
-        known = {name.lower() for name in database.columns[table]}
-        if column.name.lower() not in known:
-            database.column(table, column.name)
 
 
 def paths(
@@ -257,7 +224,7 @@ def _filtered(table: str, condition: str, database: DatabaseColumns) -> str:
     """A table, or its rows that pass the filter."""
     if not condition:
         return quoted(table)
-    check_filter(condition, table, database)
+    check_filter(condition, table, database.columns[table])
     rows = by_rows(condition, table, database.numbered.get(table, {}))
     return f"(SELECT * FROM {quoted(table)} WHERE {rows})"
 
