@@ -39,6 +39,7 @@ from rt.settings import Settings
 from rt.submission import write_submission
 from rt.tuning import Tuned, candidates, tune
 from scripts.hydra_entry import one_line_errors, plain, register
+from scripts.predictor_options import check_length
 
 FIRST, UNTRAINED = "pretrained", "untrained"
 """The columns of the checkpoint and of a model like it with random parameters."""
@@ -51,6 +52,10 @@ class Tuning:
     context_length: tuple[int, ...] | None = None
     recipe: tuple[str, ...] | None = None
     max_rows: int | None = 500
+
+    def __post_init__(self) -> None:
+        for cells in self.context_length or ():
+            check_length(cells, "tune.context_length")
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class EvaluateConfig:
         once = len({FIRST, UNTRAINED, *self.beside}) == len(self.beside) + 2
         require(once, "beside", "other checkpoints, each once", list(self.beside))
         require(self.resamples >= 0, "resamples", "0 or more", self.resamples)
+        check_length(self.context_length, "context_length")
         whole = self.submission is None or self.max_rows is None
         require(whole, "max_rows", "null for a submission, which needs every row", self.max_rows)
         if self.tune is None:

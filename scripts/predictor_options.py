@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rt.heads import Head
     from rt.predict import Predictor
 
+LEAST_CELLS = 16
+"""Of a context that is asked for: fewer hold hardly more than the target's own row."""
+
 
 def predictor_parser(description: str) -> Parser:
     """A parser with the arguments that name a checkpoint and a task, and how contexts are drawn."""
@@ -59,12 +62,22 @@ def head_of(
 
 def open_predictor(args: argparse.Namespace) -> "Predictor":
     """The predictor that the options name."""
+    check_length(args.context_length, "--context_length")
     from rt.predict import Predictor  # torch takes seconds
 
     return Predictor.from_pretrained(
         args.checkpoint, device=args.device, embedder=args.embedder,
         context_length=args.context_length, recipe=args.recipe, pre_dir=args.pre_dir,
     )  # fmt: skip
+
+
+def check_length(cells: int | None, name: str) -> None:
+    """InputError for contexts too short for a label beside the target's row."""
+    if cells is not None and cells < LEAST_CELLS:
+        raise InputError(
+            f"{name} must be {LEAST_CELLS} cells or more, not {cells}: a context holds the "
+            "target's row and labels of others"
+        )
 
 
 def note_late(args: argparse.Namespace, asked: Any) -> None:

@@ -391,7 +391,7 @@ def test_keys_of_the_source(
         by_number = r"of the source '2'; to name rows by the numbers .* key=shop \(--key shop\)$"
         with pytest.raises(InputError, match=by_number):
             rows(["2"])
-        with pytest.raises(InputError, match="of the source 'two'$"):
+        with pytest.raises(InputError, match=r"of the source 'two'$"):
             rows(["two"])
     else:
         with pytest.raises(InputError, match=r"70 may be .* say which, key=original or key=shop"):
@@ -496,8 +496,11 @@ def test_the_command(
         patched.setattr(Predictor, "fit_head", lambda *_, **__: pytest.fail("a head was fitted"))
         with pytest.raises(InputError, match="has the shop 99"):
             command("mean-amount", "--entities", 99, "--fit_head", head)
-    with pytest.raises(InputError, match="context_length must be 1 or more, not 0"):
-        command("any-returned", "--context_length", 0)
+    for cells in (0, 3, 15):
+        with pytest.raises(
+            InputError, match=f"--context_length must be 16 cells or more, not {cells}"
+        ):
+            command("any-returned", "--context_length", cells)
     with pytest.raises(InputError, match="the name must end in"):
         command("any-returned", "--out", tmp_path / "found.txt")
 

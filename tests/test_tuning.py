@@ -116,7 +116,8 @@ def test_the_command_scores_test_with_what_was_chosen(model, folders, tmp_path, 
     ("changes", "words"),
     [
         ({"split": "val"}, "split must be test where contexts are chosen on validation"),
-        ({"context_length": 9}, "context_length must be null where tune is given"),
+        ({"context_length": 3}, "context_length must be 16 cells or more, not 3"),
+        ({"context_length": 90}, "context_length must be null where tune is given"),
         ({"recipe": "labels"}, "recipe must be null where tune is given: use tune.recipe"),
     ],
 )
@@ -128,6 +129,8 @@ def test_settings_that_contradict_are_refused(changes, words):
 def test_choices_that_are_none_are_refused(model, folders):
     with pytest.raises(InputError, match="no recipe to choose from"):
         candidates(TRAINED, None, [])
+    with pytest.raises(InputError, match=r"tune\.context_length must be 16 cells or more, not 3"):
+        Tuning((256, 3))
     with pytest.raises(InputError, match="no contexts to choose from"):
         tune(model, *folders, {})
     with pytest.raises(InputError, match=r"recipe\.lables.*labels"):
