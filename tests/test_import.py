@@ -16,6 +16,7 @@ from relbench.manifest import TaskManifest
 
 from plurel.export import export_database
 from rt.importing.layout import identifier
+from rt.importing.messages import key_table
 from rt.importing.open import Reading
 from rt.importing.run import Settings, import_database, plan_import
 from rt.relbench_folder import open_dataset
@@ -354,6 +355,52 @@ def test_a_database_without_any_time_is_warned_about(tmp_path: Path) -> None:
     days = {"val_timestamp": "2020-06-01", "test_timestamp": "2021-01-01"}
     done = import_database(str(source), tmp_path / "out", Settings(accept=0.99, **days))
     assert [message for message in done.messages if "warning: no table has a time" in message]
+
+
+def test_splits_without_rows_are_warned_about(tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "csv", a="id,at 1,2020-01-01 2,2020-01-02 3,2020-01-03")
+
+    def warnings(val: str, test: str) -> list[str]:
+        settings = Settings(accept=0.99, val_timestamp=val, test_timestamp=test)
+        done = import_database(str(source), tmp_path / "out", settings, overwrite=True)
+        return [message for message in done.messages if "warning" in message]
+
+    assert not warnings("2020-01-01", "2020-01-02")
+    (late,) = warnings("2020-01-02", "2020-01-03")
+    assert late.startswith("warning: no time lies after test_timestamp 2020-01-03 00:00:00, the l")
+    (early,) = warnings("2019-01-01", "2020-01-01")
+    assert early.endswith(": there is nothing to learn from; give a later --val-timestamp")
+
+
+def test_values_that_keep_a_column_from_being_numbers_are_told(tmp_path: Path) -> None:
+    lines = [f"{i},{'EUR' if i == 5 else i / 4},{'A' if i % 2 else i},2020-01-{i:02d},{i:03d}"
+             for i in range(1, 21)]  # fmt: skip
+    source = write_csv(
+        tmp_path / "csv", a=" ".join(["id,price,size,at,code", *lines, "21,,,soon,"])
+    )
+    settings = Settings(accept=0.99, val_timestamp="2020-01-01", test_timestamp="2020-01-02")
+    done = import_database(str(source), tmp_path / "out", settings)
+    assert [message for message in done.messages if "it is a text" in message] == [
+        "a.price: 1 of 20 values are no numbers, such as 'EUR': it is a text",
+        "a.at: 1 of 21 values are not written as 2020-01-31, such as 'soon': it is a text",
+    ]
+
+
+def test_a_plan_is_shown_as_what_a_person_said(tmp_path: Path) -> None:
+    file, shown = tmp_path / "plan.yaml", list[str]()
+    file.write_text(
+        "tables:\n  customers: {primary_key: customer_id}\n  orders:\n    time_column: placed\n"
+        "    foreign_keys: [{columns: customer, references: customers}]\n"
+    )
+    import_database(
+        str(write_csv(tmp_path / "shop", **SHOP)), tmp_path / "out", plan=file,
+        report=lambda *made: shown.append(key_table(*made)),
+    )  # fmt: skip
+    assert [line.split() for line in shown[0].splitlines()[1:3]] == [
+        ["+", "customers.customer_id", "by", "the", "plan"],
+        ["+", "orders.customer", "customers.customer_id", "by", "the", "plan"],
+    ]
+    assert "time of orders: placed (by the plan)" in shown[0]
 
 
 def test_types_of_sqlite_are_read_off_the_values(tmp_path: Path) -> None:

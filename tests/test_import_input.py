@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from plurel.errors import InputError
+from rt.importing.messages import key_table
 from rt.importing.open import Reading, open_source
 from rt.importing.run import Settings, import_database, plan_import
 from rt.importing.server import shown
@@ -182,6 +183,19 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     assert "is a RelBench folder already" in refused(tmp_path / "out", tmp_path, overwrite=True)
     with pytest.raises(InputError, match="is a folder, not a file"):
         plan_import(str(folder), folder)
+
+
+def test_a_plan_without_times_can_be_edited(tmp_path: Path) -> None:
+    """It says why there are none, and which texts may be some."""
+    lines = [f"{i},{f'2020-01-{i:02d}' if i % 2 else f'{i:02d}/01/2020'},{i}" for i in range(1, 25)]
+    folder = write_csv(tmp_path / "csv", members=" ".join(["id,joined,n", *lines]))
+    file, shown = tmp_path / "plan.yaml", list[str]()
+    told = "joined looks like dates, but 12 of 24 values are not written as 2020-01-31, such as '0"
+    plan_import(str(folder), file, report=lambda *made: shown.append(key_table(*made)))
+    assert f"time_column: null  # {told}" in file.read_text(encoding="utf-8")
+    assert f"time of members: none ({told}" in shown[0]
+    assert "validation and test: no times to part" in shown[0]
+    assert "no table has a time column" in refused(folder, tmp_path, Settings(), plan=file)
 
 
 def test_schemas_of_duckdb(tmp_path: Path) -> None:

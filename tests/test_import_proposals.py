@@ -149,6 +149,19 @@ def test_a_number_beside_the_key_that_all_others_use(tmp_path: Path) -> None:
     assert keys(plan) == {("batting", "playerID", "people"), ("pitching", "playerID", "people")}
 
 
+def test_a_key_with_few_doubles_is_told(tmp_path: Path) -> None:
+    plan = proposed(
+        tmp_path,
+        classes={"class_id": [1, 2, 3, 4, 4], "title": ["a", "b", "c", "d", "d"]},
+        rooms={"id": [1, 2, 2, 3, 3], "size": [1, 2, 3, 4, 5]},
+        visits={"visit_id": [1, 2, 3], "class_id": [1, 4, 4]},
+    )
+    assert plan.tables["classes"].primary_key == ()
+    assert plan.tables["classes"].why_key == "class_id is unique but for 4"
+    assert plan.tables["rooms"].why_key == ""
+    assert plan.tables["visits"].primary_key == ("visit_id",)
+
+
 def test_times_are_those_at_which_a_row_became_known(tmp_path: Path) -> None:
     days = moments(1, 2, 3)
     plan = proposed(

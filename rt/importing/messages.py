@@ -1,11 +1,13 @@
 """What an import changed or could not keep, a line each; and the table of keys that it shows."""
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 
 from plurel.cli import counted
 from rt.importing.layout import TableLayout
-from rt.importing.plan import DECLARED, Plan
+from rt.importing.plan import PLANNED, Plan
 from rt.importing.staging import Staging
+from rt.importing.texts import mixed_texts
 from rt.text_table import aligned
 
 
@@ -16,6 +18,7 @@ def about_source(plan: Plan, staging: Staging) -> Iterator[str]:
             "warning: no table has a time, so that all rows are always visible, those of the future"
             " as well; name a time_column in the plan"
         )
+    yield from _about_timestamps(plan, staging)
     for name, table in plan.tables.items():
         if not staging.num_rows[name]:
             yield f"{name}: has no rows; kept, without a time"
@@ -33,11 +36,38 @@ def about_source(plan: Plan, staging: Staging) -> Iterator[str]:
                     f"{name}.{', '.join(reference.columns)}: references {reference.parent}, which "
                     f"{why}: an ordinary column"
                 )
-        for column in staging.tables[name].columns:
-            if column.note and column.name not in table.leave_out:
-                yield f"{name}.{column.name}: {column.note}"
+        notes = {c.name: c.note for c in staging.tables[name].columns if c.note}
+        keys = {*table.primary_key, *(c for key in table.foreign_keys for c in key.columns)}
+        for mixed in mixed_texts(staging, name):
+            if mixed.column not in keys:
+                notes.setdefault(mixed.column, f"{mixed}: it is a text")
+        for column_name, note in notes.items():
+            if column_name not in table.leave_out:
+                yield f"{name}.{column_name}: {note}"
         for column_name in table.leave_out:
             yield f"{name}.{column_name}: left out"
+
+
+def _about_timestamps(plan: Plan, staging: Staging) -> Iterator[str]:
+    """Warnings of splits without any row."""
+    ends = []
+    for name, table in plan.tables.items():
+        if table.time_column is not None:
+            given, *found = staging.facts(name)[staging.tables[name].position(table.time_column)]
+            ends += found if given else []
+    if not ends or plan.val_timestamp is None or plan.test_timestamp is None:
+        return
+    first, last = min(ends), max(ends)
+    if first > dt.datetime.fromisoformat(plan.val_timestamp):
+        yield (
+            f"warning: no time lies before val_timestamp {plan.val_timestamp}, the first is {first}"
+            ": there is nothing to learn from; give a later --val-timestamp"
+        )
+    if last <= dt.datetime.fromisoformat(plan.test_timestamp):
+        yield (
+            f"warning: no time lies after test_timestamp {plan.test_timestamp}, the last is {last}"
+            ": there is nothing to test on; give an earlier --test-timestamp"
+        )
 
 
 def about_layouts(
@@ -69,9 +99,13 @@ def key_table(plan: Plan, staging: Staging) -> str:
     for name, table in plan.tables.items():
         if table.primary_key:
             rows.append(("+", f"{name}.{', '.join(table.primary_key)}", "", "", table.why_key))
+        elif table.why_key not in ("", PLANNED):
+            rows.append(("-", name, "", "", table.why_key))
         for key in table.foreign_keys:
             share = "" if key.share is None else f"{100 * key.share:.4g} %"
-            target = f"{key.references}.{', '.join(key.to)}"
+            parent = plan.tables.get(key.references)
+            to = key.to or (parent.primary_key if parent is not None else ())
+            target = ".".join(filter(None, [key.references, ", ".join(to)]))
             mark = "+" if key.accept else "?" if key.sure else "-"
             rows.append((mark, f"{name}.{', '.join(key.columns)}", target, share, key.why))
     return "\n".join([*aligned(rows), "", *_times(plan, staging)])
@@ -80,11 +114,14 @@ def key_table(plan: Plan, staging: Staging) -> str:
 def _times(plan: Plan, staging: Staging) -> Iterator[str]:
     for name, table in plan.tables.items():
         if table.time_column is not None:
-            yield f"time of {name}: {table.time_column} ({table.why_time or DECLARED})"
+            yield f"time of {name}: {table.time_column} ({table.why_time or PLANNED})"
         elif table.time_from:
             keys = " and ".join(", ".join(columns) for columns in table.time_from)
             taken = "that of" if len(table.time_from) == 1 else "the latest of those of"
-            yield f"time of {name}: {taken} {keys} ({table.why_time or DECLARED})"
+            yield f"time of {name}: {taken} {keys} ({table.why_time or PLANNED})"
         elif staging.num_rows[name]:
             yield f"time of {name}: none" + (f" ({table.why_time})" if table.why_time else "")
-    yield f"validation after {plan.val_timestamp}, test after {plan.test_timestamp}"
+    if plan.val_timestamp is None or plan.test_timestamp is None:
+        yield "validation and test: no times to part; name a time_column, or give both timestamps"
+    else:
+        yield f"validation after {plan.val_timestamp}, test after {plan.test_timestamp}"

@@ -7,6 +7,8 @@ from plurel.errors import InputError
 
 DECLARED = "declared"
 """Why a key is there that the source itself declares."""
+PLANNED = "by the plan"
+"""Why one is there that a person's plan says."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from plurel.atomic import complete_file
 from plurel.errors import InputError
 from plurel.nearest import did_you_mean
 from plurel.plain_yaml import load_yaml
-from rt.importing.plan import DECLARED, KeyPlan, Plan, TablePlan
+from rt.importing.plan import PLANNED, KeyPlan, Plan, TablePlan
 from rt.importing.values import moment
 
 _PLAN = ("name", "val_timestamp", "test_timestamp", "tables")
@@ -142,7 +142,7 @@ def _table(spec: Any, where: str) -> TablePlan:
         foreign_keys=tuple(_key(key, where) for key in keys),
         leave_out=_names(found.get("leave_out"), f"{where}: leave_out"),
         keep_key=_flag(found.get("keep_key"), f"{where}: keep_key"),
-        why_key=DECLARED,
+        why_key=PLANNED,
     )
 
 
@@ -155,7 +155,7 @@ def _key(spec: Any, where: str) -> KeyPlan:
         raise InputError(f"{where}: needs columns and references")
     accept = _flag(found.get("accept"), f"{where}: accept")
     to = _names(found.get("to"), f"{where}: to")
-    return KeyPlan(columns, references, to, accept is None or accept)
+    return KeyPlan(columns, references, to, accept is None or accept, why=PLANNED)
 
 
 def _mapping(content: Any, known: Sequence[str], where: str) -> dict[str, Any]:

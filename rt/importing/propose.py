@@ -8,7 +8,11 @@ from plurel.errors import InputError
 from rt.importing.epochs import find_counts, shown
 from rt.importing.plan import DECLARED, KeyPlan, Plan, TablePlan, accepted
 from rt.importing.propose_foreign import propose_foreign_keys
-from rt.importing.propose_primary import propose_composite_key, propose_primary_keys
+from rt.importing.propose_primary import (
+    nearly_unique,
+    propose_composite_key,
+    propose_primary_keys,
+)
 from rt.importing.propose_times import propose_time, propose_time_from, propose_timestamps
 from rt.importing.staging import Staging
 
@@ -27,6 +31,9 @@ def propose(staging: Staging, share: float | None, *, everything: bool = False) 
         for name, (column, why) in propose_primary_keys(staging).items():
             if not plans[name].primary_key:
                 plans[name] = replace(plans[name], primary_key=(column,), why_key=why)
+        for name, table in plans.items():
+            if not table.primary_key:
+                plans[name] = replace(table, why_key=nearly_unique(staging, name))
     if no_foreign:
         keys = {name: plan.primary_key for name, plan in plans.items()}
         plans = {name: _with_foreign(staging, name, plan, keys) for name, plan in plans.items()}
@@ -139,15 +146,21 @@ def _choice(counts: list[str], keys: tuple[tuple[str, ...], ...]) -> str:
     return f"{told}: name it as time_column, or {parents} as time_from for the times of those rows"
 
 
-def with_timestamps(plan: Plan, staging: Staging) -> Plan:
-    """The plan with both timestamps: those it has, else proposed ones; val must lie before test."""
+def with_timestamps(plan: Plan, staging: Staging, *, needed: bool = True) -> Plan:
+    """The plan with both timestamps: those it has, else proposed ones; val must lie before test.
+    Where none can be proposed: InputError, or if they are not `needed` yet the plan as it is."""
     if plan.val_timestamp is None or plan.test_timestamp is None:
         times = {
             name: table.time_column
             for name, table in plan.tables.items()
             if table.time_column is not None and staging.num_rows[name]
         }
-        val, test = propose_timestamps(staging, times)
+        try:
+            val, test = propose_timestamps(staging, times)
+        except InputError:
+            if needed:
+                raise
+            return plan
         plan = replace(
             plan,
             val_timestamp=plan.val_timestamp or val,

@@ -15,6 +15,10 @@ from rt.importing.propose_times import propose_time
 from rt.importing.staging import Staging, sort
 from rt.importing.tables import Column, SourceTable
 
+DOUBLES = 0.01
+"""The share of rows too many up to which a column is nearly unique."""
+_NAMED = 5
+"""The score of a column that is called after its table, or just id."""
 LISTED = 0.5
 """Names that agree say nothing where a smaller share of values does."""
 
@@ -42,6 +46,21 @@ def _own_column(staging: Staging, name: str) -> str | None:
     ]
     ordered = (column for _, _, column in sorted(scored, reverse=True))
     return next((column for column in ordered if staging.is_unique(name, [column])), None)
+
+
+def nearly_unique(staging: Staging, name: str) -> str:
+    """That a column would be the primary key of a table by its name, but for few values that stand
+    in several rows; "" where there is none."""
+    table = staging.tables[name]
+    for i, column in enumerate(table.columns):
+        if _own_score(staging, table, i) < _NAMED:
+            continue
+        own = staging.inclusion(name, [column.name], name, [column.name])
+        if own.rows - own.values <= max(1, DOUBLES * own.rows):
+            (value,), count = staging.duplicate(name, [column.name])
+            more = "" if own.rows - own.values == count - 1 else " and others"
+            return f"{column.name} is unique but for {value!r}{more}"
+    return ""
 
 
 def _borrowers(staging: Staging, column: str, names: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from plurel.errors import InputError
 from rt.importing.names import singular, table_stem, words
 from rt.importing.plan import KeyPlan, Plan, TablePlan
 from rt.importing.staging import Staging
+from rt.importing.texts import mixed_texts
 
 GIVEN = 0.9
 """A time column has a value in at least this share of rows: rows without one are always visible."""
@@ -63,7 +64,10 @@ def propose_time(staging: Staging, name: str) -> tuple[str | None, str]:
             refused.append(f"{column.name} {_REFUSED[kind]}")
         elif best is None or _SCORES[kind] > _SCORES[best[1]]:
             best = column.name, kind
-    if best is not None:
+    if best is None:
+        found = (mixed for mixed in mixed_texts(staging, name) if mixed.kind == "dates")
+        refused += [f"{mixed.column} looks like dates, but {mixed}" for mixed in found]
+    else:
         counted = ", counted since 1970" if (name, best[0]) in staging.counts else ""
         return best[0], "; ".join([_REASONS[best[1]] + counted, *refused])
     return None, "; ".join(refused)

@@ -132,7 +132,7 @@ def plan_import(
             staging = Staging(Path(work), settings.memory)
             try:
                 read_tables(source, staging, settings.reading, None, "")
-                plan = _decided(None, staging, settings, "")
+                plan = _decided(None, staging, settings, "", needed=False)
                 if report is not None:
                     report(plan, staging)
                 write_plan(plan, file, staging.num_rows)
@@ -179,8 +179,11 @@ def _is_chosen(table: SourceTable, named: Collection[str], exclude: Collection[s
     return wanted and table.name not in exclude
 
 
-def _decided(given: Plan | None, staging: Staging, settings: Settings, name: str) -> Plan:
-    """The plan that is given, or proposed, with a name and both timestamps."""
+def _decided(
+    given: Plan | None, staging: Staging, settings: Settings, name: str, *, needed: bool = True
+) -> Plan:
+    """The plan that is given, or proposed, with a name and both timestamps; these may be missing
+    where they are not `needed` yet."""
     if given is not None:
         count_planned(given, staging)
     plan = given or propose(staging, settings.accept, everything=settings.propose)
@@ -193,7 +196,7 @@ def _decided(given: Plan | None, staging: Staging, settings: Settings, name: str
     if test is not None:
         plan = replace(plan, test_timestamp=moment_text(test, "--test-timestamp"))
     check_times(plan, staging)  # timestamps are proposed from them
-    return with_timestamps(plan, staging)
+    return with_timestamps(plan, staging, needed=needed)
 
 
 def _check_asked(plan: Plan) -> None:
