@@ -19,7 +19,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from plurel.errors import InputError
-from plurel.manifest import TableKeys
+from plurel.manifest import PROVENANCE, TableKeys, read_yaml
 from rt.importing.duck import connect, line, text_literal
 from rt.importing.layout import identifier, table_names
 from rt.importing.names import KEYS, PLAN
@@ -78,7 +78,8 @@ def numbered_keys(folder: Path, tables: Mapping[str, TableKeys]) -> dict[str, Nu
 def _elsewhere(folder: Path) -> dict[tuple[str, str], dict[str, tuple[str, ...]]]:
     """Per table and parent the references to columns that are not the parent's primary key, whose
     values are not kept: how the column's name begins in the folder, and those columns."""
-    if not (folder / PLAN).is_file():
+    made_by = folder / PROVENANCE
+    if not made_by.is_file() or "import" not in read_yaml(made_by) or not (folder / PLAN).is_file():
         return {}
     plan: Plan = read_plan(folder / PLAN)
     names, found = table_names(plan), dict[tuple[str, str], dict[str, tuple[str, ...]]]()
