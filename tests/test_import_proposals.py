@@ -155,7 +155,13 @@ def test_a_key_with_few_doubles_is_told(tmp_path: Path) -> None:
         classes={"class_id": [1, 2, 3, 4, 4], "title": ["a", "b", "c", "d", "d"]},
         rooms={"id": [1, 2, 2, 3, 3], "size": [1, 2, 3, 4, 5]},
         visits={"visit_id": [1, 2, 3], "class_id": [1, 4, 4]},
+        item={"item_id": [1, 2, 3]},
+        items_more={"item_id": [1, 2, 3]},
+        sales={"sale_id": [1, 2, 3], "item_id": [1, 1, 2]},
     )
+    assert [plan.tables[name].why_key for name in ("item", "items_more")] == [
+        *("unique, and named so", ""),
+    ]
     assert plan.tables["classes"].primary_key == ()
     assert plan.tables["classes"].why_key == "class_id is unique but for 4"
     assert plan.tables["rooms"].why_key == ""

@@ -56,7 +56,8 @@ def nearly_unique(staging: Staging, name: str) -> str:
         if _own_score(staging, table, i) < _NAMED:
             continue
         own = staging.inclusion(name, [column.name], name, [column.name])
-        if own.rows - own.values <= max(1, DOUBLES * own.rows):
+        # unique, and yet no key here: it is that of another table
+        if 0 < own.rows - own.values <= max(1, DOUBLES * own.rows):
             (value,), count = staging.duplicate(name, [column.name])
             more = "" if own.rows - own.values == count - 1 else " and others"
             return f"{column.name} is unique but for {value!r}{more}"
