@@ -1,6 +1,7 @@
 """The model that comes with the package: found by its name, offline, as good as its table says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from rt.databases import make_flights
 from rt.evaluate import Selection, evaluate_table
 from rt.model import ModelConfig, RelationalTransformer
 from rt.predict import Predictor
+from rt.recipes import named
 from rt.shipped import DEFAULT, MODELS
 from rt.store import preprocess_many
 
@@ -69,9 +71,12 @@ def test_its_config_is_that_of_the_experiment() -> None:
     lengths = config["context"]["context_length"]
     trained = list(experiment.data.context_length)
     card = (FOLDER / "README.md").read_text()
+    assert lengths == trained
     said = f"trained on contexts of {' or '.join(map(str, trained))} cells"
-    assert said + f"; it reads {lengths[0]}" * (lengths != trained) in card
-    assert set(config["context"]["recipes"]) == set(experiment.data.recipes)
+    assert said + "; it reads the recipe fitted, chosen after it" in card
+    read, *drawn = config["context"]["recipes"].items()
+    assert read == ("fitted", to_dict(replace(named("fitted"), weight=0.0)))
+    assert dict(drawn) == {name: to_dict(r) for name, r in experiment.data.recipes.items()}
 
 
 def test_the_card_says_where_it_comes_from() -> None:
