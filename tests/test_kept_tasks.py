@@ -92,10 +92,14 @@ def test_their_labels_are_made_for_the_new_rows(shop: Path, tmp_path: Path) -> N
 def test_what_no_longer_fits_is_left_out_and_can_be_made_again(shop: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(shop, tmp_path / "shop"))
     source = write_shop(tmp_path / "csv", 120, "sum")
+    # of this one only SQL is left, with the numbers that rows had
+    (out / "tasks/first/definition.yaml").unlink()
     done = import_database(source, out, Settings(accept=0.99), overwrite=True)
     assert not (out / "tasks/price").exists()
     assert (out / "tasks/often/train.parquet").is_file()
     assert "task price: table 'orders' has no column 'price': " in "\n".join(done.messages)
+    assert "warning: task first: its SQL compares user with values, which" in str(done.messages)
+    assert "task own: its SQL" not in str(done.messages)
     file = out / "tasks_left_out.yaml"
     assert f"scripts/add_tasks.py {out} {file}, or remove the file" in done.messages[-1]
     kept = TASKS["price"]

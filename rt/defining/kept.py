@@ -22,6 +22,7 @@ from rt.defining.definitions import (
     to_manifest,
     write_definitions,
 )
+from rt.defining.source_keys import compared_keys
 from rt.defining.write import make_task, write_tasks
 from rt.importing.names import LEFT_OUT
 from rt.relbench_folder import open_dataset
@@ -54,6 +55,12 @@ class KeptTasks:
                 yield f"{error}: left out"
             else:
                 made.append(replace(task, definition=definition))
+                compared = compared_keys(definition.sql or "", database.numbered)
+                if compared:
+                    yield (
+                        f"warning: task {name}: its SQL compares {', '.join(compared)} with "
+                        "values, which were numbers of rows that may be others now: define it again"
+                    )
         write_tasks(folder, made)
         if made:
             names = ", ".join(task.manifest.name for task in made)

@@ -115,6 +115,8 @@ def by_rows(condition: str, table: str, numbered: Numbered) -> str:
 def compared_keys(sql: str, numbered: Mapping[str, Numbered]) -> list[str]:
     """The names of numbered keys that a query compares with values, as far as can be seen."""
     names = {name for keys in numbered.values() for name in keys}
+    if not names or not sql:
+        return []
     try:
         tree = sqlglot.parse_one(sql, dialect="duckdb")
     except SqlglotError:  # DuckDB knows more SQL
