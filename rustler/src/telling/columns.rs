@@ -343,7 +343,10 @@ fn number_bins(cells: &[Option<u32>]) -> Vec<usize> {
         false => (1..BINS).map(edge).collect(),
     };
     edges.dedup();
-    let bin = |bits: u32| 1 + edges.iter().filter(|&&edge| edge <= key(bits)).count();
+    let bin = |bits: u32| {
+        let key = key(bits);
+        1 + edges.iter().filter(|&&edge| edge <= key).count()
+    };
     cells.iter().map(|cell| cell.map_or(0, bin)).collect()
 }
 

@@ -9,7 +9,7 @@
 //! no other split plays a part.
 
 use super::columns::{TEXTS, text_bins};
-use super::nearest::{COLUMNS, Coded, FAR, LOOKED_AT};
+use super::nearest::{COLUMNS, Coded, FAR, LOOKED_AT, key_of, place_of};
 use super::reader::Reader;
 use super::{Labels, View, facts};
 use crate::visibility::Split;
@@ -154,8 +154,7 @@ fn queries(view: &View, columns: &[Coded], labels: &[(u32, f64)], codes: &[Vec<u
         let key = |other: usize| {
             let each = codes[other].iter().zip(&of_code);
             let alike: f32 = each.map(|(&code, like)| like[usize::from(code)]).sum();
-            // as in `Nearest::rank`
-            u64::from(alike.to_bits()) << 32 | other as u64
+            key_of(alike, other)
         };
         let keys: Vec<u64> = (0..known).filter(|&other| other != row).map(key).collect();
         let others = chosen(&keys).into_iter().map(|(other, stands_for)| Other {
@@ -183,14 +182,13 @@ fn chosen(keys: &[u64]) -> Vec<(usize, f32)> {
         }
         false => 0,
     };
-    let place = |key: u64| (key as u32) as usize;
     let others = keys.iter().filter(|&&key| key < nearest);
     let step = keys.len().saturating_sub(NEAREST).div_ceil(OTHERS).max(1);
     let some = others
         .step_by(step)
-        .map(|&key| (place(key), (step as f32).ln()));
+        .map(|&key| (place_of(key), (step as f32).ln()));
     let near = keys.iter().filter(|&&key| key >= nearest);
-    near.map(|&key| (place(key), 0.0)).chain(some).collect()
+    near.map(|&key| (place_of(key), 0.0)).chain(some).collect()
 }
 
 /// Weights by descent from the shares on.

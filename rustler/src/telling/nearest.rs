@@ -48,6 +48,16 @@ pub struct Nearest {
     blocks: Vec<OnceLock<Vec<u8>>>,
 }
 
+/// Rises with how much a row is like another, then with its place. Of numbers that are not negative,
+/// larger ones have larger bits.
+pub fn key_of(alike: f32, place: usize) -> u64 {
+    u64::from(alike.to_bits()) << 32 | place as u64
+}
+
+pub fn place_of(key: u64) -> usize {
+    (key as u32) as usize
+}
+
 /// How much rows are like one target.
 #[derive(Default)]
 pub struct Likeness {
@@ -225,11 +235,7 @@ impl Nearest {
                 let width = self.columns.len();
                 let from = (first - block * BLOCK) * width;
                 let rows = codes[from..].chunks_exact(width).zip(first..last);
-                keys.extend(rows.map(|(codes, place)| {
-                    let alike = likeness.of(codes);
-                    // of numbers that are not negative, larger ones have larger bits
-                    u64::from(alike.to_bits()) << 32 | place as u64
-                }));
+                keys.extend(rows.map(|(codes, place)| key_of(likeness.of(codes), place)));
                 first = last;
             }
         };
@@ -252,7 +258,7 @@ impl Nearest {
         while ranked.len() < count
             && let Some(key) = heap.pop()
         {
-            let row = in_time.row((key as u32) as usize);
+            let row = in_time.row(place_of(key));
             if builder.knows_label(row) && wanted(row) {
                 let alike = f32::from_bits((key >> 32) as u32);
                 ranked.push((row, likeness.share(alike)));
