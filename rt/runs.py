@@ -22,11 +22,11 @@ from rt.text_table import aligned
 from rt.train_config import TrainConfig
 
 FREE_KEYS = re.compile(
-    r"logger\..*|data\.(pre_dir|num_workers|prefetch|sampler_threads)|evaluation\.pre_dir"
-    r"|data\.generate\.(config|skip|processes|folder|keep)"
+    r"logger\..*|data\.(pre_dir|num_workers|prefetch|sampler_threads)"
+    r"|evaluation\.(pre_dir|test_rows)|data\.generate\.(config|skip|processes|folder|keep)"
     r"|trainer\.(run_dir|device|sharding|threads|save_every|keep)"
 )
-"""Keys that may change when a run continues: they decide no value that is computed."""
+"""Keys that may change when a run continues: they decide no step, no checkpoint and no choice."""
 
 RESULT = "training.json"
 

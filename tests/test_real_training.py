@@ -391,3 +391,16 @@ def test_a_run_that_was_killed_while_it_scored_ends_the_same(
     one, other = (json.loads((f / "training.json").read_text()) for f in (folder, baseline))
     assert one["scores"] == other["scores"]
     assert {r["step"] for r in read_metrics(folder)} == {r["step"] for r in read_metrics(baseline)}
+
+
+def test_whether_test_rows_are_scored_may_be_decided_on_the_way(
+    home: Path, baseline: Path, tmp_path: Path
+) -> None:
+    with stopped_in(step=3):
+        folder = run(config(home, tmp_path / "run", evaluation=evaluation(home)))
+    with pytest.raises(InputError, match=r"holds a run with evaluation.max_rows = 20, not 19"):
+        run(config(home, folder, evaluation=evaluation(home, max_rows=19)))
+    run(config(home, folder, evaluation=evaluation(home, test_rows=0)))
+    one, other = (json.loads((f / "training.json").read_text()) for f in (folder, baseline))
+    assert one["scores"] == {"val": other["scores"]["val"]}
+    assert one["best_step"] == other["best_step"]
