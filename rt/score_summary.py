@@ -22,6 +22,9 @@ BASELINES = (
     "context_all", "lightgbm_row", "lightgbm_joined",
 )  # fmt: skip
 
+OVER_FIRST = "over_first"
+"""Of an entry: how much better columns of other files are than the first model."""
+
 Results = Sequence[Mapping[str, Any]]
 
 
@@ -39,7 +42,9 @@ def read_scores(path: Path) -> dict[str, Any]:
 def joined(
     results: Results, others: Sequence[tuple[str, Results]], model: str
 ) -> list[dict[str, Any]]:
-    """The results with the scores of `model` in `others` as further columns, by the names there.
+    """The results with the scores of `model` in `others` as further columns, by the names there,
+    and their intervals. Where a file of `others` has the checkpoint of `results` beside it, by its
+    name, the paired differences to it come along.
 
     InputError for a name that is taken, for a database twice or, in `others`, one that `results`
     don't have, for results without the model, and for scores of other rows.
@@ -60,7 +65,7 @@ def joined(
             for task, entry in whole[database]["tasks"].items():
                 if task in tasks:
                     _check_rows(f"{name}, {database}/{task}", entry, tasks[task])
-                    entry[name] = tasks[task][model]
+                    _add(entry, name, tasks[task], model, str(whole[database].get("checkpoint")))
     return list(whole.values())
 
 
@@ -72,6 +77,19 @@ def _copy(result: Mapping[str, Any], model: str) -> dict[str, Any]:
                 f"{result['database']}/{task}: no column '{model}': give a file of evaluate.py"
             )
     return {**result, "tasks": {task: dict(entry) for task, entry in result["tasks"].items()}}
+
+
+def _add(
+    entry: dict[str, Any], name: str, other: Mapping[str, Any], model: str, first: str
+) -> None:
+    """Put a column of another file into a task's entry. first: the checkpoint of the entry."""
+    entry[name] = other[model]
+    interval = other.get("intervals", {}).get(model)
+    if interval is not None:
+        entry["intervals"] = {**entry.get("intervals", {}), name: interval}
+    difference = other.get("better_by", {}).get(first)
+    if difference is not None:
+        entry[OVER_FIRST] = {**entry.get(OVER_FIRST, {}), name: difference}
 
 
 def _check_rows(name: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
@@ -92,7 +110,8 @@ def score_table(results: Results, columns: Sequence[str], model: str) -> str:
     if not entries:
         raise InputError("the files hold no scored task")
     there = dict.fromkeys(name for _, entry in entries for name in entry)
-    models = [name for name in there if name not in (*columns, *FIXED, *BASELINES)]
+    fixed = (*columns, *FIXED, *BASELINES, OVER_FIRST)
+    models = [name for name in there if name not in fixed]
     shown = [*(name for name in columns if name in there), *models]
     lines = [
         "| " + " | ".join(["task", "rows", *(_title(name, model) for name in shown)]) + " |",
@@ -101,6 +120,7 @@ def score_table(results: Results, columns: Sequence[str], model: str) -> str:
         *_mean_rows([entry for _, entry in entries], shown),
     ]
     compared = [_comparison([e for _, e in entries], name, model) for name in shown]
+    compared += [_other([e for _, e in entries], name, model) for name in models]
     return "\n".join([*lines, "", *(line for line in compared if line)])
 
 
@@ -133,17 +153,20 @@ def _metric(entry: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, entry: Mapping[str, Any], shown: Sequence[str], model: str) -> str:
-    cells = [_score(entry, column, column == model) for column in shown]
+    cells = [_score(entry, column, model) for column in shown]
     return "| " + " | ".join([f"{name}, {_metric(entry)}", f"{entry['rows']:,}", *cells]) + " |"
 
 
-def _score(entry: Mapping[str, Any], column: str, with_interval: bool) -> str:
+def _score(entry: Mapping[str, Any], column: str, model: str) -> str:
+    """A cell; with its interval for the model and what is no baseline."""
     if column not in entry:
         return "-"
     interval = entry.get("intervals", {}).get(column)
-    if not with_interval or interval is None:
+    if column in BASELINES or interval is None:
         return f"{entry[column]:.3f}"
-    return f"**{entry[column]:.3f}** ±{(interval['high'] - interval['low']) / 2:.3f}"
+    value = f"{entry[column]:.3f}"
+    half = (interval["high"] - interval["low"]) / 2
+    return f"{f'**{value}**' if column == model else value} ±{half:.3f}"
 
 
 def _mean_rows(entries: Results, shown: Sequence[str]) -> list[str]:
@@ -157,6 +180,30 @@ def _mean_rows(entries: Results, shown: Sequence[str]) -> list[str]:
         ]
         lines.append("| " + " | ".join([f"mean of {len(of)}, {metric}", "", *cells]) + " |")
     return lines
+
+
+def _other(entries: Results, name: str, model: str) -> str:
+    """How a column of another checkpoint, which some tasks have, is beside the model on these; ""
+    where all have it from the file of the model, and _comparison says it."""
+    found = [entry for entry in entries if name in entry]
+    if any(entry.get("better_by", {}).get(name) for entry in found):
+        return ""
+    means = []
+    for metric in dict.fromkeys(_metric(entry) for entry in found):
+        of = [entry for entry in found if _metric(entry) == metric]
+        own, first = (sum(entry[key] for entry in of) / len(of) for key in (name, model))
+        means.append(f"{metric} {own:.3f} on {len(of)}, where {model} has {first:.3f}")
+    text = f"- {name.replace('_', ' ')}: {'; '.join(means)}"
+    paired = [entry.get(OVER_FIRST, {}).get(name) for entry in found]
+    if not all(paired):
+        return text
+    better = sum(d["value"] > 0 for d in paired)
+    beyond = sum(d["low"] > 0 for d in paired)
+    worse = sum(d["high"] < 0 for d in paired)
+    return (
+        f"{text}; better than it on {better} of {len(found)} tasks, by more than the interval on "
+        f"{beyond}; worse by more than it on {worse}"
+    )
 
 
 def _comparison(entries: Results, name: str, model: str) -> str:

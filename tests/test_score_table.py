@@ -75,11 +75,34 @@ def test_columns_of_other_checkpoints(table, tmp_path: Path) -> None:
     club = {"leaves": CLUB["leaves"] | {"entity_last_10": 0.5}}  # of baselines those asked for
     lines = table(first, write(tmp_path, "club", club), "--column", "continued", other)
     assert lines[0].endswith("| **pretrained** | continued |")
-    assert lines[2].endswith("| **0.700** ±0.100 | 0.750 |")
+    assert lines[2].endswith("| **0.700** ±0.100 | 0.750 ±0.100 |")
     assert lines[3].endswith("| **0.900** ±0.100 | - |")
     assert lines[4].endswith("| **0.600** ±0.100 | - |")
     assert not any("other" in line for line in lines)
-    assert not any("than continued" in line for line in lines)
+    assert lines[-1] == "- continued: AUROC ↑ 0.750 on 1, where pretrained has 0.700"
+
+
+def test_other_checkpoints_are_compared_in_pairs_where_their_files_do(
+    table, tmp_path: Path
+) -> None:
+    """Files of `evaluate.py checkpoint=continued beside=[small]`."""
+    first = write(tmp_path, "shop", SHOP, checkpoint="small")
+    tasks = {}
+    for (name, scores), (value, low, high) in zip(
+        SHOP.items(), ((0.05, 0.01, 0.1), (-0.1, -0.3, 0.1)), strict=True
+    ):
+        sign = 1 if scores["better"] == "higher" else -1
+        tasks[name] = scores | {
+            "small": scores["pretrained"], "pretrained": scores["pretrained"] + sign * value,
+            "better_by": {"small": {"value": value, "low": low, "high": high}},
+        }  # fmt: skip
+    lines = table(first, "--column", "continued", write(tmp_path, "shop", tasks))
+    assert lines[-1] == (
+        "- continued: AUROC ↑ 0.750 on 1, where pretrained has 0.700; NMAE ↓ 1.000 on 1, where "
+        "pretrained has 0.900; better than it on 1 of 2 tasks, by more than the interval on 1; "
+        "worse by more than it on 0"
+    )
+    assert "over first" not in lines[0]
 
 
 def test_what_does_not_belong_together_is_refused(table, tmp_path: Path) -> None:
