@@ -197,6 +197,6 @@ def _lightgbm() -> Any:
         import lightgbm
     except ImportError:
         raise InputError(
-            "the baselines of boosted trees need lightgbm: pip install 'plurel[baselines]'"
+            "the baselines of boosted trees need lightgbm: pip install lightgbm"
         ) from None
     return lightgbm

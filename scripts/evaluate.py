@@ -184,7 +184,7 @@ def _boosted(config: EvaluateConfig) -> BoostedSettings | None:
     if config.baselines != "all":
         return None
     if importlib.util.find_spec("lightgbm") is None:
-        print("baselines: means alone; for all pip install 'plurel[baselines]' (lightgbm)\n")
+        print("baselines: means alone; for all pip install lightgbm\n")
         return None
     return BoostedSettings(config.seed)
 

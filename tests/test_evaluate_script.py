@@ -112,7 +112,7 @@ def test_every_baseline_and_intervals_unless_something_else_is_said(
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     entry = run(config)["tasks"]["any-returned"]
     assert "lightgbm_row" not in entry
-    assert "for all pip install 'plurel[baselines]'" in capsys.readouterr().out
+    assert "for all pip install lightgbm" in capsys.readouterr().out
 
 
 def test_context_settings_come_from_the_checkpoint_unless_given(trained, folders):
