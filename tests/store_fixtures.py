@@ -7,9 +7,10 @@ It shares no code with `rt.store`, so that reader and writer can be tested apart
             {"time": 5, "parents": [("users", 0)], "cells": {"age": 0.5, "bio": "hello"}}]},
         {"name": "labels", "kind": "task", "columns": {...}, "rows": [...]}]}
 
-Rows stand as given; a row is named by its table and its position there. `time` and `parents` may be
-left out (no time, no parents), a parent may be None, absent cells are null, values are normalised
-already. Tables of kind "task" come last. "foreign_keys" of a table, (column, table) for each place
+"val_timestamp" may stand beside the name. Rows stand as given; a row is named by its table and its
+position there. `time` and `parents` may be left out (no time, no parents), a parent may be None,
+absent cells are null, values are normalised already. Tables of kind "task" come last.
+"foreign_keys" of a table, (column, table) for each place
 of its parents, may be left out too: only counts of children need them.
 """
 
@@ -97,6 +98,7 @@ def make_meta(database: Database, texts: dict[str, int]) -> dict[str, Any]:
     return {
         "format_version": rustler.FORMAT_VERSION,
         "name": database["name"],
+        **{key: database[key] for key in ("val_timestamp",) if key in database},
         "num_rows": row,
         "num_cells": sum(
             value is not None

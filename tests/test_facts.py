@@ -28,6 +28,8 @@ class World:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(3))
     # of label rows of others, with a recipe that is not given
     order: str = "telling"
+    whole_split: bool = False
+    hides_time: bool = False
 
     def __post_init__(self) -> None:
         rng = self.rng
@@ -65,7 +67,8 @@ class World:
         **recipe: Any,
     ) -> rustler.Sampler:
         """train_until: when the windows of training labels have ended; recipe: in place of one of
-        the label rows of others, and nothing else."""
+        the label rows of others, and nothing else. The training split ends there if
+        `whole_split` is set: then labels whose windows end later are of it too."""
         last = PERIOD * PERIODS
         events = [
             {"time": t, "parents": [("users", u), ("items", i)], "cells": {"size": s}}
@@ -108,17 +111,21 @@ class World:
             },
         ]
         made = {"name": "users", "tables": tables, "time_scale": (0.0, float(last))}
+        if self.whole_split:
+            made["val_timestamp"] = train_until
         store = write_store(folder, made)
         self.first = USERS + ITEMS + len(events) + len(views)
         last = self.first + len(labels)
-        ended = int((self.label_time + HORIZON <= train_until).sum())
+        window = 0 if self.whole_split else HORIZON
+        ended = int((self.label_time + window <= train_until).sum())
         train = min(self.first + ended, last - 4 * USERS)
         splits = [
             (self.first, train),
             (train, last - 2 * USERS),
             (last - 2 * USERS, last),
         ]
-        task = rustler.Task(0, 4, 3, splits, HORIZON)
+        hidden = [4] if self.hides_time else []
+        task = rustler.Task(0, 4, 3, splits, HORIZON, hidden_columns=hidden)
         chosen = rustler.Recipe("r", **(recipe or NEAREST | {"other_order": self.order}))
         return make(
             [store], tasks=[task], recipes=[chosen], context_length=80 if recipe else 21,
@@ -288,6 +295,34 @@ def test_what_is_not_known_yet_changes_no_fact(
     assert world.neighbours(after) == neighbours
     assert first["row_alike"].tolist() == after["row_alike"].tolist()
     assert first["context_told"].tolist() == after["context_told"].tolist()
+
+
+@pytest.mark.parametrize("order", ["telling", "fitted"])
+def test_labels_that_come_after_training_are_no_numbers_of_it(tmp_path: Path, order: str) -> None:
+    """A split by time alone holds labels whose windows end after it."""
+    world = World(order=order, whole_split=True)
+    decided_by(world, mean_size)
+    end = PERIOD * (PERIODS - 9)
+    before = world.contexts(world.sampler(tmp_path / "before", train_until=end), end)
+    late = (world.label_time <= end) & (world.label_time + HORIZON > end)
+    assert late.sum() == USERS
+    world.label[late] = 9.0
+    after = world.contexts(world.sampler(tmp_path / "after", train_until=end), end)
+    for name in ("row_number", "row_alike", "context_told"):
+        assert after[name].tolist() == before[name].tolist()
+
+
+def test_a_hidden_time_is_no_fact(tmp_path: Path) -> None:
+    """The hour of the day decides the labels, of which the last ones tell less."""
+    level = np.repeat([0, 1, 1, 0, 1, 0, 0, 1], 3)
+    told = []
+    for hides_time in (False, True):
+        world = World(hides_time=hides_time)
+        hour = (world.label_time // PERIOD) % 24
+        world.label = level[hour] + 0.1 * world.rng.standard_normal(len(hour))
+        batch = world.contexts(world.sampler(tmp_path / str(hides_time)))
+        told.append(float(batch["context_told"].max()))
+    assert told[1] < 0.8 * told[0]
 
 
 @pytest.mark.parametrize("order", ["telling", "fitted"])

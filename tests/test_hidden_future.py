@@ -83,3 +83,28 @@ def test_labels_not_known_yet_take_no_known_ones_place(
         numbers = set(batch["row_number"].tolist())
         assert len(numbers) == 10
         assert numbers - {0, len(labels)} <= set(range(1, 13))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.2, 0.25])
+def test_whether_a_hidden_cell_is_there_decides_nothing(tmp_path: Path, share: float) -> None:
+    """Not even which rows have room."""
+    labels = [row(time, ("users", time % 2), y=1.0) for time in range(NOW)]
+    shown = []
+    for name, hidden in (("there", {"birthday": 1.0}), ("null", {})):
+        users = [row(None, age=float(user), height=1.0, **hidden) for user in range(2)]
+        tables = [
+            {"name": "users", "columns": dict.fromkeys(("age", "height", "birthday"), "number"),
+             "rows": users},
+            {"name": "labels", "kind": "task", "columns": {"y": "number"}, "rows": labels},
+        ]  # fmt: skip
+        store = write_store(tmp_path / name, {"name": "made", "tables": tables})
+        task = rustler.Task(0, 1, 3, [(2, 12), (12, 12), (12, 12)], 2, hidden_columns=[2])
+        recipes = [rustler.Recipe("r", ancestors=share, own_labels=0.2, width=4)]
+        sampler = rustler.Sampler(
+            [store], [task], embedder=EMBEDDER, context_length=[16], recipes=recipes
+        )
+        target = np.array([11], np.uint32)
+        batch = sampler.contexts(0, target)
+        names = ("row_number", "row_part", "column")
+        shown.append([batch[name].tolist() for name in names])
+    assert shown[0] == shown[1]

@@ -297,6 +297,29 @@ def test_texts_are_alike_if_they_are_the_same(tmp_path: Path) -> None:
     assert others == same[::-1][: len(others)]
 
 
+def test_texts_are_told_apart_however_many_there_are(tmp_path: Path) -> None:
+    """And whatever numbers they have in the store, which depend on texts elsewhere."""
+    rng = np.random.default_rng(5)
+    is_common = rng.random(EVENTS) < 0.5
+    kind = np.where(is_common, rng.integers(6, size=EVENTS), 6 + np.arange(EVENTS))
+    label = np.where(is_common, kind, rng.integers(6, size=EVENTS))
+    targets = [row for row in range(TEST, FIRST + EVENTS) if is_common[row - FIRST]]
+    found = []
+    for name, notes in (("one", 1), ("many", EVENTS)):
+        note = np.array([f"note {number % notes}" for number in range(EVENTS)])
+        cells = {"note": note, "kind": np.array([f"kind {k}" for k in kind])}
+        store = events_store(
+            tmp_path / name, label + 0.1 * rng.standard_normal(EVENTS), cells=cells
+        )
+        made = contexts(store, 2, targets, length=21, **NEAREST)
+        found.append([other_events(context) for context in made])
+    assert found[0] == found[1]
+    for target, others in zip(targets, found[0], strict=True):
+        same = [event for event in range(target - FIRST) if kind[event] == kind[target - FIRST]]
+        assert others == same[::-1][: len(others)]
+        assert len(others) >= 9
+
+
 def test_label_rows_say_how_alike_they_are(tmp_path: Path) -> None:
     """From 1 down in the order in which they come; nothing is said of others."""
     rng = np.random.default_rng(6)

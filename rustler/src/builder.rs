@@ -166,7 +166,7 @@ impl<'a> Builder<'a> {
     /// context its first cells come.
     pub fn enter(&mut self, row: u32, depth: u32, from: u32, part: Part) {
         let may_end = self.limit < self.budget && row != self.request.row;
-        if may_end && self.arrays.num_cells(row) > self.room() {
+        if may_end && self.shown_cells(row) > self.room() {
             if !self.has(row) {
                 self.limit = self.context.cells.len();
             }
@@ -190,6 +190,37 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// How many cells of a row are shown: what is hidden does not decide what fits.
+    fn shown_cells(&self, row: u32) -> usize {
+        match self.is_shown(row) {
+            None => self.arrays.num_cells(row),
+            Some(is_shown) => {
+                let cells = self.arrays.cells(row);
+                cells.filter(|&(column, _)| is_shown(column)).count()
+            }
+        }
+    }
+
+    /// Which columns of a row are shown, None for all.
+    fn is_shown(&self, row: u32) -> Option<impl Fn(u32) -> bool + use<'a>> {
+        let task = self.request.task;
+        let table = self.arrays.layout.table(row);
+        let columns = table.first_column..table.first_column + table.fields.len() as u32;
+        let special = task.special(columns);
+        if special.is_empty() {
+            return None;
+        }
+        let time = self.arrays.time(row);
+        let hidden = self.target.sees_hidden(time);
+        let split = task.split_of(row);
+        let sees_label = split.is_some_and(|split| self.target.sees_label(time, split));
+        Some(move |column| match role(special, column) {
+            None => true,
+            Some(Role::Hidden) => hidden,
+            Some(Role::Target) => sees_label,
+        })
+    }
+
     fn place(&mut self, row: u32, depth: u32, from: u32, part: Part) -> Option<u32> {
         let position = self.context.rows.len() as u32;
         let (origin, depth) = match self.position.get(from) {
@@ -211,9 +242,6 @@ impl<'a> Builder<'a> {
     /// Adds visible cells of a row.
     fn add_cells(&mut self, row: u32, position: u32, shown: Shown) {
         let task = self.request.task;
-        let table = self.arrays.layout.table(row);
-        let columns = table.first_column..table.first_column + table.fields.len() as u32;
-        let special = task.special(columns);
         let mut room = self.room();
         if let Shown::Only([]) = shown {
             room = room.min(1);
@@ -229,19 +257,11 @@ impl<'a> Builder<'a> {
             _ => true,
         };
         let cells = cells.filter(asked);
-        if special.is_empty() {
+        let Some(is_shown) = self.is_shown(row) else {
             self.context.cells.extend(cells.take(room));
             return;
-        }
-        let time = self.arrays.time(row);
-        let hidden = self.target.sees_hidden(time);
-        let split = task.split_of(row);
-        let sees_label = split.is_some_and(|split| self.target.sees_label(time, split));
-        let visible = cells.filter(|cell| match role(special, cell.column) {
-            None => true,
-            Some(Role::Hidden) => hidden,
-            Some(Role::Target) => sees_label,
-        });
+        };
+        let visible = cells.filter(|cell| is_shown(cell.column));
         let some = match shown {
             Shown::All | Shown::Only(_) => {
                 self.context.cells.extend(visible.take(room));

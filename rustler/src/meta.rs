@@ -100,6 +100,9 @@ pub struct Column {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Meta {
     pub name: String,
+    /// Up to when rows are of the training split, in seconds.
+    #[serde(default)]
+    pub val_timestamp: Option<i64>,
     pub num_rows: u64,
     pub num_cells: u64,
     pub num_edges: u64,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::{Result, argument};
 use crate::meta::{Kind, Meta, SemanticType};
 use crate::store::{Arrays, NO_ROW};
-use crate::visibility::{Split, Target, split_of};
+use crate::visibility::{Split, Target, split_of, window_ended};
 
 /// A task as the caller gives it (see `rustler.pyi`).
 #[derive(Clone, Debug, PartialEq)]
@@ -135,6 +135,8 @@ pub struct Prepared {
     pub first_label_row: u32,
     /// The column that holds the time of the target's table.
     pub time_column: Option<u32>,
+    /// Up to when rows are of the training split.
+    train_end: Option<i64>,
     /// Columns that are not simply visible, rising.
     special: Vec<(u32, Role)>,
     /// Rows of a table, and the places of its foreign keys that lead nowhere.
@@ -158,6 +160,7 @@ impl Prepared {
             has_label_table: table.kind == Kind::Task,
             first_label_row: meta.first_label_row(),
             time_column: meta.time_column(task.table as usize),
+            train_end: meta.val_timestamp,
             special,
             hidden_keys: hidden_keys(&task, meta),
             task,
@@ -204,6 +207,12 @@ impl Prepared {
         let places = arrays.parent_places(arrays.layout.table(row), row);
         let there = |parent: &u32| *parent != NO_ROW && !self.hidden_places(row).contains(&key);
         places.get(key).copied().filter(there)
+    }
+
+    /// Whether a label of the training split was known at its end: not if its window ends later.
+    pub fn is_known_in_training(&self, time: Option<i64>) -> bool {
+        let ended = |(time, end)| window_ended(time, self.task.horizon, end);
+        time.zip(self.train_end).is_none_or(ended)
     }
 
     /// The split of a row, None if it is of another table than the target's.

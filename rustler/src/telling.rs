@@ -20,7 +20,7 @@ use crate::children::Children;
 use crate::context::Request;
 use crate::idmap::IdMap;
 use crate::labels::TableIndex;
-use crate::meta::{SemanticType, TimeScale};
+use crate::meta::{Meta, SemanticType, TimeScale};
 use crate::rng::{Name, Purpose};
 use crate::store::{Arrays, NO_ROW};
 use crate::task::Prepared;
@@ -45,6 +45,7 @@ pub struct View<'a> {
     pub children: &'a Children,
     pub task: &'a Prepared,
     pub index: &'a TableIndex,
+    pub meta: &'a Meta,
     /// Of each column.
     pub types: &'a [SemanticType],
     pub time_scale: Option<TimeScale>,
@@ -61,6 +62,7 @@ impl<'a> View<'a> {
             children: request.children,
             task: request.task,
             index: request.index,
+            meta: &request.store.meta,
             types: &request.store.types,
             time_scale: request.store.time_scale,
             age,
@@ -179,8 +181,8 @@ fn key_shares(view: &View, labels: &Labels) -> Vec<f64> {
     keys.iter().enumerate().map(share).collect()
 }
 
-/// Labels of the training split: of rows with a time, in its order; if more have none, of these in
-/// any order.
+/// Labels of the training split that are known at its end: of rows with a time, in its order; if
+/// more have none, of these in any order.
 pub struct Labels {
     /// Rows and labels, each from 0 to 1 by its rank; of texts the number.
     found: Vec<(u32, f64)>,
@@ -194,6 +196,9 @@ impl Labels {
         let column = task.task.column;
         let texts = view.types[column as usize] == SemanticType::Text;
         let label = |row: u32| {
+            if !task.is_known_in_training(arrays.time(row)) {
+                return None;
+            }
             let bits = arrays.cell(row, column)?;
             Some(match texts {
                 true => (row, f64::from(bits)),

@@ -350,19 +350,25 @@ fn number_bins(cells: &[Option<u32>]) -> Vec<usize> {
     cells.iter().map(|cell| cell.map_or(0, bin)).collect()
 }
 
-/// A bin for each of the most common texts (of equally common ones the lower number), one for all
-/// others; 0 for missing ones.
+/// A bin for each of the most common texts, one for all others; 0 for missing ones.
 pub fn text_bins(cells: &[Option<u32>]) -> Vec<usize> {
-    let mut counts: HashMap<u32, usize> = HashMap::new();
-    for &text in cells.iter().flatten() {
-        *counts.entry(text).or_default() += 1;
-    }
-    let mut common: Vec<(u32, usize)> = counts.into_iter().collect();
-    common.sort_unstable_by_key(|&(text, count)| (std::cmp::Reverse(count), text));
-    common.truncate(TEXTS);
+    let common = common_texts(cells.iter().flatten().copied(), TEXTS);
     let bin = |text: u32| {
-        let place = common.iter().position(|&(t, _)| t == text);
+        let place = common.iter().position(|&other| other == text);
         1 + place.unwrap_or(TEXTS)
     };
     cells.iter().map(|cell| cell.map_or(0, bin)).collect()
+}
+
+/// The `most` most common texts, of equally common ones the first: their numbers also say what
+/// stands elsewhere in the store, and later.
+pub fn common_texts(texts: impl Iterator<Item = u32>, most: usize) -> Vec<u32> {
+    let mut counts: HashMap<u32, (usize, usize)> = HashMap::new();
+    for (place, text) in texts.enumerate() {
+        counts.entry(text).or_insert((0, place)).0 += 1;
+    }
+    let mut common: Vec<(u32, (usize, usize))> = counts.into_iter().collect();
+    common.sort_unstable_by_key(|&(_, (count, place))| (std::cmp::Reverse(count), place));
+    common.truncate(most);
+    common.into_iter().map(|(text, _)| text).collect()
 }

@@ -185,10 +185,12 @@ pub fn candidates(
     (times, has_mean): (&[u32], bool),
 ) -> Vec<Vec<Fact>> {
     let mut found: Vec<Vec<Fact>> = Vec::new();
-    if view.time_scale.is_some() {
+    let own_time = view.task.time_column;
+    let shows_time = own_time.is_none_or(|column| is_shown(view, column));
+    if view.time_scale.is_some() && shows_time {
         found.extend(times.iter().map(|&column| vec![Fact::Since(column)]));
     }
-    if steps == 0 {
+    if steps == 0 && shows_time {
         found.extend(clocks(view, rows).map(|clock| vec![Fact::When(clock)]));
     }
     if !view.task.has_all_keys() || steps > CHILD_FACT_STEPS {
@@ -205,15 +207,26 @@ pub fn candidates(
         if tables.len() > 1 {
             found.push(vec![Fact::Children(table)]);
         }
-        found.push(vec![Fact::SinceLast(table)]);
-        let windows = 0..WINDOWS.len();
-        found.extend(windows.map(|window| vec![Fact::Recent(table, window)]));
+        if view
+            .meta
+            .time_column(table)
+            .is_none_or(|column| is_shown(view, column))
+        {
+            found.push(vec![Fact::SinceLast(table)]);
+            let windows = 0..WINDOWS.len();
+            found.extend(windows.map(|window| vec![Fact::Recent(table, window)]));
+        }
         for source in sources(view, table) {
             let means = 0..MEANS.len();
             found.push(means.map(|mean| Fact::Mean(source, mean)).collect());
         }
     }
     found
+}
+
+/// Whether cells of a column are shown at any time.
+fn is_shown(view: &View, column: u32) -> bool {
+    view.task.special(column..column + 1).is_empty()
 }
 
 /// What of the rows' times can be compared: their place in a period if they span two of it.

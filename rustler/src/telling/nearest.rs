@@ -1,20 +1,22 @@
 //! The label rows that are most like the target in what tells of labels.
 //!
 //! Each row of the task's table has a code of one byte for each of the most telling columns and
-//! facts (`facts`): where a number stands among those of the training labels, or which text it is.
+//! facts (`facts`): where a number stands among those of the training labels, or which of their
+//! common texts it is.
 //! Rows are compared by these, each weighing as much as it tells: nearest neighbours, as far as
 //! labels are known, for the model to make its answer of.
 
 use std::collections::BinaryHeap;
 use std::sync::OnceLock;
 
-use super::columns::{Column, What};
+use super::columns::{Column, What, common_texts};
 use super::facts::Fact;
 use super::fitted;
 use super::reader::Reader;
 use super::{Labels, View, order_key};
 use crate::builder::Builder;
 use crate::candidates::RowsInTime;
+use crate::idmap::IdMap;
 use crate::meta::{Meta, SemanticType};
 use crate::recipe::Part;
 use crate::task::Prepared;
@@ -31,7 +33,8 @@ pub const LOOKED_AT: usize = 16_384;
 const BLOCK: usize = 4096;
 /// Codes of numbers this far apart are not alike at all.
 pub const FAR: u8 = 96;
-/// The code of a cell that is not there; others begin at 1.
+/// The code of a cell that is not there, or of a text that is none of the common ones; others begin
+/// at 1.
 const MISSING: u8 = 0;
 const CODES: usize = 256;
 
@@ -85,8 +88,23 @@ impl Likeness {
 /// A telling column, and how its cells become codes.
 pub struct Coded {
     pub column: Column,
-    /// None for texts.
-    numbers: Option<Standing>,
+    codes: Codes,
+}
+
+enum Codes {
+    Numbers(Standing),
+    /// Of the texts that are common among the rows of training labels.
+    Texts(IdMap),
+}
+
+impl Codes {
+    fn texts(texts: impl Iterator<Item = u32>) -> Self {
+        let mut codes = IdMap::default();
+        for (text, code) in common_texts(texts, CODES - 1).into_iter().zip(1..) {
+            codes.insert(text, code);
+        }
+        Self::Texts(codes)
+    }
 }
 
 /// Where a number stands among those of the training labels' rows.
@@ -132,10 +150,10 @@ impl Coded {
         let Some(bits) = bits else {
             return MISSING;
         };
-        let Some(numbers) = &self.numbers else {
-            return 1 + (u64::from(bits).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8 % 255;
-        };
-        numbers.code(f32::from_bits(bits))
+        match &self.codes {
+            Codes::Numbers(numbers) => numbers.code(f32::from_bits(bits)),
+            Codes::Texts(texts) => texts.get(bits).map_or(MISSING, |code| code as u8),
+        }
     }
 
     /// Whether the largest is next to the smallest.
@@ -155,10 +173,10 @@ impl Coded {
                 apart if is_circular => apart.min(u8::MAX - apart),
                 apart => apart,
             };
-            *near = match self.numbers {
-                Some(_) => FAR.saturating_sub(apart),
-                None if apart == 0 => FAR,
-                None => 0,
+            *near = match self.codes {
+                Codes::Numbers(_) => FAR.saturating_sub(apart),
+                Codes::Texts(_) if apart == 0 => FAR,
+                Codes::Texts(_) => 0,
             };
         }
         found
@@ -186,13 +204,14 @@ impl Nearest {
                 What::Cell(column) => view.types[column as usize] == SemanticType::Text,
                 What::Fact(_) => false,
             };
-            let numbers = (!text).then(|| {
-                let cells = rows.iter().filter_map(|cells| cells[place]);
-                Standing::new(cells.map(f32::from_bits))
-            });
+            let cells = rows.iter().filter_map(|cells| cells[place]);
+            let codes = match text {
+                true => Codes::texts(cells),
+                false => Codes::Numbers(Standing::new(cells.map(f32::from_bits))),
+            };
             Coded {
                 column: column.clone(),
-                numbers,
+                codes,
             }
         };
         let columns: Vec<Coded> = columns.iter().enumerate().map(coded).collect();
