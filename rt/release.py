@@ -19,8 +19,7 @@ from rt.config import require, to_dict, unknown_key
 from rt.logs import read_metrics
 from rt.recipes import PRESETS, named
 from rt.run_files import RunFiles, group, open_run
-from rt.score_summary import read_scores
-from rt.score_tables import format_differences, format_table
+from rt.score_summary import COLUMNS, MODEL, joined, read_scores, score_table
 from rt.settings import Settings
 
 CARD, LICENSE = "README.md", "LICENSE"
@@ -140,14 +139,22 @@ def _card(
     if notes:
         parts += ["## What was used for what\n", notes.strip() + "\n"]
     if scores:
-        parts.append("## Scores\n")
-        for result in scores:
-            differences = format_differences(result, "pretrained")
-            shown = format_table(result) + (f"\n\n{differences}" if differences else "")
-            parts.append(f"```\n{shown}\n```\n")
+        parts += ["## Scores\n", _scores(scores)]
     config = yaml.safe_dump(_without_places(files.config), sort_keys=False).strip()
     parts += ["## The run's config\n", f"```yaml\n{config}\n```\n"]
     return "\n".join(parts)
+
+
+def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
+    """One table of all files, which must be of the same split and protocol."""
+    whole = joined(scores, (), MODEL)
+    first = whole[0]
+    most = f", at most {first['max_rows']:,} rows a task" if first.get("max_rows") else ""
+    said = (
+        f"Rows of the {first['split']} split{most}, protocol `{first['protocol']}`; column "
+        f"{MODEL} is this model.\n\n"
+    )
+    return said + score_table(whole, COLUMNS, MODEL) + "\n"
 
 
 def _use(name: str) -> str:
@@ -192,9 +199,25 @@ def _training(files: RunFiles, trained: Mapping[str, Any], parameters: int) -> s
         lines.append(f"began from {_without_places(start)}")
     versions = ", ".join(f"{name} {version}" for name, version in files.facts["versions"].items())
     lines.append(f"seed {files.config.get('seed')}; {versions}")
-    if files.facts.get("git_revision"):
-        lines.append(f"source revision {files.facts['git_revision']}")
+    lines += _revisions(files.facts, trained["steps"])
     return "".join(f"- {line}\n" for line in lines)
+
+
+def _revisions(facts: Mapping[str, Any], steps: int) -> list[str]:
+    """The sources that the steps were made with; none outside of a clone."""
+    last = {"from_step": None, "git_revision": facts.get("git_revision")}
+    found = [r for r in facts.get("revisions", [last]) if (r["from_step"] or 0) < steps]
+    found = [revision for revision in found if revision["git_revision"]]
+    if not found:
+        return []
+    if len(found) == 1:
+        return [f"source revision {found[0]['git_revision']}"]
+
+    def since(step: int | None) -> str:
+        return "" if step is None else f" from step {step:,}"
+
+    each = (f"{revision['git_revision']}{since(revision['from_step'])}" for revision in found)
+    return [f"source revisions {', '.join(each)}"]
 
 
 def _without_places(values: Any) -> Any:

@@ -16,7 +16,7 @@ from plurel.atomic import complete_file
 from plurel.errors import InputError
 from rt import checkpoint
 from rt.config import from_dict, to_dict
-from rt.logs import FACTS, read_metrics, write_facts
+from rt.logs import FACTS, git_revision, read_metrics, write_facts
 from rt.model_config import without_gone
 from rt.text_table import aligned
 from rt.train_config import TrainConfig
@@ -77,16 +77,35 @@ class Run:
     @property
     def start(self) -> dict[str, Any] | None:
         """What run.json says of the checkpoint that the run began from."""
-        file = self.folder / FACTS
-        found: dict[str, Any] | None
-        found = json.loads(file.read_text()).get("start") if file.is_file() else None
+        found: dict[str, Any] | None = self._facts().get("start")
         return found
 
-    def begin(self, world_size: int, start: Mapping[str, Any] | None = None) -> None:
-        """Write config.yaml and run.json. start: about the checkpoint that the run starts from."""
+    def begin(
+        self, world_size: int, start: Mapping[str, Any] | None = None, *, step: int = 0
+    ) -> None:
+        """Write config.yaml and run.json. start: about the checkpoint that the run starts from;
+        step: from which it goes on."""
         facts = {"seed": self.config["seed"], "ranks": world_size, "databases": self.databases}
         facts["start"] = None if start is None else dict(start)
+        facts["revisions"] = self._revisions(step)
         write_facts(self.folder, self.config, facts)
+
+    def _facts(self) -> dict[str, Any]:
+        file = self.folder / FACTS
+        found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+        return found
+
+    def _revisions(self, step: int) -> list[dict[str, Any]]:
+        """The sources that the run was made with, each with the step from which on; of one that an
+        older version wrote down the step is None."""
+        facts = self._facts() if step else {}
+        older = [{"from_step": None, "git_revision": facts.get("git_revision")}] if facts else []
+        before = facts.get("revisions", older)
+        found = [one for one in before if one["from_step"] is None or one["from_step"] < step]
+        now = git_revision()
+        if not found or found[-1]["git_revision"] != now:
+            found.append({"from_step": step, "git_revision": now})
+        return found
 
     def prune(self, keep: int) -> None:
         """Delete all checkpoints but the last `keep` and those that `latest` and `best` name; a

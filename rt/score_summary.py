@@ -22,6 +22,15 @@ BASELINES = (
     "context_all", "lightgbm_row", "lightgbm_joined",
 )  # fmt: skip
 
+MODEL = "pretrained"
+"""The column of the checkpoint that a file of `evaluate.py` is about."""
+
+COLUMNS = (
+    "untrained", "global_mean", "global_median", "entity_mean", "context_own", "context_all",
+    "lightgbm_row", "lightgbm_joined", MODEL,
+)  # fmt: skip
+"""Those shown if nothing else is asked for."""
+
 OVER_FIRST = "over_first"
 """Of an entry: how much better columns of other files are than the first model."""
 

@@ -162,7 +162,7 @@ def _go_on(worker: Trainer, told: list[str]) -> None:
     if ranks.is_main:
         # the checkpoint that it began from may have gone, or another may have its name by now
         began = record.start if worker.step else None
-        record.begin(ranks.world_size, began or _start(config.load_ckpt_path))
+        record.begin(ranks.world_size, began or _start(config.load_ckpt_path), step=worker.step)
     if worker.train(told):
         scores = worker.final_scores()
         if ranks.is_main:

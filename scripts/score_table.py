@@ -10,20 +10,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # of `scripts`; th
 
 from plurel.atomic import complete_file
 from plurel.cli import Parser, clean_exit
-from rt.score_summary import joined, read_scores, score_table
-
-MODEL = "pretrained"
-COLUMNS = (
-    "untrained",
-    "global_mean",
-    "global_median",
-    "entity_mean",
-    "context_own",
-    "context_all",
-    "lightgbm_row",
-    "lightgbm_joined",
-    MODEL,
-)
+from rt.score_summary import COLUMNS, MODEL, joined, read_scores, score_table
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_stores import records, small_run, write_stores
 
-from rt import checkpoint
+from rt import checkpoint, runs
 from rt.early_stopping import EarlyStopping
 from rt.loader import BatchStream
 from rt.logs import read_metrics
@@ -97,6 +97,28 @@ def test_a_continued_run_has_the_same_bits(
         run(config)
     assert state_of(folder) == state_of(whole)
     assert records(folder) == records(whole)
+
+
+def test_a_run_says_which_sources_made_which_steps(
+    pre: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_run(pre, tmp_path / "run")
+
+    def goes_on(revision: str, step: int | None = None) -> list[Any]:
+        monkeypatch.setattr(runs, "git_revision", lambda: revision)
+        with stopped_in(step) if step else nullcontext():
+            folder = run(config)
+        facts = json.loads((folder / "run.json").read_text())
+        return [(one["from_step"], one["git_revision"]) for one in facts["revisions"]]
+
+    assert goes_on("aa", 2) == [(0, "aa")]
+    assert goes_on("aa", 3) == [(0, "aa")]
+    assert goes_on("bb", 4) == [(0, "aa"), (3, "bb")]
+    file = tmp_path / "run" / "run.json"
+    facts = json.loads(file.read_text())
+    del facts["revisions"]  # as older versions wrote it
+    file.write_text(json.dumps(facts | {"git_revision": "old"}))
+    assert goes_on("cc") == [(None, "old"), (4, "cc")]
 
 
 def test_a_run_says_where_it_began_when_that_has_gone(pre: Path, tmp_path: Path) -> None:

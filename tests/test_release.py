@@ -19,12 +19,13 @@ from rt.logs import read_metrics
 from rt.model import RelationalTransformer
 from rt.predict import Predictor
 from rt.recipes import named
+from rt.release import release
 from rt.train import run
 from scripts.release import main
 
 SCORES = {
     "database": "shop", "split": "test", "protocol": "rolling",
-    "tasks": {"churn": {"metric": "auroc", "better": "higher", "rows": 10, "of_rows": 10,
+    "tasks": {"churn": {"metric": "roc_auc", "better": "higher", "rows": 10, "of_rows": 10,
                         "entity_column": "user", "pretrained": 0.7531, "global_mean": 0.5}},
 }  # fmt: skip
 
@@ -72,11 +73,33 @@ def test_the_card_says_what_the_run_says(finished: Path, released: Path) -> None
     assert "text embedder hash" in text
     assert f"{result['heldout']['loss']['start']:.3f} → " in text
     assert "No real database was trained on." in text
-    assert "0.7531" in text
+    assert "Rows of the test split, protocol `rolling`; column pretrained is this model." in text
+    assert "| shop/churn, AUROC ↑ | 10 | 0.500 | 0.753 |" in text
     config = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert config["optim"]["lr"] == 0.01
     assert config["trainer"]["run_dir"] == "first"
     assert str(finished.parent) not in card  # nor any other place of this machine
+
+
+def test_the_card_says_which_sources_made_which_steps(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    facts = json.loads((folder / "run.json").read_text())
+    given = [{"from_step": step, "git_revision": name} for step, name in ((0, "aa"), (3, "bb+"))]
+    later = {"from_step": 6, "git_revision": "cc"}  # none of the six steps
+    for revisions, line in (
+        (given[:1], "- source revision aa\n"),
+        (given, "- source revisions aa from step 0, bb+ from step 3\n"),
+        ([{**given[0], "from_step": None}, given[1]], "- source revisions aa, bb+ from step 3\n"),
+        ([{**given[0], "git_revision": None}], None),
+    ):
+        (folder / "run.json").write_text(json.dumps(facts | {"revisions": [*revisions, later]}))
+        release(folder, tmp_path / "out", "x", "free")
+        card = (tmp_path / "out" / "README.md").read_text()
+        assert "cc" not in card.split("- source")[-1][:80]
+        assert line in card if line else "source revision" not in card
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_the_card_of_an_earlier_step_says_how_far_it_is(
