@@ -64,6 +64,9 @@ check: setup
 	@echo "==> mypy" && $(BIN)/mypy plurel rt scripts
 	@echo "==> cargo fmt" && cd rustler && cargo fmt --check
 	@echo "==> clippy" && cd rustler && cargo clippy --quiet --all-targets --features extension-module,bench -- -D warnings
+	@echo "==> wheel" && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --quiet --out "$$folder" && \
+		$(BIN)/python tests/wheel_contents.py "$$folder"
 
 format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && cd rustler && cargo fmt
