@@ -14,6 +14,7 @@ A folder of the first two files is a model by itself (`save_pretrained`), and so
 the Hugging Face Hub that holds them. Nothing that is loaded can run code.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Mapping
@@ -154,6 +155,12 @@ def resolve(name: AnyPath) -> Path:
     if path.suffix == ".pt":
         raise InputError(f"{path} does not exist; {ADVICE}")
     return find_checkpoint(path)
+
+
+def digest(place: Path) -> str:
+    """The SHA-256 of the parameters of what `resolve` found, in hexadecimal digits."""
+    with (place if place.is_file() else place / MODEL_FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_model(name: AnyPath, attention: str = "auto") -> RelationalTransformer:

@@ -6,7 +6,6 @@ training.json and, with real tasks, scores.png. The same command started again c
 last checkpoint; a finished run says so.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -174,7 +173,5 @@ def _start(name: str | None) -> dict[str, Any] | None:
     if name is None:
         return None
     place = checkpoint.resolve(name)
-    file = place if place.is_file() else place / checkpoint.MODEL_FILE
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = checkpoint.digest(place)
     return {"load_ckpt_path": name, "checkpoint": place.name, "sha256": digest}

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from plurel.atomic import check_file_place, check_writable, complete_file
 from plurel.cli import clean_exit
 from rt.boosted import BoostedSettings
-from rt.config import from_dict, require
+from rt.checkpoint import digest, resolve
+from rt.config import from_dict, require, to_dict
 from rt.evaluate import (
     ContextSettings,
     OnPredictions,
@@ -32,6 +33,7 @@ from rt.evaluate import (
     evaluate_table,
     untrained_like,
 )
+from rt.logs import git_revision
 from rt.model import RelationalTransformer
 from rt.precision import Device, choose_device
 from rt.score_tables import format_differences, format_table, format_tuned, print_skipped
@@ -120,7 +122,8 @@ class EvaluateConfig:
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
-    """Score, print the table, write `out` (whole or not at all); the scores."""
+    """Score, print the table, write `out` (whole or not at all); the scores, with the hash of the
+    checkpoint's parameters, its contexts and the revision of the sources."""
     if config.out is not None:
         check_file_place(config.out)
     if config.submission is not None:
@@ -150,6 +153,11 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         on_predictions=_submission(config),
     )
     result["checkpoint"] = str(config.checkpoint)
+    result["sha256"] = digest(resolve(config.checkpoint))
+    result["git_revision"] = git_revision()
+    if isinstance(settings, ContextSettings):
+        recipe = to_dict(settings.recipe)
+        result["contexts"] = {"context_length": settings.context_length, "recipe": recipe}
     if config.tune is not None:
         result["tuned"] = {task: found.record for task, found in tuned.items()}
         print(f"{format_tuned(result['tuned'])}\n")

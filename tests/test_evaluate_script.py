@@ -1,5 +1,6 @@
 """scripts/evaluate.py: from a checkpoint on disk to summary.json."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from huggingface_hub import constants
 from hydra import compose, initialize_config_dir
 
 from plurel.errors import InputError
+from rt import checkpoint
 from rt.checkpoint import Settings, point, save_checkpoint, save_pretrained
 from rt.model import ModelConfig, RelationalTransformer
 from scripts.evaluate import EvaluateConfig, run
@@ -66,6 +68,10 @@ def test_scores_are_written_and_the_pointers_name_different_models(
         for name in ("best", "latest")
     )
     assert json.loads((tmp_path / "deep" / "best.json").read_text()) == best
+    weights = (checkpoint.find_checkpoint(trained, "best") / checkpoint.MODEL_FILE).read_bytes()
+    assert best["sha256"] == hashlib.sha256(weights).hexdigest() != latest["sha256"]
+    assert best["contexts"]["context_length"] == 48
+    assert best["contexts"]["recipe"]["width"] == [8]
     names = {"metric", "pretrained", "untrained", "global_mean", "entity_mean"}
     for task, entry in best["tasks"].items():
         assert names <= set(entry)
