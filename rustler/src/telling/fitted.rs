@@ -6,8 +6,8 @@
 //! kernel is exp of the weighted likeness, its squared error lowered by gradient descent from the
 //! shares on (Weinberger and Tesauro, Metric Learning for Kernel Regression, AISTATS 2007). Each
 //! training label is compared with those that were known at its time, so that no other split plays a
-//! part; with those of its own entity too, which are no candidates for a target: without them
-//! weights fit what few entities happen to share.
+//! part; with those of its own entity too, which are no candidates for a target: without them real
+//! tasks are told no better (docs/experiments.md), and few entities happen to share much.
 
 use super::columns::{TEXTS, text_bins};
 use super::nearest::{COLUMNS, Coded, FAR, LOOKED_AT, key_of, place_of};
