@@ -24,7 +24,7 @@ help:
 	@echo "make setup   install into $(VENV), which demo, test, check and bench do where needed"
 	@echo "make demo    install, then run the whole path on small data (at most 6 minutes)"
 	@echo "make test    install, then run all tests"
-	@echo "make check   ruff, mypy, cargo fmt, clippy"
+	@echo "make check   ruff, mypy, cargo fmt, clippy, what the wheel holds"
 	@echo "make format  format the sources"
 	@echo "make bench   print the benchmarks"
 	@echo "make clean   remove .venv, the demo's output and caches"

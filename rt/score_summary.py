@@ -7,6 +7,7 @@ the difference, which is paired over rows.
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,11 @@ def _add(
         entry["intervals"] = {**entry.get("intervals", {}), name: interval}
     difference = other.get("better_by", {}).get(first)
     if difference is not None:
+        if not isclose(other[first], entry[model], abs_tol=1e-4):
+            raise InputError(
+                f"{name}: '{first}' beside it has {other[first]:.4f}, not {entry[model]:.4f} as in "
+                "the first file: score both with the same parameters and contexts"
+            )
         entry[OVER_FIRST] = {**entry.get(OVER_FIRST, {}), name: difference}
 
 

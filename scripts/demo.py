@@ -79,7 +79,8 @@ def main() -> None:
     run(
         "one context of the real database",
         *(python, "scripts/show_context.py", pre / "flights", "--task", "plane-idle"),
-        *("--recipe", "alike", "--context_length", "128", "--max_cells", "40"),
+        *("--recipe", "alike", "--context_length", "128", "--max_rows", "24"),
+        *("--max_cells", "30"),
         *("--out", pictures / "context.png"),
     )
     shutil.copy(run_dir / "loss.png", pictures / "loss.png")

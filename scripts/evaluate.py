@@ -128,7 +128,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         check_file_place(config.out)
     if config.submission is not None:
         check_writable(config.submission)
-    model = RelationalTransformer.from_pretrained(config.checkpoint)
+    place = resolve(config.checkpoint)
+    sha256 = digest(place)  # now: a run that goes on may delete it
+    model = RelationalTransformer.from_pretrained(place)
     device = choose_device(config.device)
     models = {FIRST: model.to(device)}
     beside = {name: RelationalTransformer.from_pretrained(name) for name in config.beside}
@@ -153,7 +155,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         on_predictions=_submission(config),
     )
     result["checkpoint"] = str(config.checkpoint)
-    result["sha256"] = digest(resolve(config.checkpoint))
+    result["sha256"] = sha256
     result["git_revision"] = git_revision()
     if isinstance(settings, ContextSettings):
         recipe = to_dict(settings.recipe)

@@ -103,6 +103,9 @@ def test_other_checkpoints_are_compared_in_pairs_where_their_files_do(
         "worse by more than it on 0"
     )
     assert "over first" not in lines[0]
+    tasks["churn"] = tasks["churn"] | {"small": 0.71}
+    with pytest.raises(InputError, match=r"'small' beside it has 0.7100, not 0.7000 as in"):
+        table(first, "--column", "continued", write(tmp_path, "shop", tasks))
 
 
 def test_what_does_not_belong_together_is_refused(table, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 python tests/wheel_contents.py FOLDER, which holds the wheel; `make check` builds it.
 """
 
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -11,15 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def missing(wheel: Path) -> list[str]:
-    """Files of the packages that the wheel lacks."""
+    """Tracked files of the packages that the wheel lacks."""
     with zipfile.ZipFile(wheel) as opened:
         there = set(opened.namelist())
-    wanted = [
-        path.relative_to(ROOT).as_posix()
-        for package in ("plurel", "rt")
-        for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    ]
+    command = ["git", "-C", str(ROOT), "ls-files", "plurel", "rt"]
+    wanted = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+    wanted = [name for name in wanted if name]
     has_extension = any(name.startswith("rustler/") and name.endswith(".so") for name in there)
     wanted += ["rustler/__init__.py", "rustler/rustler.pyi"]
     return [name for name in wanted if name not in there] + ["rustler/*.so"] * (not has_extension)

@@ -207,11 +207,9 @@ pub fn candidates(
         if tables.len() > 1 {
             found.push(vec![Fact::Children(table)]);
         }
-        if view
-            .meta
-            .time_column(table)
-            .is_none_or(|column| is_shown(view, column))
-        {
+        let time_of_theirs = view.meta.time_column(table);
+        // they are told as of the row's own time
+        if shows_time && time_of_theirs.is_none_or(|column| is_shown(view, column)) {
             found.push(vec![Fact::SinceLast(table)]);
             let windows = 0..WINDOWS.len();
             found.extend(windows.map(|window| vec![Fact::Recent(table, window)]));
