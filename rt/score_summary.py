@@ -209,16 +209,10 @@ def _other(entries: Results, name: str, model: str) -> str:
         own, first = (sum(entry[key] for entry in of) / len(of) for key in (name, model))
         means.append(f"{metric} {own:.3f} on {len(of)}, where {model} has {first:.3f}")
     text = f"- {name.replace('_', ' ')}: {'; '.join(means)}"
-    paired = [entry.get(OVER_FIRST, {}).get(name) for entry in found]
-    if not all(paired):
+    paired = [entry[OVER_FIRST][name] for entry in found if name in entry.get(OVER_FIRST, {})]
+    if len(paired) < len(found):
         return text
-    better = sum(d["value"] > 0 for d in paired)
-    beyond = sum(d["low"] > 0 for d in paired)
-    worse = sum(d["high"] < 0 for d in paired)
-    return (
-        f"{text}; better than it on {better} of {len(found)} tasks, by more than the interval on "
-        f"{beyond}; worse by more than it on {worse}"
-    )
+    return f"{text}; {_counts('it', paired)}"
 
 
 def _comparison(entries: Results, name: str, model: str) -> str:
@@ -227,10 +221,16 @@ def _comparison(entries: Results, name: str, model: str) -> str:
     found = [e["better_by"][name] for e in entries if e.get("better_by", {}).get(name)]
     if name == model or not found:
         return ""
-    better = sum(d["value"] > 0 for d in found)
-    beyond = sum(d["low"] > 0 for d in found)
-    worse = sum(d["high"] < 0 for d in found)
+    return f"- {_counts(name.replace('_', ' '), found)}"
+
+
+def _counts(name: str, differences: Results) -> str:
+    """On how many tasks something is better than what has this name. differences: paired, each
+    value with its interval."""
+    better = sum(d["value"] > 0 for d in differences)
+    beyond = sum(d["low"] > 0 for d in differences)
+    worse = sum(d["high"] < 0 for d in differences)
     return (
-        f"- better than {name.replace('_', ' ')} on {better} of {len(found)} tasks, by more than "
-        f"the interval on {beyond}; worse by more than it on {worse}"
+        f"better than {name} on {better} of {len(differences)} tasks, by more than the interval on "
+        f"{beyond}; worse by more than it on {worse}"
     )
