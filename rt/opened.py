@@ -93,24 +93,34 @@ def open_task(
     return Opened(source.raw, source.store, open_meta(source.store), found)
 
 
-def after_the_data(
+def notes_on_times(
     database: str | Path, task: str, pre_dir: str | Path | None, asked: Any
-) -> str | None:
-    """A line for times that lie further behind the last one in a database than its task looks
-    ahead; None for others. asked: a frame with the task's column of times, or times; the store is
-    there."""
+) -> list[str]:
+    """Lines for times that lie further behind the last one in a database than its task looks
+    ahead, and for times before the end of training, whose contexts follow from later labels too.
+    asked: a frame with the task's column of times, or times; the store is there."""
     store = _one(database, find_sources([str(database)], pre_dir=pre_dir)).store
     (found,) = load_tasks(store, [task], tuple(LABEL_TYPES))
-    column, last = open_meta(store).tables[found.table].time_column, last_time(store)
+    meta = open_meta(store)
+    column, last = meta.tables[found.table].time_column, last_time(store)
     if found.kind == "autocomplete" or column is None or last is None:
-        return None
+        return []
     times = seconds(asked[column] if isinstance(asked, pd.DataFrame) else asked, column)
-    if not len(times) or times.max() <= last + (found.horizon or 0):
-        return None
-    return (
-        f"note: the database ends at {written(last)}; what came between then and "
-        f"{written(times.max())} is not known"
-    )
+    if not len(times):
+        return []
+    notes = []
+    if times.max() > last + (found.horizon or 0):
+        notes.append(
+            f"note: the database ends at {written(last)}; what came between then and "
+            f"{written(times.max())} is not known"
+        )
+    if times.min() < meta.val_timestamp:
+        notes.append(
+            f"note: {written(times.min())} lies before the validation timestamp "
+            f"{written(meta.val_timestamp)}: no later row or label is shown, but what rows are "
+            "compared by follows from later training labels, too"
+        )
+    return notes
 
 
 def _one(database: str | Path, sources: Sequence[Source]) -> Source:

@@ -15,7 +15,7 @@ from scripts.predictor_options import (
     check_head,
     check_out,
     head_of,
-    note_late,
+    note_times,
     open_predictor,
     predictor_parser,
 )
@@ -46,7 +46,7 @@ def main() -> None:
         seed=args.seed, head=head_of(predictor, args, [args.key], **which),
     )  # fmt: skip
     if args.at is not None:
-        note_late(args, [args.at])
+        note_times(args, [args.at])
     print(found.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     if args.out is not None and args.out.suffix == ".png":
         title = f"{args.task} of {args.key}" + (f" at {args.at}" if args.at else "")

@@ -18,7 +18,7 @@ from scripts.predictor_options import (
     check_head,
     check_out,
     head_of,
-    note_late,
+    note_times,
     open_predictor,
     predictor_parser,
 )
@@ -56,7 +56,7 @@ def main() -> None:
         num_contexts=args.num_contexts, head=head_of(predictor, args, rows, **which),
     )  # fmt: skip
     if rows is not None:
-        note_late(args, found)
+        note_times(args, found)
     if args.out is None:
         print(found.to_string(index=False))
     else:

@@ -80,13 +80,12 @@ def check_length(cells: int | None, name: str) -> None:
         )
 
 
-def note_late(args: argparse.Namespace, asked: Any) -> None:
-    """Tell on stderr of times that lie far behind the database; asked: as `after_the_data` has
-    it."""
-    from rt.opened import after_the_data  # torch takes seconds
+def note_times(args: argparse.Namespace, asked: Any) -> None:
+    """Tell on stderr of times that lie far behind the database, or in training; asked: as
+    `notes_on_times` has it."""
+    from rt.opened import notes_on_times  # torch takes seconds
 
-    line = after_the_data(args.database, args.task, args.pre_dir, asked)
-    if line is not None:
+    for line in notes_on_times(args.database, args.task, args.pre_dir, asked):
         print(line, file=sys.stderr)
 
 

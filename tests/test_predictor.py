@@ -475,6 +475,8 @@ def test_the_command(
     assert "between then and 2020-03-04 00:00:00 is not known" in noted[-1]
     command("mean-amount", "--entities", 1, 5, "--at", "2020-03-01")
     assert "note" not in noted[-1]
+    command("mean-amount", "--entities", 1, 5, "--at", "2020-01-05")
+    assert "note: 2020-01-05 00:00:00 lies before the validation timestamp 2020-" in noted[-1]
     path = tmp_path / "found.parquet"
     head = tmp_path / "head.safetensors"
     assert "rows" in command("any-returned", "--out", path, "--fit_head", head)
