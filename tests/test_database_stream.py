@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
@@ -376,7 +377,8 @@ def test_a_database_that_cannot_be_made_can_be_left_out(
 
 def kill(name: int, makers: Makers) -> None:
     for maker in makers._makers:
-        os.kill(maker.process.pid, name)
+        with suppress(ProcessLookupError):  # one that has ended is as dead
+            os.kill(maker.process.pid, name)
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGKILL])
