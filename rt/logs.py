@@ -184,10 +184,10 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_facts(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """config.yaml and run.json (versions, git revision and what `facts` adds)."""
+    """config.yaml and run.json (versions and what `facts` adds)."""
     with complete_file(folder / CONFIG) as file:
         file.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-    content = {**facts, "versions": versions(), "git_revision": git_revision()}
+    content = {**facts, "versions": versions()}
     with complete_file(folder / FACTS) as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

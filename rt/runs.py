@@ -88,6 +88,7 @@ class Run:
         facts = {"seed": self.config["seed"], "ranks": world_size, "databases": self.databases}
         facts["start"] = None if start is None else dict(start)
         facts["revisions"] = self._revisions(step)
+        facts["git_revision"] = facts["revisions"][-1]["git_revision"]
         write_facts(self.folder, self.config, facts)
 
     def _facts(self) -> dict[str, Any]:

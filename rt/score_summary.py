@@ -26,10 +26,7 @@ BASELINES = (
 MODEL = "pretrained"
 """The column of the checkpoint that a file of `evaluate.py` is about."""
 
-COLUMNS = (
-    "untrained", "global_mean", "global_median", "entity_mean", "context_own", "context_all",
-    "lightgbm_row", "lightgbm_joined", MODEL,
-)  # fmt: skip
+COLUMNS = (*(name for name in BASELINES if name != "entity_last_10"), MODEL)
 """Those shown if nothing else is asked for."""
 
 OVER_FIRST = "over_first"
